@@ -1,0 +1,196 @@
+package selvage
+
+// Service is what is deployed: hosts, routes, origins, objectives, an owner.
+type Service struct {
+	// The service's name: lower-case letters, digits and hyphens.
+	Service ServiceName `yaml:"service" required:"true" example:"shop"`
+	// Who is asked when it breaks.
+	Owner string `yaml:"owner" example:"checkout-team"`
+	// How much it matters: 1 is what must not fail, 3 is what may.
+	Tier int `yaml:"tier" default:"2" min:"1" max:"3"`
+	// The host names it answers to, without a port. `*.shop.example` is every name below that one, `*` every name that no other service has.
+	Hosts []string `yaml:"hosts" required:"true" example:"[shop.example]"`
+	// What its users are promised. Shown by `selvage status` and exported as metrics.
+	Objectives Objectives `yaml:"objectives"`
+	// The pools of endpoints of the application, and folders of static files, by name.
+	Origins map[OriginName]Origin `yaml:"origins"`
+	// What is done with a request. The first route that matches wins; one that can never match is an error.
+	Routes []Route `yaml:"routes" required:"true"`
+}
+
+// Objectives are what the users of a service are promised.
+type Objectives struct {
+	// The share of requests that are answered without an error of ours or the origin's.
+	Availability Percent `yaml:"availability" example:"99.9%"`
+	// How long an answer may take, from the complete request head to the first byte.
+	Latency LatencyObjective `yaml:"latency"`
+}
+
+// LatencyObjective bounds quantiles of the time to the first byte.
+type LatencyObjective struct {
+	// 99 of 100 answers begin within this time.
+	P99 Duration `yaml:"p99" example:"300ms"`
+}
+
+// Route is a host, path and method pattern with its policies. It ends in a
+// redirect or at an origin.
+type Route struct {
+	// A name for logs and metrics. Without one it is the methods and the path of the match.
+	Name RouteName `yaml:"name" example:"search"`
+	// Which requests it takes.
+	Match Match `yaml:"match" required:"true"`
+	// Answer with a redirect instead of asking an origin.
+	Redirect *Redirect `yaml:"redirect"`
+	// The origin that is asked.
+	Origin OriginName `yaml:"origin" example:"web"`
+	// Who may use it.
+	Access *Access `yaml:"access"`
+	// Which other sites' pages may use it from a browser (CORS, Fetch Standard).
+	CORS *CORS `yaml:"cors"`
+	// How often it may be used.
+	Limit *Limit `yaml:"limit"`
+	// The largest request body. Beyond it the answer is 413. Without it the node's limit holds.
+	MaxBody ByteSize `yaml:"max_body" example:"10MiB"`
+	// How the path is changed before the origin sees it.
+	Rewrite *Rewrite `yaml:"rewrite"`
+	// How header fields are changed.
+	Headers Headers `yaml:"headers"`
+	// How answers are stored and reused (RFC 9111). Without it nothing is stored.
+	Cache *Cache `yaml:"cache"`
+	// What is tried, in this order, when the origin fails: no answer, or 500, 502, 503 or 504.
+	OnFailure []Rung `yaml:"on_failure" example:"[stale, {default: {status: 503, body: \"back soon\"}}]"`
+	// Which of its requests are written to the access log: all, errors, none, or a share such as 1%.
+	Log LogChoice `yaml:"log" default:"all"`
+}
+
+// Match is a pattern of requests. All of it must hold.
+type Match struct {
+	// Host names as in the service's hosts, of which they must be part. Without them all of the service's hosts match.
+	Hosts []string `yaml:"hosts" example:"[api.shop.example]"`
+	// A path. A segment `*` is one segment, at the end it is all the rest, also nothing. Redirects and rewrites take them as $1, $2 and so on.
+	Path string `yaml:"path" required:"true" example:"/old/*"`
+	// Methods. GET includes HEAD. Without them all methods match.
+	Methods []string `yaml:"methods" example:"[POST]"`
+}
+
+// Redirect answers with the address of another resource (RFC 9110, section 15.4).
+type Redirect struct {
+	// The address: a path or a URL. $1 is what the first `*` of the match took, $host and $path are the request's. The query is kept unless this one has its own.
+	To string `yaml:"to" required:"true" example:"/new/$1"`
+	// 301, 302, 303, 307 or 308.
+	Status int `yaml:"status" default:"308" enum:"301,302,303,307,308"`
+}
+
+// Rewrite changes the path before the origin sees it. Either of its fields, not both.
+type Rewrite struct {
+	// Cut this from the beginning of the path. What is left begins with a slash.
+	StripPrefix string `yaml:"strip_prefix" example:"/app"`
+	// The new path. $1 is what the first `*` of the match took. The query is kept.
+	Path string `yaml:"path" example:"/v2/$1"`
+}
+
+// Access says who may use a route: first the addresses, then the password.
+type Access struct {
+	// Addresses that may. With it, all others may not.
+	Allow []Prefix `yaml:"allow" example:"[10.0.0.0/8]"`
+	// Addresses that may not. It goes before allow.
+	Deny []Prefix `yaml:"deny" example:"[192.0.2.7]"`
+	// A name and a password are asked for (RFC 7617).
+	BasicAuth *BasicAuth `yaml:"basic_auth"`
+}
+
+// BasicAuth asks for a name and a password. The Authorization field that it used is not sent on.
+type BasicAuth struct {
+	// What the browser shows.
+	Realm string `yaml:"realm" default:"restricted"`
+	// The bcrypt hash of each user's password, as `htpasswd -nB` makes it.
+	Users map[string]string `yaml:"users" required:"true"`
+}
+
+// CORS says which other sites' pages may use a route. Preflight requests are answered at the edge.
+type CORS struct {
+	// Origins such as https://app.example, `*` for all, https://*.app.example for those below.
+	Origins []string `yaml:"origins" required:"true" example:"[https://app.example]"`
+	// Methods they may use.
+	Methods []string `yaml:"methods" default:"[GET, HEAD, POST]"`
+	// Request fields they may send.
+	Headers []string `yaml:"headers" example:"[Content-Type]"`
+	// Answer fields their scripts may read.
+	Expose []string `yaml:"expose" example:"[ETag]"`
+	// Cookies may be sent. Not together with `*` in origins.
+	Credentials bool `yaml:"credentials"`
+	// How long a browser may remember the answer to a preflight request.
+	MaxAge Duration `yaml:"max_age" default:"10m"`
+}
+
+// Limit is a rate limit: an even flow with a burst (the generic cell rate
+// algorithm). Beyond it the answer is 429 with Retry-After and RateLimit.
+type Limit struct {
+	// How many requests in a second, a minute or an hour.
+	Rate Rate `yaml:"rate" required:"true" example:"20/s"`
+	// How many may come at once. Without it, one second's worth, at least 1.
+	Burst int `yaml:"burst" min:"0"`
+	// Who shares one allowance: `client` by address (a /56 in IPv6), `route` all together, or `header:NAME` by a field's value.
+	Per LimitKey `yaml:"per" default:"client"`
+}
+
+// Headers changes header fields: first remove, then set, then add.
+type Headers struct {
+	// On what the origin is sent.
+	Request HeaderEdits `yaml:"request"`
+	// On what the client is sent, whoever made the answer.
+	Response HeaderEdits `yaml:"response"`
+}
+
+// HeaderEdits are changes to header fields. Fields that frame a message cannot be named.
+type HeaderEdits struct {
+	// Fields to take away.
+	Remove []string `yaml:"remove" example:"[Server]"`
+	// Fields that get this one value.
+	Set map[string]string `yaml:"set" example:"{X-Frame-Options: DENY}"`
+	// Fields that get one more value.
+	Add map[string]string `yaml:"add" example:"{Vary: X-Plan}"`
+}
+
+// Cache says how answers are stored and reused (RFC 9111).
+type Cache struct {
+	// How long an answer is fresh that does not say it itself. 0s stores only those that do.
+	TTL Duration `yaml:"ttl" default:"0s" example:"60s"`
+	// For how long after that it may be used while a new one is fetched, where the answer does not say (RFC 5861).
+	StaleWhileRevalidate Duration `yaml:"stale_while_revalidate" default:"0s" example:"30s"`
+	// For how long after that it may be used when the origin fails, where the answer does not say (RFC 5861).
+	StaleIfError Duration `yaml:"stale_if_error" default:"0s" example:"1h"`
+	// The largest body that is stored.
+	MaxBody ByteSize `yaml:"max_body" default:"64MiB"`
+	// Where an answer names its tags.
+	Tags CacheTags `yaml:"tags"`
+}
+
+// CacheTags says where an answer names the tags by which it can be purged.
+type CacheTags struct {
+	// The answer field with the tags, divided by spaces or commas. It is not sent to the client.
+	Header string `yaml:"header" default:"Surrogate-Key"`
+}
+
+// Rung is one step of the failure ladder. Exactly one of its fields is set; the
+// word `stale` alone stands for {stale: true}.
+type Rung struct {
+	// A stored answer that is no longer fresh, as far as stale_if_error allows.
+	Stale bool `yaml:"stale"`
+	// A fixed answer.
+	Default *DefaultAnswer `yaml:"default"`
+}
+
+// DefaultAnswer is a fixed answer.
+type DefaultAnswer struct {
+	// Its status.
+	Status int `yaml:"status" default:"503" min:"200" max:"599"`
+	// A file with its body, relative to the service file. Its name gives the type.
+	File string `yaml:"file" example:"sorry.html"`
+	// Its body, instead of a file.
+	Body string `yaml:"body" example:"back soon"`
+	// Its header fields.
+	Headers map[string]string `yaml:"headers" example:"{Retry-After: 30}"`
+	// What the file held when the revision was made; never written by hand.
+	Content []byte `yaml:"-"`
+}
