@@ -1,0 +1,15 @@
+# `make run` and `make test` set up all they need: Go and nothing else.
+RACE := $(if $(CI),-race)
+
+run:      ; go run ./cmd/selvage try
+test:     ; go test $(RACE) -timeout 20m ./...
+check:    ; sh tools/check.sh
+lint:     ; go tool -modfile=tools/go.mod golangci-lint run
+bench:    ; go run ./bench
+fuzz:     ; sh tools/fuzz.sh
+build:    ; CGO_ENABLED=0 go build -trimpath -o bin/selvage ./cmd/selvage
+generate: ; go generate ./...
+conform:  ; go test -count=1 -tags conform -run 'Conform' -v ./edgetest/...
+release:  ; sh tools/release.sh
+clean:    ; rm -rf bin dist
+.PHONY: run test check lint bench fuzz build generate conform release clean
