@@ -1,0 +1,167 @@
+package selvage
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Validate finds what is wrong with a service beyond the form of its file:
+// names that are not defined, patterns that cannot match, settings that
+// contradict each other. Paths are those of the file, such as routes[2].origin.
+func (s *Service) Validate() Problems {
+	var c checker
+	c.name("service", "service", string(s.Service))
+	c.hosts("hosts", s.Hosts)
+	if p99 := s.Objectives.Latency.P99; p99 != 0 && p99.Std() < time.Millisecond {
+		c.mistake("objectives.latency.p99", "write at least 1ms", "an answer within %s cannot be measured", p99)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Origins)) {
+		o := s.Origins[name]
+		at := "origins." + string(name)
+		if !validName(string(name)) {
+			c.keyMistake(at, "write lower-case letters, digits and hyphens, at most 63", "origin %q is not a name", name)
+		}
+		c.subject = fmt.Sprintf("origin %q: ", name)
+		c.origin(at, &o)
+		c.subject = ""
+	}
+	c.routes(s)
+	return c.problems
+}
+
+// hosts checks the host names of a service or of a match.
+func (c *checker) hosts(at string, hosts []string) {
+	unique(c, at, "host", hosts)
+	for i, h := range hosts {
+		if h == "*" || validHost(strings.TrimPrefix(h, "*.")) {
+			continue
+		}
+		c.mistake(fmt.Sprintf("%s[%d]", at, i), hostHint(h), "%q is not a host name", h)
+	}
+}
+
+// hostHint says what to write instead of a host that is none.
+func hostHint(h string) string {
+	if host, _, ok := strings.Cut(h, "://"); ok && validToken(host) {
+		return "write the host name alone, without a scheme"
+	}
+	if host, port, ok := cutPort(h); ok && validPort(port, 0) && validHost(host) {
+		return fmt.Sprintf("leave the port out: %q", host)
+	}
+	if lower := strings.TrimSuffix(strings.ToLower(h), "."); lower != h && validHost(strings.TrimPrefix(lower, "*.")) {
+		return fmt.Sprintf("did you mean %q?", lower)
+	}
+	if strings.Contains(h, "*") {
+		return "a wildcard is * alone, or *. before a name"
+	}
+	if !all(h, func(r rune) bool { return r < 0x80 }) {
+		return "write the name as DNS has it, with xn--"
+	}
+	return "write a name such as shop.example, in lower case and without a port"
+}
+
+// hostCovers says that every host that narrow matches, wide matches too.
+func hostCovers(wide, narrow string) bool {
+	if wide == "*" || wide == narrow {
+		return true
+	}
+	suffix, ok := strings.CutPrefix(wide, "*")
+	return ok && strings.HasSuffix(strings.TrimPrefix(narrow, "*"), suffix) && len(narrow) > len(suffix)
+}
+
+// Label is how the route is called in logs, metrics and messages: its name, or
+// the methods and the path of its match.
+func (r *Route) Label() RouteName {
+	if r.Name != "" {
+		return r.Name
+	}
+	if len(r.Match.Methods) == 0 {
+		return RouteName(r.Match.Path)
+	}
+	return RouteName(strings.Join(r.Match.Methods, ",") + " " + r.Match.Path)
+}
+
+// routes checks every route, and all of them together.
+func (c *checker) routes(s *Service) {
+	names := map[RouteName]int{}
+	for i := range s.Routes {
+		r := &s.Routes[i]
+		at := fmt.Sprintf("routes[%d]", i)
+		c.subject = fmt.Sprintf("route %q: ", r.Label())
+		if r.Name != "" {
+			if _, taken := names[r.Name]; taken {
+				c.mistake(at+".name", "", "another route has this name too")
+			}
+			names[r.Name] = i
+			if !validFieldValue(string(r.Name)) || len(r.Name) > 128 {
+				c.mistake(at+".name", "write at most 128 printable characters", "%q is not a name", r.Name)
+			}
+		}
+		c.match(at+".match", s, &r.Match)
+		c.target(at, s, r)
+		c.policies(at, r)
+		for j := range i {
+			if s.Routes[j].takesAllOf(r) {
+				c.mistake(at+".match", "put it before that one",
+					"it can never match, because route %q takes all its requests", s.Routes[j].Label())
+				break
+			}
+		}
+	}
+	c.subject = ""
+}
+
+// target checks where a route ends: a redirect or an origin.
+func (c *checker) target(at string, s *Service, r *Route) {
+	switch {
+	case r.Redirect != nil && r.Origin != "":
+		c.keyMistake(at+".redirect", "keep one of them", "it has both a redirect and an origin")
+	case r.Redirect == nil && r.Origin == "":
+		c.mistake(at, "add origin or redirect", "it has neither an origin nor a redirect")
+	case r.Redirect != nil:
+		c.redirect(at+".redirect", r)
+	default:
+		if _, ok := s.Origins[r.Origin]; !ok {
+			c.mistake(at+".origin", didYouMean(r.Origin, slices.Collect(maps.Keys(s.Origins))), "origin %q is not defined", r.Origin)
+		}
+	}
+	if r.Rewrite != nil && r.Redirect == nil {
+		c.rewrite(at+".rewrite", r)
+	}
+}
+
+// policies checks what is done to a route's requests and answers.
+func (c *checker) policies(at string, r *Route) {
+	if r.Access != nil {
+		c.access(at+".access", r.Access)
+	}
+	if r.CORS != nil {
+		c.cors(at+".cors", r.CORS)
+	}
+	if r.Limit != nil {
+		if name, ok := r.Limit.Per.Header(); ok && !validToken(name) {
+			c.mistake(at+".limit.per", "write header: and the field's name", "%q is not the name of a header field", name)
+		}
+	}
+	c.edits(at+".headers.request", &r.Headers.Request)
+	c.edits(at+".headers.response", &r.Headers.Response)
+	if r.Cache != nil && r.Cache.Tags.Header != "" && !validToken(r.Cache.Tags.Header) {
+		c.mistake(at+".cache.tags.header", "", "%q is not the name of a header field", r.Cache.Tags.Header)
+	}
+	c.ladder(at+".on_failure", r)
+	if r.Redirect != nil && r.Origin == "" {
+		c.idle(at, "rewrite", r.Rewrite != nil)
+		c.idle(at, "cache", r.Cache != nil)
+		c.idle(at, "on_failure", len(r.OnFailure) > 0)
+	}
+}
+
+// idle reports a setting of a redirect that only a route with an origin has.
+func (c *checker) idle(at, key string, set bool) {
+	if set {
+		c.keyMistake(at+"."+key, "take it away", "%s has no use beside a redirect", key)
+	}
+}
