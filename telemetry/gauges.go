@@ -1,0 +1,119 @@
+package telemetry
+
+import (
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/selvage-edge/selvage"
+)
+
+// Gauges are asked when metrics are read. Those that are nil are left out.
+type Gauges struct {
+	Version     string                  // of the program
+	Connections func() map[string]int64 // open client connections by protocol
+	InFlight    func() int64            // requests that have begun and not ended
+	Cache       func() (bytes, objects int64)
+	Endpoints   func() []EndpointCount
+	Services    func() []ServiceObjectives
+	LogDropped  func() (dropped, lost uint64) // lines of the access log
+}
+
+// EndpointCount says how many endpoints of an origin there are.
+type EndpointCount struct {
+	Tenant         selvage.Tenant
+	Service        selvage.ServiceName
+	Origin         selvage.OriginName
+	Healthy, Total int
+}
+
+// ServiceObjectives are what the users of a service are promised.
+type ServiceObjectives struct {
+	Tenant     selvage.Tenant
+	Service    selvage.ServiceName
+	Objectives selvage.Objectives
+}
+
+var (
+	familyConnections  = family{"selvage_connections", "Open client connections by protocol.", []string{"protocol"}}
+	familyInFlight     = family{"selvage_requests_in_flight", "Requests that have begun and not ended.", nil}
+	familyCacheBytes   = family{"selvage_cache_bytes", "Memory of the stored answers, with all their overhead.", nil}
+	familyCacheObjects = family{"selvage_cache_objects", "Stored answers.", nil}
+	familyHealthy      = family{"selvage_endpoints_healthy", "Endpoints that requests are sent to.", []string{"tenant", "service", "origin"}}
+	familyEndpoints    = family{"selvage_endpoints", "Endpoints in all.", []string{"tenant", "service", "origin"}}
+	familyAvailability = family{"selvage_objective_availability_ratio", "The share of requests that is promised to be answered without an error.", []string{"tenant", "service"}}
+	familyLatency      = family{"selvage_objective_first_byte_p99_seconds", "Within what time 99 of 100 answers are promised to begin.", []string{"tenant", "service"}}
+	familyLogDropped   = family{"selvage_access_log_lines_dropped_total", "Lines that found the buffer of the access log full.", nil}
+	familyLogLost      = family{"selvage_access_log_lines_lost_total", "Lines that the disk did not take.", nil}
+	familyBuild        = family{"selvage_build_info", "Always 1; its labels say what runs.", []string{"version", "go"}}
+)
+
+var asked = []*family{
+	&familyConnections, &familyInFlight, &familyCacheBytes, &familyCacheObjects, &familyHealthy, &familyEndpoints,
+	&familyAvailability, &familyLatency, &familyLogDropped, &familyLogLost, &familyBuild,
+}
+
+// descs are built once: the registry compares them with those it was given.
+var descs = func() map[*family]*prometheus.Desc {
+	m := map[*family]*prometheus.Desc{}
+	for _, f := range asked {
+		m[f] = prometheus.NewDesc(f.name, f.help, f.labels, nil)
+	}
+	return m
+}()
+
+// Describe implements [prometheus.Collector].
+func (g Gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, f := range asked {
+		ch <- descs[f]
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (g Gauges) Collect(ch chan<- prometheus.Metric) {
+	send := func(f *family, kind prometheus.ValueType, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(descs[f], kind, v, labels...)
+	}
+	send(&familyBuild, prometheus.GaugeValue, 1, validLabel(g.Version), runtime.Version())
+	if g.Connections != nil {
+		for protocol, n := range g.Connections() {
+			send(&familyConnections, prometheus.GaugeValue, float64(n), validLabel(protocol))
+		}
+	}
+	if g.InFlight != nil {
+		send(&familyInFlight, prometheus.GaugeValue, float64(g.InFlight()))
+	}
+	if g.Cache != nil {
+		bytes, objects := g.Cache()
+		send(&familyCacheBytes, prometheus.GaugeValue, float64(bytes))
+		send(&familyCacheObjects, prometheus.GaugeValue, float64(objects))
+	}
+	if g.LogDropped != nil {
+		dropped, lost := g.LogDropped()
+		send(&familyLogDropped, prometheus.CounterValue, float64(dropped))
+		send(&familyLogLost, prometheus.CounterValue, float64(lost))
+	}
+	if g.Endpoints != nil {
+		for _, e := range g.Endpoints() {
+			labels := []string{string(e.Tenant), string(e.Service), string(e.Origin)}
+			send(&familyHealthy, prometheus.GaugeValue, float64(e.Healthy), labels...)
+			send(&familyEndpoints, prometheus.GaugeValue, float64(e.Total), labels...)
+		}
+	}
+	if g.Services != nil {
+		for _, s := range g.Services() {
+			labels := []string{string(s.Tenant), string(s.Service)}
+			if a := s.Objectives.Availability; a > 0 {
+				send(&familyAvailability, prometheus.GaugeValue, float64(a), labels...)
+			}
+			if d := s.Objectives.Latency.P99; d > 0 {
+				send(&familyLatency, prometheus.GaugeValue, d.Std().Seconds(), labels...)
+			}
+		}
+	}
+}
+
+func registerRuntime(r *prometheus.Registry) {
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+}
