@@ -1,0 +1,139 @@
+// Package client is the Go client of a node's control API, and the shapes that
+// cross it.
+//
+// Look at [Client] first; [Find] makes one for the node on this machine.
+//
+// It promises to need nothing but the standard library, and that every error
+// of the API is a [*Problem] (RFC 9457). It refuses to keep state: every call
+// asks the node.
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// SocketName is the unix socket in a node's data folder.
+const SocketName = "control.sock"
+
+// maxAnswer bounds what is read of one answer, in bytes.
+const maxAnswer = 16 << 20
+
+// Client speaks to one node. It is safe for concurrent use.
+type Client struct {
+	base  *url.URL
+	token string
+	http  *http.Client
+}
+
+// Options says where a node is. One of Socket and Address is set.
+type Options struct {
+	Socket  string // path of a unix socket
+	Address string // http://host:port or https://host:port
+	Token   string // for Address
+}
+
+// New makes a client. It does not connect yet.
+func New(o Options) (*Client, error) {
+	if o.Socket != "" {
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", o.Socket)
+		}
+		return &Client{
+			base: &url.URL{Scheme: "http", Host: "localhost"},
+			http: &http.Client{Transport: &http.Transport{DialContext: dial}},
+		}, nil
+	}
+	u, err := url.Parse(o.Address)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("admin address %q: write http://host:port or https://host:port", o.Address)
+	}
+	return &Client{base: u, token: o.Token, http: &http.Client{}}, nil
+}
+
+// Find makes a client for the node that has one of the data folders: the first
+// with a socket in it.
+func Find(folders ...string) (*Client, error) {
+	for _, f := range folders {
+		path := filepath.Join(f, SocketName)
+		c, err := new(net.Dialer).DialContext(context.Background(), "unix", path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("control socket %s: %w", path, err)
+		}
+		c.Close()
+		return New(Options{Socket: path})
+	}
+	return nil, fmt.Errorf("no node runs here: no %s in %s; start one with selvage run, or name one with --data or --address",
+		SocketName, strings.Join(folders, ", "))
+}
+
+// Status asks how the node is.
+func (c *Client) Status(ctx context.Context) (*Status, error) {
+	s := new(Status)
+	return s, c.get(ctx, "/v1/status", s)
+}
+
+func (c *Client) get(ctx context.Context, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base.JoinPath(path).String(), nil)
+	if err != nil {
+		return err
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the node: %w", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the node's answer: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return problemOf(resp, body)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("read the node's answer: %w", err)
+	}
+	return nil
+}
+
+// Problem is an error of the API (RFC 9457).
+type Problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+func (p *Problem) Error() string {
+	if p.Detail == "" {
+		return p.Title
+	}
+	return p.Detail
+}
+
+func problemOf(resp *http.Response, body []byte) error {
+	p := &Problem{Title: resp.Status, Status: resp.StatusCode}
+	if t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); t == "application/problem+json" {
+		_ = json.Unmarshal(body, p) // what cannot be read leaves the status
+	}
+	return p
+}

@@ -1,0 +1,246 @@
+// Package control is where operators come in: the control API over a unix
+// socket in the data folder and over the admin address.
+//
+// Look at [Server] first. What it shows comes from a [Node], which node.Node is.
+//
+// It promises that the socket lets in only the user that runs the node and
+// root; that the admin address shows nothing of services without a token; that
+// a page of another site can neither read nor write (Host check,
+// http.CrossOriginProtection); and that every error is a problem of RFC 9457.
+// It refuses to serve clients' requests.
+package control
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/client"
+)
+
+// Node is what the control API shows.
+type Node interface {
+	Status() client.Status
+	Ready() error          // nil if requests are served
+	Metrics() http.Handler // the exposition of its metrics
+}
+
+// Server is the control API of one node.
+type Server struct {
+	Node    Node
+	Admin   selvage.Admin
+	Data    string // the folder of the socket
+	Version string
+	Log     *slog.Logger
+
+	// Listener is the admin address's, if somebody has opened it already.
+	Listener net.Listener
+}
+
+// Run listens and answers until ctx ends. The socket is removed with it.
+func (s *Server) Run(ctx context.Context) error {
+	socket, err := s.listenSocket()
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	servers := []*http.Server{s.server(s.Handler())}
+	listeners := []net.Listener{socket}
+	if s.Admin.Address != "off" {
+		l := s.Listener
+		if l == nil {
+			if l, err = new(net.ListenConfig).Listen(ctx, "tcp", s.Admin.Address); err != nil {
+				return fmt.Errorf("admin address: %w", err)
+			}
+		}
+		servers, listeners = append(servers, s.server(s.guard(s.Handler()))), append(listeners, l)
+	}
+	ended := make(chan error, len(servers))
+	for i, srv := range servers {
+		go func() { ended <- srv.Serve(listeners[i]) }() // waited for below
+	}
+	first, waiting := error(nil), len(servers)
+	select {
+	case <-ctx.Done():
+	case first = <-ended:
+		waiting--
+	}
+	for _, srv := range servers {
+		srv.Close()
+	}
+	for range waiting {
+		<-ended
+	}
+	if errors.Is(first, http.ErrServerClosed) {
+		return nil
+	}
+	return first
+}
+
+func (s *Server) server(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// listenSocket makes the socket anew. One that is still answered belongs to a
+// node that runs: two nodes cannot have one data folder.
+func (s *Server) listenSocket() (net.Listener, error) {
+	path := filepath.Join(s.Data, client.SocketName)
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("data folder %s belongs to a node that runs: name another with --data", s.Data)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	l, err := new(net.ListenConfig).Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return &ownerListener{l.(*net.UnixListener)}, nil
+}
+
+// ownerListener lets in only who runs the node, and root.
+type ownerListener struct{ *net.UnixListener }
+
+func (l *ownerListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		if uid, err := peerUID(c); err == nil && (uid == 0 || uid == os.Getuid()) {
+			return c, nil
+		}
+		c.Close()
+	}
+}
+
+// Handler is the API without its guard.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	conf := huma.DefaultConfig("Selvage control", s.Version)
+	conf.DocsPath, conf.SchemasPath = "", "/schemas"
+	conf.CreateHooks = nil // answers carry no $schema link
+	api := humago.New(mux, conf)
+	type statusOutput struct{ Body client.Status }
+	huma.Register(api, huma.Operation{
+		OperationID: "status", Method: http.MethodGet, Path: "/v1/status",
+		Summary: "How the node is", Description: "Its listeners, services, origins and store, and the last minute's traffic.",
+	}, func(context.Context, *struct{}) (*statusOutput, error) {
+		return &statusOutput{s.Node.Status()}, nil
+	})
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := s.Node.Ready(); err != nil {
+			plain(w, http.StatusServiceUnavailable, err.Error())
+			return
+		}
+		plain(w, http.StatusOK, "ok")
+	})
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, s.Version) })
+	mux.Handle("GET /metrics", s.Node.Metrics())
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		problem(w, http.StatusNotFound, selvage.NotFound, "nothing is at "+r.URL.Path)
+	})
+	return mux
+}
+
+// guard lets in who may come in by the admin address.
+func (s *Server) guard(next http.Handler) http.Handler {
+	cross := http.NewCrossOriginProtection()
+	return cross.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case !s.ownHost(r.Host):
+			problem(w, http.StatusMisdirectedRequest, selvage.Denied, "this host name is not the admin address")
+		case s.open(r.URL.Path) || s.hasToken(r):
+			next.ServeHTTP(w, r)
+		default:
+			w.Header().Set("WWW-Authenticate", `Bearer realm="selvage"`)
+			problem(w, http.StatusUnauthorized, selvage.Denied,
+				"a token is needed here: Authorization: Bearer TOKEN, with its SHA-256 in the node file under admin.tokens")
+		}
+	}))
+}
+
+// open says what is answered without a token.
+func (s *Server) open(path string) bool {
+	switch path {
+	case "/livez", "/readyz":
+		return true
+	case "/metrics":
+		return s.Admin.OpenMetrics == "yes" || s.Admin.OpenMetrics == "auto" && loopback(s.Admin.Address)
+	}
+	return false
+}
+
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// ownHost refuses names that a page of another site made point at us (DNS
+// rebinding): only addresses, localhost and the configured host are ours.
+func (s *Server) ownHost(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil || host == "localhost" {
+		return true
+	}
+	own, _, err := net.SplitHostPort(s.Admin.Address)
+	return err == nil && own != "" && strings.EqualFold(own, host)
+}
+
+// hasToken compares in constant time what the token hashes to.
+func (s *Server) hasToken(r *http.Request) bool {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return false
+	}
+	sum := sha256.Sum256([]byte(token))
+	got, found := []byte(hex.EncodeToString(sum[:])), 0
+	for _, want := range s.Admin.Tokens {
+		found |= subtle.ConstantTimeCompare(got, []byte(strings.ToLower(want)))
+	}
+	return found == 1
+}
+
+func plain(w http.ResponseWriter, status int, words string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	fmt.Fprintln(w, words)
+}
