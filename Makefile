@@ -9,7 +9,7 @@ bench:    ; go run ./bench
 fuzz:     ; sh tools/fuzz.sh
 build:    ; CGO_ENABLED=0 go build -trimpath -o bin/selvage ./cmd/selvage
 generate: ; go generate ./...
-conform:  ; go test -count=1 -tags conform -run 'Conform' -v ./edgetest/...
+conform:  ; cd tools && go test -count=1 -v ./conform
 release:  ; sh tools/release.sh
 clean:    ; rm -rf bin dist
 .PHONY: run test check lint bench fuzz build generate conform release clean
