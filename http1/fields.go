@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // bodyKind says how a body ends (RFC 9112, section 6.3).
@@ -154,8 +155,9 @@ func tokenList(dst [][]byte, v []byte) (list [][]byte, ok bool) {
 }
 
 // appendFields writes a header section, sorted by name, without its empty line
-// and without the names that drop has. It refuses what would not read back as
-// written: names that are no tokens, values with control characters.
+// and without the names that drop has or that begin with http.TrailerPrefix. It
+// refuses what would not read back as written: names that are no tokens, values
+// with control characters.
 func appendFields(dst []byte, header http.Header, drop nameSet) ([]byte, error) {
 	var few [24]string
 	keys := few[:0]
@@ -165,7 +167,7 @@ func appendFields(dst []byte, header http.Header, drop nameSet) ([]byte, error) 
 	slices.Sort(keys)
 	for _, k := range keys {
 		values := header[k]
-		if len(values) == 0 {
+		if len(values) == 0 || strings.HasPrefix(k, http.TrailerPrefix) {
 			continue
 		}
 		if !isToken(k) {

@@ -110,3 +110,12 @@ func (in *input) put() {
 		inputPool.Put((*[inputSize]byte)(in.buf))
 	}
 }
+
+// prefill takes bytes that were read already.
+func (in *input) prefill(p []byte) {
+	for len(p) > 0 {
+		n := copy(in.room(len(p)+inputSize+len(in.bytes())), p)
+		in.filled(n)
+		p = p[n:]
+	}
+}
