@@ -56,7 +56,8 @@ type Seen struct {
 	Header  http.Header // with Host, Transfer-Encoding and Trailer
 	Body    []byte
 	Trailer http.Header
-	// Gone is set when the connection or stream ended before the answer did.
+	// Gone is set when the other side ended the connection or stream before the
+	// answer's end, or ended a tunnel.
 	Gone bool
 }
 
@@ -333,6 +334,7 @@ func (o *Origin) exchange(ctx context.Context, conn *Conn, c net.Conn, br *bufio
 		return false
 	}
 	if s.status == http.StatusSwitchingProtocols {
+		o.update(seen, func(s *Seen) { s.Gone = true })
 		return false
 	}
 	if err := o.readBody(seen, r); err != nil {
