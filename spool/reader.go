@@ -23,6 +23,20 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return r.read(p)
 }
 
+// Buffered says whether Read waits for nobody until the end: because the source
+// ended and all of it is kept, or because the source says the same of itself.
+func (r *Reader) Buffered() bool {
+	s := r.s
+	s.mu.Lock()
+	ended := s.err != nil && !s.overflowed
+	s.mu.Unlock()
+	if ended {
+		return true
+	}
+	b, ok := s.src.(interface{ Buffered() bool })
+	return ok && b.Buffered()
+}
+
 // readOn is Read without copying out what is kept already: it moves on to the end.
 func (r *Reader) readOn(p []byte) (int, error) {
 	r.s.mu.Lock()
