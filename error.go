@@ -53,6 +53,7 @@ const (
 	DNSTimeout            ProxyErrorType = "dns_timeout"                       // 504
 	DestinationNotFound   ProxyErrorType = "destination_not_found"             // 500
 	DestinationDown       ProxyErrorType = "destination_unavailable"           // 503
+	DestinationUnroutable ProxyErrorType = "destination_ip_unroutable"         // 502
 	ConnectionRefused     ProxyErrorType = "connection_refused"                // 502
 	ConnectionTerminated  ProxyErrorType = "connection_terminated"             // 502
 	ConnectionTimeout     ProxyErrorType = "connection_timeout"                // 504

@@ -106,6 +106,7 @@ type Cache struct {
 type Origin struct {
 	Attempts int
 	kept     [3]Attempt
+	Dials    int                    // connections that were opened for it
 	Type     selvage.ProxyErrorType // why there was no answer to send on
 	Fallback string                 // the rung of the failure ladder that answered: stale, default
 }
