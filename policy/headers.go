@@ -10,9 +10,10 @@ import (
 )
 
 // framing are the fields that frame a message or belong to one connection
-// (RFC 9110, section 7.6.1, and RFC 9112, section 6). No file may touch them.
+// (RFC 9110, section 7.6.1, and RFC 9112, section 6), and the one that keeps
+// requests from going in circles (RFC 8586). No file may touch them.
 var framing = []string{
-	"Connection", "Content-Length", "Host", "Http2-Settings", "Keep-Alive", "Proxy-Connection", "Te", "Trailer",
+	"Cdn-Loop", "Connection", "Content-Length", "Host", "Http2-Settings", "Keep-Alive", "Proxy-Connection", "Te", "Trailer",
 	"Transfer-Encoding", "Upgrade",
 }
 
