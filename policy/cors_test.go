@@ -41,6 +41,22 @@ func TestPreflightOfAnAllowedOriginGetsTheLists(t *testing.T) {
 	}
 }
 
+func TestPreflightForAnyFieldNamesThemWhereCookiesAreSent(t *testing.T) {
+	wide := selvage.CORS{Origins: []string{"https://app.example"}, Headers: []string{"*"}}
+	for _, credentials := range []bool{false, true} {
+		wide.Credentials = credentials
+		want := map[bool]string{false: "*", true: "x-a, x-b"}[credentials]
+		c := withCORS(t, wide)
+		a := c.Request(exchange(t, "OPTIONS", "/", "Origin", "https://app.example", requestMethod, "POST", requestHeaders, "x-a, x-b"))
+		if got := a.Header.Get(allowHeaders); status(a) != 204 || got != want {
+			t.Errorf("credentials %v: %d, %q, want %q", credentials, status(a), got, want)
+		}
+		if got := a.Header.Get(allowMethods); got != "GET, HEAD, POST" {
+			t.Errorf("the methods without a list are %q", got)
+		}
+	}
+}
+
 func TestPreflightOfAForeignOriginIsRefusedWithoutNamingIt(t *testing.T) {
 	c := withCORS(t, app)
 	x := exchange(t, "OPTIONS", "/", "Origin", "https://evil.example", "Access-Control-Request-Method", "PUT")

@@ -153,7 +153,7 @@ func operator(next http.HandlerFunc) http.HandlerFunc {
 func (s *Shop) showBehaviour(w http.ResponseWriter, _ *http.Request) {
 	v := s.behave.now.Load()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprintf(w, "mode=%s share=%d delay=%s\n", v.Mode, v.Share, v.Delay)
+	_, _ = fmt.Fprintf(w, "mode=%s share=%d delay=%s\n", v.Mode, v.Share, v.Delay)
 }
 
 // changeBehaviour takes mode, share and delay; what is left out gets its default.

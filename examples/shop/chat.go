@@ -97,7 +97,7 @@ func (s *Shop) chatSocket(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // it has answered
 	}
-	defer c.CloseNow()
+	defer func() { _ = c.CloseNow() }()
 	c.SetReadLimit(4 * maxSaid)
 	name := strings.TrimSpace(r.URL.Query().Get("name"))
 	if name == "" || len(name) > 40 {

@@ -3,9 +3,9 @@ package shop
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -102,7 +102,7 @@ func (s *Shop) streamPrices(w http.ResponseWriter, r *http.Request) {
 	_ = control.SetWriteDeadline(time.Time{}) // a server without deadlines has none to lift
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
-	fmt.Fprint(w, "retry: 2000\n\n")
+	_, _ = io.WriteString(w, "retry: 2000\n\n")
 	for _, e := range all {
 		e.write(w)
 	}
@@ -116,7 +116,7 @@ func (s *Shop) streamPrices(w http.ResponseWriter, r *http.Request) {
 		case e := <-next:
 			e.write(w)
 		case <-quiet.C:
-			fmt.Fprint(w, ": still here\n\n")
+			_, _ = io.WriteString(w, ": still here\n\n")
 		case <-r.Context().Done():
 			return
 		case <-s.ended:
@@ -128,5 +128,5 @@ func (s *Shop) streamPrices(w http.ResponseWriter, r *http.Request) {
 // write writes the event; an error shows when it is flushed.
 func (e event) write(w http.ResponseWriter) {
 	data, _ := json.Marshal(e.price) // two strings and numbers
-	fmt.Fprint(w, "event: price\nid: ", strconv.Itoa(e.number), "\ndata: ", string(data), "\n\n")
+	_, _ = fmt.Fprintf(w, "event: price\nid: %d\ndata: %s\n\n", e.number, data)
 }

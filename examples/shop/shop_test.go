@@ -322,7 +322,7 @@ func TestServiceFileIsValid(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := l.Config.Services[0]
+		s := l.Services[0]
 		if got := s.Origins["web"].Endpoints[0]; f == file && got != "http://127.0.0.1:41234" {
 			t.Errorf("endpoint %q", got)
 		}

@@ -47,8 +47,7 @@ func main() {
 func run(ctx context.Context, l net.Listener, o shop.Options) error {
 	s, err := shop.New(o)
 	if err != nil {
-		l.Close()
-		return err
+		return errors.Join(err, l.Close())
 	}
 	srv := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, Protocols: new(http.Protocols)}
 	srv.Protocols.SetHTTP1(true)
