@@ -20,8 +20,8 @@ func (d Duration) Std() time.Duration { return time.Duration(d) }
 func (d *Duration) UnmarshalText(text []byte) error {
 	s := string(text)
 	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 15)
-		if err != nil {
+		n, err := strconv.ParseUint(days, 10, 31)
+		if err != nil || n > uint64(math.MaxInt64/(24*time.Hour)) {
 			return fmt.Errorf("%q is not a duration: write 250ms, 5s, 1m30s, 12h or 7d", s)
 		}
 		*d = Duration(time.Duration(n) * 24 * time.Hour)
@@ -139,7 +139,7 @@ func (p *Percent) UnmarshalText(text []byte) error {
 	if !ok || err != nil || !(v >= 0 && v <= 100) {
 		return fmt.Errorf("%q is not a share: write 10%% or 99.9%%", text)
 	}
-	*p = Percent(v / 100)
+	*p = Percent(math.Round(v*1e8) / 1e10) // as many digits as String writes
 	return nil
 }
 
@@ -165,6 +165,9 @@ func (p *Prefix) UnmarshalText(text []byte) error {
 	v, err := netip.ParsePrefix(s)
 	if err != nil {
 		return fmt.Errorf("%q is not an address or a prefix: write 192.0.2.7 or 10.0.0.0/8", s)
+	}
+	if v.Addr().Is4In6() {
+		return fmt.Errorf("%q is an IPv4 range written as IPv6: write 10.0.0.0/8", s)
 	}
 	if v != v.Masked() {
 		return fmt.Errorf("%q has bits set behind its length: did you mean %s?", s, v.Masked())

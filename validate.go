@@ -3,6 +3,7 @@ package selvage
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -78,7 +79,7 @@ func (c *Config) Validate() Problems {
 	for i := range c.Services {
 		all = append(all, prefixed(fmt.Sprintf("services[%d].", i), c.Services[i].Validate())...)
 	}
-	return append(all, c.conflicts()...)
+	return append(all, c.Conflicts()...)
 }
 
 func prefixed(prefix string, ps Problems) Problems {
@@ -88,8 +89,9 @@ func prefixed(prefix string, ps Problems) Problems {
 	return ps
 }
 
-// conflicts finds names and hosts that two services claim.
-func (c *Config) conflicts() Problems {
+// Conflicts finds names and hosts that two services claim. Paths begin with
+// services[N], N being the second of them.
+func (c *Config) Conflicts() Problems {
 	var v checker
 	names := map[ServiceName]bool{}
 	owners := map[string]ServiceName{}
@@ -250,9 +252,13 @@ func dotSegment(path string) bool {
 
 // Nearest is the one of names that somebody who wrote name probably meant,
 // empty if none is near: at most a third of its characters are wrong, two
-// neighbours in the wrong order counting once.
+// neighbours in the wrong order counting once. Among more than 1000 names it
+// does not look.
 func Nearest[S ~string](name S, names []S) S {
 	best, least := S(""), max(1, len(name)/3)+1
+	if len(names) > 1000 {
+		return ""
+	}
 	for _, n := range slices.SortedFunc(slices.Values(names), cmp.Compare[S]) {
 		if d := distance(strings.ToLower(string(name)), strings.ToLower(string(n))); d < least && n != "" {
 			best, least = n, d
@@ -261,9 +267,13 @@ func Nearest[S ~string](name S, names []S) S {
 	return best
 }
 
-// didYouMean is the hint that goes with an unknown name.
-func didYouMean[S ~string](name S, names []S) string {
-	if n := Nearest(name, names); n != "" && n != name {
+// didYouMean is the hint that goes with an unknown name. After very many
+// mistakes nobody reads it, and it is not made.
+func didYouMean[S ~string](c *checker, name S, names iter.Seq[S]) string {
+	if len(c.problems) > 100 {
+		return ""
+	}
+	if n := Nearest(name, slices.Collect(names)); n != "" && n != name {
 		return fmt.Sprintf("did you mean %q?", string(n))
 	}
 	return ""

@@ -3,6 +3,7 @@ package selvage
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -57,7 +58,7 @@ func (c *checker) address(at, what, address string, seen map[string]string) {
 		}
 		c.mistake(at, hint, "%q is not an address", address)
 	case host != "" && !validListenHost(host):
-		c.mistake(at, "write an IP address, a name, or nothing for all addresses", "%q is not the address of a host", host)
+		c.mistake(at, "write an IP address, a name, or nothing for all addresses", "%q does not name a host", address)
 	case seen[address] != "" && port != "0":
 		c.mistake(at, "", "address %s belongs to %s already", address, seen[address])
 	default:
@@ -104,20 +105,18 @@ func (c *checker) limits(l *Limits) {
 			c.mistake("limits."+b.key, "", "with a limit of nothing no request gets in")
 		}
 	}
-	if l.Target > l.Head {
+	if l.Head > 0 && l.Target > l.Head {
 		c.mistake("limits.target", "", "the target is a part of the head, whose limit is %s", l.Head)
 	}
 }
 
 func (c *checker) accessLog(to string) {
 	words := []string{"stdout", "stderr", "off"}
-	for _, w := range words {
-		if to == w {
-			return
-		}
+	if slices.Contains(words, to) {
+		return
 	}
 	if !strings.Contains(to, "/") {
-		hint := didYouMean(to, words)
+		hint := didYouMean(c, to, slices.Values(words))
 		if hint == "" {
 			hint = "write stdout, stderr, off, or a file with its folder such as ./access.log"
 		}

@@ -9,12 +9,11 @@ import (
 )
 
 // match checks a pattern of requests against itself and its service's hosts.
-func (c *checker) match(at string, s *Service, m *Match) {
+func (c *checker) match(at string, s *Service, hosts hostSet, m *Match) {
 	c.hosts(at+".hosts", m.Hosts)
 	for i, h := range m.Hosts {
-		covered := slices.ContainsFunc(s.Hosts, func(wide string) bool { return hostCovers(wide, h) })
-		if !covered && len(s.Hosts) > 0 {
-			c.mistake(fmt.Sprintf("%s.hosts[%d]", at, i), didYouMean(h, s.Hosts), "host %q is not one of the service's hosts", h)
+		if len(hosts) > 0 && !hosts.covers(h) {
+			c.mistake(fmt.Sprintf("%s.hosts[%d]", at, i), didYouMean(c, h, slices.Values(s.Hosts)), "host %q is not one of the service's hosts", h)
 		}
 	}
 	if m.Path != "" {
@@ -36,9 +35,15 @@ func (c *checker) methods(at string, methods []string) {
 	}
 }
 
+// maxCaptures is how many * a path may have: a match keeps what they took in a fixed space.
+const maxCaptures = 8
+
 // pattern checks the path of a match.
 func (c *checker) pattern(at, p string) {
 	c.path(at, p)
+	if n := captures(p); n > maxCaptures {
+		c.mistake(at, "", "path %q has %d of *, the most is %d", p, n, maxCaptures)
+	}
 	for seg := range strings.SplitSeq(p, "/") {
 		if seg != "*" && strings.Contains(seg, "*") {
 			c.mistake(at, "write /* for a whole segment, or %2A for the character", "in %q a * is only a part of a segment", p)
@@ -58,6 +63,8 @@ func (c *checker) path(at, p string) bool {
 		c.mistake(at, "it never reaches a server; %23 is the character", "path %q has a fragment", p)
 	case !visible(p):
 		c.mistake(at, fmt.Sprintf("did you mean %q?", (&url.URL{Path: p}).EscapedPath()), "path %q has characters that must be percent-encoded", p)
+	case strings.Contains(p, "%00"):
+		c.mistake(at, "", "path %q has a NUL, and no request may", p)
 	case dotSegment(p):
 		c.mistake(at, "requests are matched without them", "path %q has a . or .. segment", p)
 	default:
@@ -94,7 +101,7 @@ func (c *checker) fill(at, template string, n int, words map[string]string) (fil
 		}
 		if end > 0 {
 			if i, err := strconv.Atoi(after[:end]); err != nil || i < 1 || i > n {
-				c.mistake(at, "each * of the match takes one, counted from $1", "%q uses $%s, but the match takes %d", template, after[:end], n)
+				c.mistake(at, "$1 is what the first * of the match takes", "%q uses $%s, but the match has %d of *", template, after[:end], n)
 				return "", false
 			}
 			b.WriteString("x")
@@ -188,54 +195,4 @@ func (c *checker) stripPrefix(at, prefix, pattern string) {
 			return
 		}
 	}
-}
-
-// takesAllOf says that every request that later matches, r matches too. It
-// says so only where it is certain.
-func (r *Route) takesAllOf(later *Route) bool {
-	return coversHosts(r.Match.Hosts, later.Match.Hosts) &&
-		coversMethods(r.Match.Methods, later.Match.Methods) &&
-		coversPath(r.Match.Path, later.Match.Path)
-}
-
-func coversHosts(wide, narrow []string) bool {
-	if len(wide) == 0 {
-		return true
-	}
-	for _, n := range narrow {
-		if !slices.ContainsFunc(wide, func(w string) bool { return hostCovers(w, n) }) {
-			return false
-		}
-	}
-	return len(narrow) > 0
-}
-
-func coversMethods(wide, narrow []string) bool {
-	if len(wide) == 0 {
-		return true
-	}
-	for _, n := range narrow {
-		if !slices.Contains(wide, n) && (n != "HEAD" || !slices.Contains(wide, "GET")) {
-			return false
-		}
-	}
-	return len(narrow) > 0
-}
-
-// coversPath compares two patterns segment by segment. A * at the end is all
-// the rest, also nothing; elsewhere it is one segment.
-func coversPath(wide, narrow string) bool {
-	w, n := strings.Split(wide, "/"), strings.Split(narrow, "/")
-	for i, seg := range w {
-		if seg == "*" && i == len(w)-1 {
-			return len(n) > i // also where it ends in a * itself
-		}
-		if i >= len(n) || n[i] == "*" && i == len(n)-1 {
-			return false // narrow is shorter, or takes a rest that wide does not
-		}
-		if seg == "*" && n[i] == "" || seg != "*" && seg != n[i] {
-			return false
-		}
-	}
-	return len(n) == len(w)
 }

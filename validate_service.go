@@ -63,13 +63,29 @@ func hostHint(h string) string {
 	return "write a name such as shop.example, in lower case and without a port"
 }
 
-// hostCovers says that every host that narrow matches, wide matches too.
-func hostCovers(wide, narrow string) bool {
-	if wide == "*" || wide == narrow {
+// hostSet is host patterns, to be asked whether they cover another one.
+type hostSet map[string]bool
+
+func newHostSet(hosts []string) hostSet {
+	set := hostSet{}
+	for _, h := range hosts {
+		set[h] = true
+	}
+	return set
+}
+
+// covers says that every host that a pattern matches, one of the set matches too.
+func (set hostSet) covers(h string) bool {
+	if set["*"] || set[h] {
 		return true
 	}
-	suffix, ok := strings.CutPrefix(wide, "*")
-	return ok && strings.HasSuffix(strings.TrimPrefix(narrow, "*"), suffix) && len(narrow) > len(suffix)
+	rest := strings.TrimPrefix(h, "*")
+	for i := range rest {
+		if i > 0 && rest[i] == '.' && set["*"+rest[i:]] {
+			return true
+		}
+	}
+	return false
 }
 
 // Label is how the route is called in logs, metrics and messages: its name, or
@@ -86,30 +102,29 @@ func (r *Route) Label() RouteName {
 
 // routes checks every route, and all of them together.
 func (c *checker) routes(s *Service) {
-	names := map[RouteName]int{}
+	names, seen := map[RouteName]bool{}, reach{}
+	hosts := newHostSet(s.Hosts)
 	for i := range s.Routes {
 		r := &s.Routes[i]
 		at := fmt.Sprintf("routes[%d]", i)
 		c.subject = fmt.Sprintf("route %q: ", r.Label())
 		if r.Name != "" {
-			if _, taken := names[r.Name]; taken {
+			if names[r.Name] {
 				c.mistake(at+".name", "", "another route has this name too")
 			}
-			names[r.Name] = i
+			names[r.Name] = true
 			if !validFieldValue(string(r.Name)) || len(r.Name) > 128 {
 				c.mistake(at+".name", "write at most 128 printable characters", "%q is not a name", r.Name)
 			}
 		}
-		c.match(at+".match", s, &r.Match)
+		c.match(at+".match", s, hosts, &r.Match)
 		c.target(at, s, r)
 		c.policies(at, r)
-		for j := range i {
-			if s.Routes[j].takesAllOf(r) {
-				c.mistake(at+".match", "put it before that one",
-					"it can never match, because route %q takes all its requests", s.Routes[j].Label())
-				break
-			}
+		if earlier := seen.takesAllOf(r); earlier != nil {
+			c.mistake(at+".match", "put it before that one",
+				"it can never match, because route %q takes all its requests", earlier.Label())
 		}
+		seen.add(r)
 	}
 	c.subject = ""
 }
@@ -125,7 +140,7 @@ func (c *checker) target(at string, s *Service, r *Route) {
 		c.redirect(at+".redirect", r)
 	default:
 		if _, ok := s.Origins[r.Origin]; !ok {
-			c.mistake(at+".origin", didYouMean(r.Origin, slices.Collect(maps.Keys(s.Origins))), "origin %q is not defined", r.Origin)
+			c.mistake(at+".origin", didYouMean(c, r.Origin, maps.Keys(s.Origins)), "origin %q is not defined", r.Origin)
 		}
 	}
 	if r.Rewrite != nil && r.Redirect == nil {
@@ -143,7 +158,7 @@ func (c *checker) policies(at string, r *Route) {
 	}
 	if r.Limit != nil {
 		if name, ok := r.Limit.Per.Header(); ok && !validToken(name) {
-			c.mistake(at+".limit.per", "write header: and the field's name", "%q is not the name of a header field", name)
+			c.mistake(at+".limit.per", "write header: and the field's name", "%q does not name a header field", r.Limit.Per)
 		}
 	}
 	c.edits(at+".headers.request", &r.Headers.Request)

@@ -1,0 +1,169 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/selvage-edge/selvage"
+)
+
+// document is one file on its way to a configuration.
+type document struct {
+	name     string
+	src      *source
+	tree     *tree
+	dec      *decoder
+	expand   *expander
+	problems selvage.Problems
+	form     int // how many of the problems are of its form, the first ones
+}
+
+// open reads a file. What is wrong with it is found by finish.
+func open(name string) *document {
+	data, err := readBounded(name)
+	if err != nil {
+		doc := newDocument(name, nil)
+		doc.tree, doc.problems = nil, selvage.Problems{{File: name, Message: err.Error()}}
+		return doc
+	}
+	return newDocument(name, data)
+}
+
+// newDocument takes text as a file.
+func newDocument(name string, data []byte) *document {
+	doc := &document{name: name, expand: &expander{folder: filepath.Dir(name), env: os.LookupEnv}}
+	if doc.src, doc.problems = newSource(name, data); len(doc.problems) == 0 {
+		doc.tree, doc.problems = parse(doc.src)
+	}
+	doc.dec = newDecoder(doc.src, doc.expand)
+	return doc
+}
+
+// outside are the values of the document that come from outside the file.
+func (doc *document) outside() map[string]reference { return doc.dec.outside }
+
+// service decodes and checks a service.
+func (doc *document) service(s *selvage.Service) {
+	if doc.decode(reflect.ValueOf(s).Elem(), nodeKeys) {
+		doc.found(s.Validate())
+		doc.found(doc.serviceFiles(s))
+	}
+}
+
+// node decodes and checks a node.
+func (doc *document) node(n *selvage.Node) {
+	if doc.decode(reflect.ValueOf(n).Elem(), serviceKeys) {
+		doc.found(n.Validate())
+		doc.found(doc.nodeFiles(n))
+	}
+}
+
+// What only the other kind of file has.
+var (
+	serviceKeys = []string{"service", "hosts", "routes"}
+	nodeKeys    = []string{"listen", "admin", "pop", "data"}
+)
+
+// decode fills v. It says whether there is something to check further: after
+// an unknown key at the top nobody knows what was meant.
+func (doc *document) decode(v reflect.Value, foreign []string) bool {
+	if doc.tree == nil {
+		return false
+	}
+	if doc.tree.form != object {
+		p := selvage.Problem{Message: fmt.Sprintf("%s are expected here, not %s", object, doc.tree.form)}
+		doc.problems = append(doc.problems, doc.src.place(p, doc.tree.at))
+		doc.form = len(doc.problems)
+		return false
+	}
+	doc.dec.object(doc.tree, v, spot{})
+	doc.problems = append(doc.problems, doc.dec.problems...)
+	doc.form = len(doc.problems)
+	known := true
+	for i := range doc.problems {
+		p := &doc.problems[i]
+		if !strings.HasPrefix(p.Message, "unknown key") {
+			continue
+		}
+		known = false
+		if slices.Contains(foreign, p.Path) {
+			p.Hint = "this is read as a service file; a node file is given with -c"
+			if foreign[0] == serviceKeys[0] {
+				p.Hint = "this is read as a node file; a service file is given without -c"
+			}
+		}
+	}
+	return known
+}
+
+// found adds what the validation found, unless the form of the same place is
+// wrong already: then it would only be a consequence.
+func (doc *document) found(problems selvage.Problems) {
+	for _, p := range problems {
+		consequence := doc.src == nil || slices.ContainsFunc(doc.problems[:doc.form], func(q selvage.Problem) bool {
+			return within(p.Path, q.Path) || within(q.Path, p.Path)
+		})
+		if !consequence {
+			doc.problems = append(doc.problems, doc.dec.locate(p))
+		}
+	}
+}
+
+// within says that a path is the other one, or a part of what it names.
+func within(path, whole string) bool {
+	rest, ok := strings.CutPrefix(path, whole)
+	return ok && (rest == "" || whole == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// finish is every mistake of the document in the order of the places, without
+// the values that come from outside.
+func (doc *document) finish() selvage.Problems {
+	for i := range doc.problems {
+		doc.dec.redact(&doc.problems[i])
+	}
+	slices.SortStableFunc(doc.problems, func(a, b selvage.Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	missing := doc.dec.missing
+	if n := len(doc.problems); n > maxProblems {
+		missing += n - maxProblems
+		doc.problems = doc.problems[:maxProblems]
+	}
+	if missing > 0 {
+		more := selvage.Problem{File: doc.name, Message: fmt.Sprintf("%d more mistakes are not shown", missing)}
+		doc.problems = append(doc.problems, more)
+	}
+	return doc.problems
+}
+
+// redact writes ${…} instead of what it stands for. Hints that are made of
+// such a value are dropped.
+func (d *decoder) redact(p *selvage.Problem) {
+	own, isOwn := d.outside[p.Path]
+	if isOwn && strings.HasPrefix(p.Hint, "did you mean") {
+		p.Hint = ""
+	}
+	if isOwn && own.value != "" {
+		p.Message = strings.ReplaceAll(p.Message, own.value, own.written)
+	}
+	for _, ref := range d.outside {
+		if ref.value == "" {
+			continue
+		}
+		quoted := strconv.Quote(ref.value)
+		inner := quoted[1 : len(quoted)-1]
+		for _, s := range []*string{&p.Message, &p.Hint} {
+			*s = strings.ReplaceAll(*s, quoted, strconv.Quote(ref.written))
+			if len(ref.value) >= 4 {
+				*s = strings.ReplaceAll(*s, inner, ref.written)
+				*s = strings.ReplaceAll(*s, ref.value, ref.written)
+			}
+		}
+	}
+}

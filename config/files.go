@@ -1,0 +1,106 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/selvage-edge/selvage"
+)
+
+// files checks the files that a configuration names and makes their paths
+// absolute, so that nobody needs to know which folder they were relative to.
+type files struct {
+	expand   *expander
+	problems selvage.Problems
+}
+
+func (f *files) mistake(at, hint, format string, args ...any) {
+	f.problems = append(f.problems, selvage.Problem{Path: at, Message: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+// content reads a file and makes its path absolute; nil if that did not work.
+func (f *files) content(at, subject string, path *string) []byte {
+	if *path == "" {
+		return nil
+	}
+	*path = resolve(f.expand.folder, *path)
+	data, err := readBounded(*path)
+	if err != nil {
+		f.mistake(at, "", "%sfile %q: %v", subject, *path, err)
+		return nil
+	}
+	f.expand.read = append(f.expand.read, *path)
+	return data
+}
+
+// pair checks that a certificate and a key belong together.
+func (f *files) pair(at, subject string, certificate, key *string) {
+	chain := f.content(at+".certificate", subject, certificate)
+	secret := f.content(at+".key", subject, key)
+	if chain == nil || secret == nil {
+		return
+	}
+	if _, err := tls.X509KeyPair(chain, secret); err != nil {
+		f.mistake(at+".certificate", "", "%scertificate and key: %v", subject, err)
+	}
+}
+
+func (doc *document) serviceFiles(s *selvage.Service) selvage.Problems {
+	f := files{expand: doc.expand}
+	for _, name := range slices.Sorted(maps.Keys(s.Origins)) {
+		o := s.Origins[name]
+		f.origin("origins."+string(name), fmt.Sprintf("origin %q: ", name), &o)
+		s.Origins[name] = o
+	}
+	for i := range s.Routes {
+		r := &s.Routes[i]
+		for j, rung := range r.OnFailure {
+			if rung.Default != nil {
+				at := fmt.Sprintf("routes[%d].on_failure[%d].default.file", i, j)
+				rung.Default.Content = f.content(at, fmt.Sprintf("route %q: ", r.Label()), &rung.Default.File)
+			}
+		}
+	}
+	return f.problems
+}
+
+func (f *files) origin(at, subject string, o *selvage.Origin) {
+	if o.Folder != "" {
+		o.Folder = resolve(f.expand.folder, o.Folder)
+		if info, err := os.Stat(o.Folder); err != nil {
+			f.mistake(at+".folder", "", "%sfolder %q: %v", subject, o.Folder, plainError(err))
+		} else if !info.IsDir() {
+			f.mistake(at+".folder", "", "%sfolder %q: it is not a folder", subject, o.Folder)
+		} else if d, err := os.Open(o.Folder); err != nil {
+			f.mistake(at+".folder", "", "%sfolder %q: %v", subject, o.Folder, plainError(err))
+		} else {
+			d.Close()
+		}
+	}
+	at += ".tls"
+	if pem := f.content(at+".ca", subject, &o.TLS.CA); pem != nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		f.mistake(at+".ca", "write a PEM file", "%sfile %q has no certificate", subject, o.TLS.CA)
+	}
+	f.pair(at, subject, &o.TLS.Certificate, &o.TLS.Key)
+}
+
+func (doc *document) nodeFiles(n *selvage.Node) selvage.Problems {
+	f := files{expand: doc.expand}
+	for i := range n.TLS.Certificates {
+		c := &n.TLS.Certificates[i]
+		f.pair(fmt.Sprintf("tls.certificates[%d]", i), "", &c.Certificate, &c.Key)
+	}
+	if n.Data != "" {
+		n.Data = resolve(doc.expand.folder, n.Data)
+	}
+	switch n.AccessLog {
+	case "stdout", "stderr", "off":
+	default:
+		n.AccessLog = resolve(doc.expand.folder, n.AccessLog)
+	}
+	return f.problems
+}

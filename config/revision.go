@@ -1,0 +1,104 @@
+package config
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/selvage-edge/selvage"
+)
+
+// Canonical is the one form of a service that everybody agrees on: JSON with
+// the keys of the file, in their order, with every default, without spaces.
+// Of the file of a default answer it has the last part of the name, which
+// gives the type, and what it held; where the file lay does not matter. Two
+// services with the same form do the same.
+func Canonical(s selvage.Service) []byte {
+	s.Routes = slices.Clone(s.Routes)
+	for i := range s.Routes {
+		rungs := slices.Clone(s.Routes[i].OnFailure)
+		for j := range rungs {
+			if d := rungs[j].Default; d != nil && d.File != "" {
+				named := *d
+				named.File = filepath.Base(d.File) + ":" + base64.StdEncoding.EncodeToString(d.Content)
+				rungs[j].Default = &named
+			}
+		}
+		s.Routes[i].OnFailure = rungs
+	}
+	var b bytes.Buffer
+	e := emitter{}
+	writeJSON(&b, e.tree(reflect.ValueOf(s), "", nil))
+	return b.Bytes()
+}
+
+// Revision is the content address of a service: the first 16 hexadecimal
+// digits of the SHA-256 of its canonical form.
+func Revision(s selvage.Service) selvage.RevisionID {
+	sum := sha256.Sum256(Canonical(s))
+	return selvage.RevisionID(hex.EncodeToString(sum[:8]))
+}
+
+func writeJSON(b *bytes.Buffer, t *tree) {
+	switch {
+	case t.form == object:
+		for i, e := range t.entries {
+			b.WriteByte("{,"[min(i, 1)])
+			writeText(b, e.key)
+			b.WriteByte(':')
+			writeJSON(b, e.value)
+		}
+		if len(t.entries) == 0 {
+			b.WriteByte('{')
+		}
+		b.WriteByte('}')
+	case t.form == list:
+		b.WriteByte('[')
+		for i, item := range t.items {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			writeJSON(b, item)
+		}
+		b.WriteByte(']')
+	case t.form == empty:
+		b.WriteString("null")
+	case t.form == boolean:
+		b.WriteString(strings.ToLower(t.text))
+	case t.form == number && json.Valid([]byte(t.text)):
+		b.WriteString(t.text)
+	default:
+		writeText(b, t.text)
+	}
+}
+
+func writeText(b *bytes.Buffer, s string) {
+	enc := json.NewEncoder(b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(s); err != nil {
+		panic(err) // a string always has a form
+	}
+	b.Truncate(b.Len() - 1) // the encoder's line feed
+}
+
+// ToJSON writes YAML as JSON, without knowing what it means: for tools that
+// check a file against its schema. Numbers that JSON does not have become text.
+func ToJSON(file string, data []byte) ([]byte, error) {
+	src, problems := newSource(file, data)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	t, problems := parse(src)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	var b bytes.Buffer
+	writeJSON(&b, t)
+	return b.Bytes(), nil
+}
