@@ -77,7 +77,7 @@ type Origin struct {
 type Endpoint struct {
 	Endpoint    string  `json:"endpoint" doc:"as in the file"`
 	Address     string  `json:"address" doc:"as resolved"`
-	State       string  `json:"state" enum:"in,out,ejected"`
+	State       string  `json:"state" enum:"in,down,ejected,trying,unresolved"`
 	Why         string  `json:"why,omitempty"`
 	InFlight    int     `json:"in_flight"`
 	LatencyMS   float64 `json:"latency_ms" doc:"moving average to the first byte"`

@@ -1,0 +1,162 @@
+// Command selvage is the edge cloud that you run yourself: one binary in front
+// of your applications.
+//
+// Look at root in this file for the commands; each noun has a file of its own.
+//
+// It promises that stdout is the answer and stderr everything else, and that
+// it exits with 0 when it is done, 1 when that failed and 2 when it was used
+// wrongly. It refuses to hold logic that the packages could hold.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker in a release.
+var version = ""
+
+// The exit statuses.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cmd := root()
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if said, ok := errors.AsType[*saidError](err); ok {
+		return said.status
+	}
+	out := newUI(os.Stderr)
+	fmt.Fprintf(os.Stderr, "%s %v\n", out.bad("selvage:"), err)
+	if usage, ok := errors.AsType[*usageError](err); ok {
+		fmt.Fprintf(os.Stderr, "try: %s --help\n", usage.command)
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// saidError ends the program with a status; what went wrong is printed already.
+type saidError struct{ status int }
+
+func (e *saidError) Error() string { return fmt.Sprintf("exit status %d", e.status) }
+
+// usageError is a command line that makes no sense.
+type usageError struct {
+	command string
+	err     error
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "selvage",
+		Short: "The edge cloud that you run yourself",
+		Long: `Selvage stands in front of your applications: it routes, caches, limits and
+recovers.
+
+  selvage try                                   a toy shop, traffic and the edge
+  selvage run --origin http://127.0.0.1:3000    the edge in front of yours
+  selvage validate shop.yaml                    is this file right?
+  selvage status                                how is the node on this machine?`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &usageError{cmd.CommandPath(), err}
+	})
+	cmd.AddCommand(tryCommand(), runCommand(), validateCommand(), configCommand(),
+		statusCommand(), completionCommand(), versionCommand())
+	usageArgs(cmd)
+	return cmd
+}
+
+// usageArgs makes wrong arguments a wrong use, on every command.
+func usageArgs(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return &usageError{c.CommandPath(), err}
+			}
+			return nil
+		}
+	}
+	for _, c := range cmd.Commands() {
+		usageArgs(c)
+	}
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), versionString()) },
+	}
+}
+
+// versionString is the release, else the commit that the binary was built from.
+func versionString() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return "devel-" + s.Value[:12]
+		}
+	}
+	return "devel"
+}
+
+func completionCommand() *cobra.Command {
+	shells := []string{"bash", "zsh", "fish", "powershell"}
+	return &cobra.Command{
+		Use:   "completion SHELL",
+		Short: "Print the completion script for bash, zsh, fish or powershell",
+		Long: `Print the completion script for a shell.
+
+  bash:        selvage completion bash > /etc/bash_completion.d/selvage
+  zsh:         selvage completion zsh > "${fpath[1]}/_selvage"
+  fish:        selvage completion fish > ~/.config/fish/completions/selvage.fish
+  powershell:  selvage completion powershell | Out-String | Invoke-Expression`,
+		ValidArgs: shells,
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := cmd.OutOrStdout()
+			switch args[0] {
+			case "bash":
+				return cmd.Root().GenBashCompletionV2(out, true)
+			case "zsh":
+				return cmd.Root().GenZshCompletion(out)
+			case "fish":
+				return cmd.Root().GenFishCompletion(out, true)
+			}
+			return cmd.Root().GenPowerShellCompletionWithDesc(out)
+		},
+	}
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/config"
+)
+
+func validateCommand() *cobra.Command {
+	var nodeFile, format string
+	cmd := &cobra.Command{
+		Use:   "validate [-c NODE.yaml] SERVICE.yaml|FOLDER…",
+		Short: "Say whether files are right, and every mistake if not",
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if nodeFile == "" && len(args) == 0 {
+				found := config.FindService()
+				if found == "" {
+					return &usageError{cmd.CommandPath(), errors.New("name a service file, or a node file with -c")}
+				}
+				args = []string{found}
+			}
+			files, err := serviceFiles(args)
+			if err != nil {
+				return err
+			}
+			return validate(cmd, nodeFile, files, format)
+		},
+		ValidArgsFunction: yamlFiles,
+	}
+	cmd.Flags().StringVarP(&nodeFile, "config", "c", "", "node file")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	outputFlag(cmd, &format)
+	return cmd
+}
+
+func validate(cmd *cobra.Command, nodeFile string, files []string, format string) error {
+	l, err := config.Load(nodeFile, files)
+	problems, ok := errors.AsType[selvage.Problems](err)
+	if err != nil && !ok {
+		return err
+	}
+	if format == "json" {
+		if problems == nil {
+			problems = selvage.Problems{}
+		}
+		enc := json.NewEncoder(cmd.OutOrStdout())
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(problems); err != nil {
+			return err
+		}
+	} else if len(problems) > 0 {
+		fmt.Fprintln(cmd.OutOrStdout(), problems.Error())
+		fmt.Fprintf(cmd.ErrOrStderr(), "\n%s; nothing was changed\n", count(len(problems), "mistake"))
+	} else {
+		sayValid(cmd.OutOrStdout(), newUI(os.Stdout), l)
+	}
+	if len(problems) > 0 {
+		return &saidError{exitFailed}
+	}
+	return nil
+}
+
+func sayValid(w io.Writer, u ui, l *config.Loaded) {
+	if l.NodeFile != "" {
+		fmt.Fprintf(w, "%s: %s\n", l.NodeFile, u.ok("valid"))
+	}
+	for i, file := range l.ServiceFiles {
+		s := &l.Services[i]
+		fmt.Fprintf(w, "%s: %s. service %s, %s, %s; revision %s\n", file, u.ok("valid"), s.Service,
+			count(len(s.Routes), "route"), count(len(s.Origins), "origin"), config.Revision(*s))
+	}
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,154 @@
+package node
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/selvage-edge/selvage/record"
+)
+
+// copyBuffer is what is read from an origin at once.
+const copyBuffer = 32 << 10
+
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }}
+
+// errTotal ends a request that took longer than the node's total deadline.
+var errTotal = errors.New("total deadline passed")
+
+// boundedBody ends a request body at the total deadline. It needs no timer:
+// the deadline between two reads bounds how late it notices.
+type boundedBody struct {
+	io.ReadCloser
+	rec   *record.Record
+	total time.Duration
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if time.Since(b.rec.Start) > b.total {
+		b.rec.LimitHit = "deadline_total"
+		return 0, errTotal
+	}
+	return b.ReadCloser.Read(p)
+}
+
+// answer sends an answer on. Whatever is read is sent at once unless the end
+// is known to be near, so that events arrive when they happen.
+func (x *exchange) answer(resp *http.Response) {
+	defer resp.Body.Close()
+	h := x.w.Header()
+	for name, values := range resp.Header {
+		h[name] = values
+	}
+	dropHopByHop(h)
+	via(h, resp.Proto)
+	x.route.policies.Response(&x.pol, h)
+	announced := len(resp.Trailer)
+	for name := range resp.Trailer {
+		h["Trailer"] = append(h["Trailer"], name)
+	}
+	if resp.StatusCode >= 500 && x.rec.WhyBad == record.Good {
+		x.rec.WhyBad = record.OriginError
+	}
+	x.w.WriteHeader(resp.StatusCode)
+	if err := x.copyBody(resp.Body); err != nil {
+		x.broken(err)
+	}
+	if len(resp.Trailer) == 0 {
+		return
+	}
+	_ = http.NewResponseController(x.w).Flush() // a body must have begun for trailers to follow it
+	prefix := http.TrailerPrefix
+	if len(resp.Trailer) == announced {
+		prefix = ""
+	}
+	for name, values := range resp.Trailer {
+		h[prefix+name] = values
+	}
+}
+
+// copyError tells which side failed.
+type copyError struct {
+	fromOrigin bool
+	err        error
+}
+
+func (e *copyError) Error() string { return e.err.Error() }
+func (e *copyError) Unwrap() error { return e.err }
+
+func (x *exchange) copyBody(body io.Reader) error {
+	if body == http.NoBody {
+		return nil
+	}
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	flusher := http.NewResponseController(x.w)
+	total := x.node.settings().Deadlines.Total.Std()
+	for {
+		n, err := body.Read(*buf)
+		if n > 0 {
+			if _, werr := x.w.Write((*buf)[:n]); werr != nil {
+				return &copyError{err: werr}
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return &copyError{fromOrigin: true, err: err}
+		}
+		if err := flusher.Flush(); err != nil {
+			return &copyError{err: err}
+		}
+		if total > 0 && time.Since(x.rec.Start) > total {
+			x.rec.LimitHit = "deadline_total"
+			return &copyError{fromOrigin: true, err: errTotal}
+		}
+	}
+}
+
+// broken ends an answer whose head is sent in a way that the client can see:
+// never with a clean end.
+func (x *exchange) broken(err error) {
+	rec := x.rec
+	rec.Answer.Broken, rec.Detail = true, err.Error()
+	ce, _ := errors.AsType[*copyError](err)
+	switch {
+	case errors.Is(err, errTotal):
+		rec.WhyBad = record.DeadlineTotal
+	case ce != nil && ce.fromOrigin && x.r.Context().Err() == nil:
+		rec.WhyBad = record.BrokenAnswer
+	default:
+		rec.WhyBad = record.ClientGone
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// upgrade passes on a request to change the protocol of the connection
+// (RFC 9110, section 7.8). If the origin agrees, the two connections are tied
+// together until both directions have ended.
+func (x *exchange) upgrade(ask string) {
+	out := x.outgoing(x.r.Context(), ask)
+	if x.answeredByPolicy(out) {
+		return
+	}
+	resp, err := x.route.upstream.RoundTrip(out)
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		x.answer(resp)
+		return
+	}
+	origin, ok := resp.Body.(io.ReadWriteCloser)
+	if got := upgradeOf(resp.Header); !ok || !strings.EqualFold(got, ask) {
+		resp.Body.Close()
+		x.fail(&upgradeError{ask, got})
+		return
+	}
+	x.tie(resp, origin)
+}

@@ -1,0 +1,273 @@
+package node
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/selvage-edge/selvage"
+)
+
+// Pseudonym is how this edge names itself in Via, Cache-Status, Proxy-Status and CDN-Loop.
+const Pseudonym = "selvage"
+
+// maxHops is how many of our own kind a request may have passed (RFC 8586).
+const maxHops = 8
+
+// hopByHop are the fields that belong to one connection (RFC 9110, section 7.6.1).
+var hopByHop = [...]string{
+	"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
+	"Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+// upgradeOf is the protocol that a message asks to change to, or changes to; empty if none.
+func upgradeOf(h http.Header) string {
+	if len(h["Upgrade"]) == 0 || !listHas(h["Connection"], "upgrade") {
+		return ""
+	}
+	return h["Upgrade"][0]
+}
+
+// listHas says whether a comma-separated list of tokens has one, which is given in lower case.
+func listHas(values []string, token string) bool {
+	for _, v := range values {
+		for part := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.Trim(part, " \t"), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// dropHopByHop takes away what belongs to the connection that h came over,
+// the fields that Connection names among them.
+func dropHopByHop(h http.Header) {
+	for _, v := range h["Connection"] {
+		if v == "keep-alive" || v == "close" {
+			continue // what it nearly always says names no field
+		}
+		for name := range strings.SplitSeq(v, ",") {
+			h.Del(strings.Trim(name, " \t"))
+		}
+	}
+	for _, name := range hopByHop {
+		delete(h, name)
+	}
+}
+
+// dropAmbiguous takes away field names with an underscore: an application
+// behind CGI or WSGI cannot tell X_Forwarded_For from X-Forwarded-For.
+func dropAmbiguous(h http.Header) {
+	for name := range h {
+		if strings.IndexByte(name, '_') >= 0 {
+			delete(h, name)
+		}
+	}
+}
+
+// looped says whether this node has seen the request before, or too many of
+// its kind have (RFC 8586). An entry is ours by its cdn-id and node parameter.
+func looped(values []string, node selvage.NodeName) bool {
+	hops := 0
+	for _, v := range values {
+		for entry := range strings.SplitSeq(v, ",") {
+			id, params, _ := strings.Cut(entry, ";")
+			if strings.Trim(id, " \t") != Pseudonym {
+				continue
+			}
+			if hops++; hops > maxHops || strings.Trim(params, " \t") == loopParam(node) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func loopParam(node selvage.NodeName) string { return `node="` + string(node) + `"` }
+
+// via11 is our entry of Via on nearly every message; it is shared and not written to.
+var via11 = []string{"1.1 " + Pseudonym}
+
+// via adds us to the list of those who passed the message on (RFC 9110, section 7.6.3).
+func via(h http.Header, proto string) {
+	before := h["Via"]
+	if len(before) == 0 && proto == "HTTP/1.1" {
+		h["Via"] = via11
+		return
+	}
+	version := "1.1 "
+	switch proto {
+	case "HTTP/2.0":
+		version = "2.0 "
+	case "HTTP/1.0":
+		version = "1.0 "
+	}
+	h["Via"] = []string{joinBefore(before, version+Pseudonym)}
+}
+
+// party is who is at the other end, and what they said of those behind them.
+type party struct {
+	client  netip.Addr // the nearest address that is not a trusted proxy
+	trusted bool       // the peer is a trusted proxy
+}
+
+// whoAsks finds the client's address. Only what trusted proxies say is
+// believed, from the nearest one outwards. Where Forwarded and
+// X-Forwarded-For are both there and name different clients, one of them was
+// written by the client itself, and neither is believed.
+func whoAsks(peer netip.Addr, h http.Header, trust []selvage.Prefix) party {
+	if !inAny(peer, trust) {
+		return party{client: peer}
+	}
+	xff, haveXFF := h["X-Forwarded-For"]
+	fwd, haveFwd := h["Forwarded"]
+	switch {
+	case haveXFF && haveFwd:
+		a, b := walk(peer, splitXFF(xff), trust), walk(peer, splitForwarded(fwd), trust)
+		if a != b {
+			return party{client: peer, trusted: true}
+		}
+		return party{client: a, trusted: true}
+	case haveXFF:
+		return party{client: walk(peer, splitXFF(xff), trust), trusted: true}
+	case haveFwd:
+		return party{client: walk(peer, splitForwarded(fwd), trust), trusted: true}
+	}
+	return party{client: peer, trusted: true}
+}
+
+// walk goes from the nearest hop outwards until one is not trusted. A hop that
+// is no address ends it at the one before.
+func walk(peer netip.Addr, hops []string, trust []selvage.Prefix) netip.Addr {
+	client := peer
+	for i := len(hops) - 1; i >= 0; i-- {
+		addr, ok := hopAddr(hops[i])
+		if !ok {
+			return client
+		}
+		client = addr
+		if !inAny(addr, trust) {
+			return client
+		}
+	}
+	return client
+}
+
+func inAny(a netip.Addr, prefixes []selvage.Prefix) bool {
+	for _, p := range prefixes {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// hopAddr reads an address as X-Forwarded-For and Forwarded have it: bare, in
+// brackets, with a port.
+func hopAddr(s string) (netip.Addr, bool) {
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr().Unmap().WithZone(""), true
+	}
+	if inner, ok := strings.CutPrefix(s, "["); ok {
+		s, ok = strings.CutSuffix(inner, "]")
+		if !ok {
+			return netip.Addr{}, false
+		}
+	}
+	a, err := netip.ParseAddr(s)
+	return a.Unmap().WithZone(""), err == nil
+}
+
+func splitXFF(values []string) []string {
+	var hops []string
+	for _, v := range values {
+		for hop := range strings.SplitSeq(v, ",") {
+			hops = append(hops, strings.Trim(hop, " \t"))
+		}
+	}
+	return hops
+}
+
+// splitForwarded takes the for= parameter of each element (RFC 7239, section
+// 4). An element without one is a hop that nobody knows.
+func splitForwarded(values []string) []string {
+	var hops []string
+	for _, v := range values {
+		for _, element := range splitQuoted(v, ',') {
+			hop := ""
+			for _, pair := range splitQuoted(element, ';') {
+				name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+				if strings.EqualFold(name, "for") {
+					hop = strings.Trim(value, `"`)
+				}
+			}
+			hops = append(hops, hop)
+		}
+	}
+	return hops
+}
+
+// splitQuoted splits at sep, but not inside a quoted string.
+func splitQuoted(s string, sep byte) []string {
+	var parts []string
+	quoted, start := false, 0
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == sep && !quoted:
+			parts = append(parts, s[start:i])
+			start = i + 1
+		}
+	}
+	return append(parts, s[start:])
+}
+
+// forwarded tells the origin who asked. What the peer said of those behind it
+// is kept only if the peer is a trusted proxy.
+func forwarded(h http.Header, who party, peer netip.Addr, host string, tls bool) {
+	proto := "http"
+	if tls {
+		proto = "https"
+	}
+	addr := peer.String()
+	xff, fwd := addr, forwardedElement(peer, addr, host, proto)
+	if who.trusted {
+		xff = joinBefore(h["X-Forwarded-For"], xff)
+		fwd = joinBefore(h["Forwarded"], fwd)
+	} else {
+		delete(h, "X-Forwarded-Proto")
+		delete(h, "X-Forwarded-Host")
+		delete(h, "X-Forwarded-Port")
+		delete(h, "X-Real-Ip")
+	}
+	// One array holds the four values: this is on the way of every request.
+	v := [4]string{xff, proto, host, fwd}
+	h["X-Forwarded-For"] = v[0:1:1]
+	if len(h["X-Forwarded-Proto"]) == 0 {
+		h["X-Forwarded-Proto"] = v[1:2:2]
+	}
+	if len(h["X-Forwarded-Host"]) == 0 {
+		h["X-Forwarded-Host"] = v[2:3:3]
+	}
+	h["Forwarded"] = v[3:4:4]
+}
+
+func joinBefore(before []string, last string) string {
+	if len(before) == 0 {
+		return last
+	}
+	return strings.Join(before, ", ") + ", " + last
+}
+
+// forwardedElement is one element of Forwarded. The host was checked by the
+// parser of the request: it holds nothing that would have to be escaped.
+func forwardedElement(peer netip.Addr, addr, host, proto string) string {
+	if peer.Is6() {
+		return `for="[` + addr + `]";host="` + host + `";proto=` + proto
+	}
+	return "for=" + addr + `;host="` + host + `";proto=` + proto
+}

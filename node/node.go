@@ -1,0 +1,207 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/http1"
+	"github.com/selvage-edge/selvage/listen"
+	"github.com/selvage-edge/selvage/record"
+	"github.com/selvage-edge/selvage/telemetry"
+)
+
+// Options is what a node is made of. Config has its defaults filled in and was
+// validated. The functions reach the network; nil is the real one.
+type Options struct {
+	Config  selvage.Config
+	Tenant  selvage.Tenant // empty: selvage.DefaultTenant
+	Version string
+	Log     *slog.Logger
+	// AccessLog, if set, is used instead of the one that Config names.
+	AccessLog *telemetry.AccessLog
+	// Opened are listeners that somebody opened before us, by address.
+	Opened  map[string]net.Listener
+	Listen  func(network, addr string) (net.Listener, error)
+	Dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// Node is one edge. Make one with [New], then [Node.Run] it.
+type Node struct {
+	tenant    selvage.Tenant
+	version   string
+	place     record.Place
+	loopEntry []string // our entry of CDN-Loop; not written to
+	started   time.Time
+	log       *slog.Logger
+	registry  *registry
+	listeners *listen.Group
+	ties      ties
+
+	set      atomic.Pointer[selvage.Node]
+	table    atomic.Pointer[table]
+	inFlight atomic.Int64
+	draining atomic.Bool
+
+	mu sync.Mutex // one reload at a time
+}
+
+// New makes a node and opens its listeners: what cannot be compiled or bound
+// is an error here, before anything is served. Call Run or Close afterwards.
+func New(o Options) (*Node, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Tenant == "" {
+		o.Tenant = selvage.DefaultTenant
+	}
+	conf := o.Config.Node
+	n := &Node{
+		tenant: o.Tenant, version: o.Version, started: time.Now(), log: o.Log,
+		place:     record.Place{Zone: conf.Zone, POP: conf.POP, Node: conf.Name},
+		loopEntry: []string{Pseudonym + "; " + loopParam(conf.Name)},
+	}
+	var err error
+	if n.registry, err = n.newRegistry(o); err != nil {
+		return nil, err
+	}
+	t, err := n.registry.newTable(n.tenant, o.Config.Services)
+	if err != nil {
+		return nil, err
+	}
+	n.table.Store(t)
+	n.set.Store(&conf)
+	n.listeners = n.newGroup(o)
+	if err := n.listeners.Apply(conf.Listen, conf.TLS); err != nil {
+		t.release()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) newGroup(o Options) *listen.Group {
+	conf := &o.Config.Node
+	handler := http.HandlerFunc(n.serveCounted)
+	return &listen.Group{
+		Handler: handler,
+		HTTP1: &http1.Server{
+			Handler: handler, Limits: conf.Limits, Deadlines: conf.Deadlines, Log: o.Log,
+			Done: n.done, OnLimit: n.registry.metrics.LimitHit,
+		},
+		Limits: conf.Limits, Deadlines: conf.Deadlines, Data: conf.Data, Log: o.Log,
+		AllowName: func(name string) bool { _, ok := n.table.Load().hosts.Find(name); return ok },
+		Done:      n.done, OnLimit: n.registry.metrics.LimitHit, OnFailed: n.registry.metrics.ConnectionFailed,
+		Listen: o.Listen, Opened: o.Opened,
+	}
+}
+
+func (n *Node) serveCounted(w http.ResponseWriter, r *http.Request) {
+	n.inFlight.Add(1)
+	defer n.inFlight.Add(-1)
+	n.ServeHTTP(w, r)
+}
+
+// Run serves until ctx ends, then drains: no new requests, those in flight get
+// the drain deadline, then the loops end and what is open is closed.
+func (n *Node) Run(ctx context.Context) error {
+	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var g group
+	g.run(loops, stop, "listeners", n.listeners.Run)
+	g.run(loops, stop, "origins", n.registry.origins.Run)
+	g.run(loops, stop, "access log", n.registry.access.Run)
+	select {
+	case <-ctx.Done():
+		n.drain(ctx)
+	case <-loops.Done(): // one of them failed
+	}
+	stop()
+	err := g.wait()
+	n.table.Load().release()
+	return err
+}
+
+// drain ends what is under way as gently as the drain deadline allows.
+func (n *Node) drain(ctx context.Context) {
+	n.draining.Store(true)
+	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.settings().Deadlines.Drain.Std())
+	defer cancel()
+	cut := context.AfterFunc(wait, n.ties.cut)
+	defer cut()
+	if err := n.listeners.Drain(wait); err != nil {
+		n.log.Warn("requests were cut at the end of the drain", "deadline", n.settings().Deadlines.Drain.String())
+	}
+	n.ties.wg.Wait()
+}
+
+// Reload replaces what is served with what conf says, or keeps all of it and
+// says why. Nothing under way is dropped. Of the node's own settings the
+// listeners, certificates, trusted proxies and deadlines of the ties change;
+// the names of those that need a restart are returned.
+func (n *Node) Reload(conf selvage.Config) (restart []string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t, err := n.registry.newTable(n.tenant, conf.Services)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.listeners.Apply(conf.Node.Listen, conf.Node.TLS); err != nil {
+		t.release()
+		return nil, err
+	}
+	old := n.settings()
+	next := *old
+	next.Listen, next.TLS, next.TrustedProxies = conf.Node.Listen, conf.Node.TLS, conf.Node.TrustedProxies
+	n.set.Store(&next)
+	n.table.Swap(t).release()
+	n.registry.access.Reopen()
+	return needRestart(&next, &conf.Node), nil
+}
+
+// needRestart lists the settings that a running node cannot change.
+func needRestart(have, want *selvage.Node) []string {
+	var names []string
+	a, b := reflect.ValueOf(have).Elem(), reflect.ValueOf(want).Elem()
+	for i := range a.NumField() {
+		if !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+			names = append(names, a.Type().Field(i).Tag.Get("yaml"))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Ready says why no requests are served, if none are.
+func (n *Node) Ready() error {
+	if n.draining.Load() {
+		return errors.New("draining")
+	}
+	return nil
+}
+
+// Metrics is the exposition of the node's metrics.
+func (n *Node) Metrics() http.Handler { return n.registry.metrics.Handler() }
+
+// Addrs are the addresses that clients can come in by, in the order of the file.
+func (n *Node) Addrs() []net.Addr { return n.listeners.Addrs() }
+
+// settings are the node's as of the last reload.
+func (n *Node) settings() *selvage.Node { return n.set.Load() }
+
+// AuthorityPath is the certificate of the development authority, empty without one.
+func (n *Node) AuthorityPath() string {
+	if !n.settings().TLS.Development {
+		return ""
+	}
+	return n.listeners.CAPath()
+}

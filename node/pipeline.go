@@ -1,0 +1,287 @@
+package node
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/cache"
+	"github.com/selvage-edge/selvage/policy"
+	"github.com/selvage-edge/selvage/record"
+	"github.com/selvage-edge/selvage/route"
+	"github.com/selvage-edge/selvage/telemetry"
+)
+
+// exchange is one request on its way through the stages. It lives as long as
+// the handler runs and is not shared.
+type exchange struct {
+	node     *Node
+	w        http.ResponseWriter
+	r        *http.Request
+	rec      *record.Record
+	who      party
+	rev      *revision
+	route    *compiledRoute
+	match    route.Match
+	unpinned bool
+	path     string // normalised: what is matched is what the origin sees
+	query    string
+	pol      policy.Exchange
+}
+
+// ServeHTTP is the order of the stages, and the only place that has it: host,
+// route, policies, then across to the origin side, where the failure ladder is
+// around the cache and the cache around the origin, and back.
+func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := exchange{node: n, w: w, r: r, rec: record.From(r.Context())}
+	x.begin()
+	if !x.findRoute() {
+		return
+	}
+	defer x.unpin()
+	if ask := upgradeOf(r.Header); ask != "" && r.ProtoMajor == 1 {
+		x.upgrade(ask)
+		return
+	}
+	interim := passInterim{w: w}
+	ctx := r.Context()
+	if r.ProtoAtLeast(1, 1) {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: interim.pass})
+	}
+	out := x.outgoing(ctx, "")
+	if x.answeredByPolicy(out) {
+		return
+	}
+	resp, err := x.route.upstream.RoundTrip(out)
+	interim.stop()
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	x.answer(resp)
+}
+
+// begin notes who asks, before anything is decided.
+func (x *exchange) begin() {
+	rec, n := x.rec, x.node
+	rec.Place = n.place
+	peer := rec.Client.Peer.Addr().Unmap()
+	x.who = whoAsks(peer, x.r.Header, n.settings().TrustedProxies)
+	rec.Client.Addr = x.who.client
+	telemetry.Continue(x.r.Header, rec)
+}
+
+// findRoute finds the service and the route and pins the revision. Without one
+// it answers.
+func (x *exchange) findRoute() bool {
+	r, rec := x.r, x.rec
+	switch {
+	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
+		rec.Detail = "method " + r.Method + " is not served"
+		refuse(x.w, rec, http.StatusMethodNotAllowed, "this method is not served here")
+		return false
+	case looped(r.Header["Cdn-Loop"], x.node.place.Node):
+		rec.Detail = "loop: CDN-Loop names this node"
+		x.w.Header().Set("Proxy-Status", Pseudonym+"; error=proxy_loop_detected")
+		refuse(x.w, rec, http.StatusLoopDetected, "the request has been here before")
+		return false
+	case r.RequestURI == "*":
+		x.w.WriteHeader(http.StatusNoContent)
+		return false
+	}
+	clean, err := route.Clean(target(r))
+	if err != nil {
+		rec.Detail = err.Error()
+		refuse(x.w, rec, http.StatusBadRequest, "the path is malformed")
+		return false
+	}
+	x.path, x.query, _ = strings.Cut(clean, "?")
+	rec.Request.Path = x.path
+	if x.rev = x.node.pin(r.Host); x.rev == nil {
+		x.noService()
+		return false
+	}
+	rec.Target.Tenant, rec.Target.Service = x.rev.tenant, x.rev.service.Service
+	rec.Target.Revision, rec.Target.Arm = x.rev.id, selvage.Baseline
+	m, ok := x.matchRoute()
+	if !ok {
+		x.noRoute(m.Miss)
+		x.unpin()
+		return false
+	}
+	x.match, x.route = m, &x.rev.routes[m.Index]
+	rec.Target.Route, rec.Target.Origin, rec.Target.Log = x.route.name, x.route.origin, x.route.log
+	return true
+}
+
+// matchRoute matches a CORS preflight request as the request that it asks for,
+// if that route has CORS: OPTIONS itself seldom has a route.
+func (x *exchange) matchRoute() (route.Match, bool) {
+	if method, ok := policy.Preflight(x.r); ok {
+		m, ok := x.rev.table.Match(x.r.Host, method, x.path)
+		if ok && x.rev.routes[m.Index].policies.Preflights() {
+			return m, true
+		}
+	}
+	return x.rev.table.Match(x.r.Host, x.r.Method, x.path)
+}
+
+// noService answers for a host that nobody has. Over TLS the client may have
+// come on a connection that it opened for another name (RFC 9110, section 15.5.20).
+func (x *exchange) noService() {
+	status := http.StatusNotFound
+	if x.rec.Client.TLS != 0 {
+		status = http.StatusMisdirectedRequest
+	}
+	refuse(x.w, x.rec, status, "no service has this host")
+}
+
+func (x *exchange) noRoute(why route.Miss) {
+	if why == route.NoMethod {
+		x.w.Header().Set("Allow", strings.Join(x.rev.table.Allow(x.r.Host, x.path), ", "))
+		refuse(x.w, x.rec, http.StatusMethodNotAllowed, "this method is not served here")
+		return
+	}
+	refuse(x.w, x.rec, http.StatusNotFound, "nothing is here")
+}
+
+// unpin lets go of the revision, once.
+func (x *exchange) unpin() {
+	if x.rev != nil && !x.unpinned {
+		x.unpinned = true
+		x.rev.release()
+	}
+}
+
+// target is the request's path and query as they came. The absolute form was
+// checked against Host by the parser.
+func target(r *http.Request) string {
+	if strings.HasPrefix(r.RequestURI, "/") {
+		return r.RequestURI
+	}
+	t := r.URL.EscapedPath()
+	if t == "" {
+		t = "/"
+	}
+	if r.URL.RawQuery != "" || r.URL.ForceQuery {
+		t += "?" + r.URL.RawQuery
+	}
+	return t
+}
+
+// outgoing is the request as the origin side gets it. Without policies that
+// look at the request as it came, the client's header is made over in place:
+// nobody else reads it, and a copy would cost every request. upgrade is the
+// protocol asked for, empty if none.
+func (x *exchange) outgoing(ctx context.Context, upgrade string) *http.Request {
+	h := x.r.Header
+	if !x.route.policies.Empty() {
+		h = h.Clone()
+	}
+	trailers := listHas(h["Te"], "trailers")
+	dropHopByHop(h)
+	dropAmbiguous(h)
+	if upgrade != "" {
+		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
+	}
+	if trailers {
+		h["Te"] = []string{"trailers"}
+	}
+	tls := x.rec.Client.TLS != 0
+	forwarded(h, x.who, x.rec.Client.Peer.Addr().Unmap(), x.r.Host, tls)
+	via(h, x.r.Proto)
+	if before := h["Cdn-Loop"]; len(before) > 0 {
+		h["Cdn-Loop"] = append(slices.Clip(before), x.node.loopEntry...)
+	} else {
+		h["Cdn-Loop"] = x.node.loopEntry
+	}
+	telemetry.Inject(h, x.rec)
+	u := &url.URL{Scheme: "http", Host: x.r.Host, RawQuery: x.query}
+	if tls {
+		u.Scheme = "https"
+	}
+	route.SetPath(u, x.path)
+	if x.route.rewrites {
+		own := *u
+		ctx = cache.WithURL(ctx, &own)
+	}
+	out := x.r.WithContext(ctx)
+	out.Header, out.URL = h, u
+	out.RequestURI = ""
+	out.Close = false
+	if out.ContentLength == 0 {
+		out.Body = http.NoBody
+	} else if total := x.node.settings().Deadlines.Total.Std(); total > 0 {
+		out.Body = &boundedBody{ReadCloser: out.Body, rec: x.rec, total: total}
+	}
+	return out
+}
+
+// answeredByPolicy runs the policies of the route, and answers if one of them does.
+func (x *exchange) answeredByPolicy(out *http.Request) bool {
+	x.pol = policy.Exchange{
+		In: x.r, Out: out, Client: x.who.client, Path: x.path, Captures: x.match.Captures, Now: time.Now(),
+	}
+	a := x.route.policies.Request(&x.pol)
+	if a == nil {
+		return false
+	}
+	h := x.w.Header()
+	for name, values := range a.Header {
+		h[name] = values
+	}
+	x.route.policies.Response(&x.pol, h)
+	h["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
+	if a.Status == http.StatusNoContent {
+		delete(h, "Content-Length")
+	}
+	x.w.WriteHeader(a.Status)
+	_, _ = io.WriteString(x.w, a.Body) // the server sees that the client is gone
+	return true
+}
+
+// fail answers for an origin that gave no answer. The route's policies have
+// their say on that answer too, so that a page on another site can read it.
+func (x *exchange) fail(err error) {
+	x.route.policies.Response(&x.pol, x.w.Header())
+	originFailed(x.w, x.r, x.rec, err)
+}
+
+// passInterim hands interim answers of the origin to the client (RFC 9110,
+// section 15.2). 100 is not among them: each side sends its own.
+type passInterim struct {
+	mu sync.Mutex
+	w  http.ResponseWriter // guarded by mu; nil once the final answer is there
+}
+
+func (p *passInterim) pass(code int, header textproto.MIMEHeader) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.w == nil || code == http.StatusContinue || code == http.StatusSwitchingProtocols {
+		return nil
+	}
+	h := p.w.Header()
+	for name, values := range header {
+		h[name] = values
+	}
+	dropHopByHop(h)
+	p.w.WriteHeader(code)
+	clear(h)
+	return nil
+}
+
+// stop ends the passing: from here on the header belongs to the final answer.
+func (p *passInterim) stop() {
+	p.mu.Lock()
+	p.w = nil
+	p.mu.Unlock()
+}

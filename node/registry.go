@@ -1,0 +1,93 @@
+package node
+
+import (
+	"fmt"
+
+	"github.com/selvage-edge/selvage/cache"
+	"github.com/selvage-edge/selvage/origin"
+	"github.com/selvage-edge/selvage/policy"
+	"github.com/selvage-edge/selvage/record"
+	"github.com/selvage-edge/selvage/telemetry"
+)
+
+// registry is what outlives a revision. doc/state.md lists it, with the bound
+// of each.
+type registry struct {
+	origins   *origin.Registry
+	limits    policy.Limits
+	passwords policy.Passwords
+	store     *cache.Store
+	metrics   *telemetry.Metrics
+	series    *telemetry.Series
+	access    *telemetry.AccessLog
+	sinks     telemetry.Fan
+}
+
+func (n *Node) newRegistry(o Options) (*registry, error) {
+	conf := &o.Config.Node
+	reg := &registry{
+		store:  cache.NewStore(conf.Cache.Memory),
+		series: new(telemetry.Series),
+	}
+	reg.metrics = telemetry.NewMetrics(n.gauges(o.Version, reg))
+	reg.origins = &origin.Registry{Dial: o.Dial, Resolve: o.Resolve, Log: o.Log, OnLimit: reg.metrics.LimitHit}
+	access := o.AccessLog
+	if access == nil {
+		var err error
+		if access, err = telemetry.NewAccessLog(conf.AccessLog, o.Log); err != nil {
+			return nil, fmt.Errorf("access log: %w", err)
+		}
+	}
+	access.OnLimit = reg.metrics.LimitHit
+	reg.access = access
+	reg.sinks = telemetry.Fan{reg.metrics, reg.series, reg.access}
+	return reg, nil
+}
+
+// done hands a finished record to the sinks.
+func (n *Node) done(rec *record.Record) { n.registry.sinks.Take(rec) }
+
+func (n *Node) gauges(version string, reg *registry) telemetry.Gauges {
+	return telemetry.Gauges{
+		Version: version,
+		Connections: func() map[string]int64 {
+			s := n.listeners.Stats()
+			return map[string]int64{"http1": s.HTTP1, "h2": s.HTTP2, "upgraded": int64(n.ties.count())}
+		},
+		InFlight: n.inFlight.Load,
+		Cache: func() (bytes, objects int64) {
+			s := reg.store.Stats()
+			return s.Bytes, int64(s.Objects)
+		},
+		Endpoints:  n.endpointCounts,
+		Services:   n.objectives,
+		LogDropped: func() (dropped, lost uint64) { return reg.access.Dropped(), reg.access.Lost() },
+	}
+}
+
+func (n *Node) objectives() []telemetry.ServiceObjectives {
+	var all []telemetry.ServiceObjectives
+	for _, rev := range n.table.Load().revisions {
+		all = append(all, telemetry.ServiceObjectives{
+			Tenant: rev.tenant, Service: rev.service.Service, Objectives: rev.service.Objectives,
+		})
+	}
+	return all
+}
+
+func (n *Node) endpointCounts() []telemetry.EndpointCount {
+	var all []telemetry.EndpointCount
+	for _, rev := range n.table.Load().revisions {
+		for name, pool := range rev.pools {
+			c := telemetry.EndpointCount{Tenant: rev.tenant, Service: rev.service.Service, Origin: name}
+			for _, e := range pool.Status() {
+				c.Total++
+				if e.State == origin.StateIn {
+					c.Healthy++
+				}
+			}
+			all = append(all, c)
+		}
+	}
+	return all
+}

@@ -1,0 +1,173 @@
+package node
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"sync/atomic"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/cache"
+	"github.com/selvage-edge/selvage/config"
+	"github.com/selvage-edge/selvage/fallback"
+	"github.com/selvage-edge/selvage/origin"
+	"github.com/selvage-edge/selvage/policy"
+	"github.com/selvage-edge/selvage/route"
+)
+
+// revision is a compiled service. It is immutable but for the count of those
+// who use it; what it refers to lives in the registry.
+type revision struct {
+	id      selvage.RevisionID
+	tenant  selvage.Tenant
+	service selvage.Service
+	table   *route.Table
+	routes  []compiledRoute
+	pools   map[selvage.OriginName]*origin.Pool
+
+	// users counts the table that has it and the requests that pinned it. At
+	// zero the pools are let go, and it never rises again.
+	users atomic.Int64
+}
+
+type compiledRoute struct {
+	name     selvage.RouteName
+	origin   selvage.OriginName
+	log      selvage.LogChoice
+	policies *policy.Chain
+	rewrites bool              // the path that the origin sees is not the client's, by which answers are stored
+	upstream http.RoundTripper // fallback around cache around origin; nil on a route that ends in a policy
+}
+
+// compile makes a revision of a service, or says why it cannot be. Nothing
+// changes for those who use the old one.
+func (reg *registry) compile(tenant selvage.Tenant, s selvage.Service) (*revision, error) {
+	rev := &revision{
+		id: config.Revision(s), tenant: tenant, service: s,
+		pools: make(map[selvage.OriginName]*origin.Pool, len(s.Origins)),
+	}
+	rev.users.Store(1)
+	if err := reg.fill(rev); err != nil {
+		rev.release()
+		return nil, fmt.Errorf("compile service %s: %w", s.Service, err)
+	}
+	return rev, nil
+}
+
+func (reg *registry) fill(rev *revision) (err error) {
+	s := &rev.service
+	for name, o := range s.Origins {
+		if rev.pools[name], err = reg.origins.Acquire(rev.tenant, s.Service, name, o); err != nil {
+			delete(rev.pools, name)
+			return fmt.Errorf("origin %q: %w", name, err)
+		}
+	}
+	if rev.table, err = route.Compile(*s); err != nil {
+		return err
+	}
+	scope := policy.Scope{Tenant: rev.tenant, Service: s.Service, Limits: &reg.limits, Passwords: &reg.passwords}
+	rev.routes = make([]compiledRoute, len(s.Routes))
+	for i := range s.Routes {
+		r := &s.Routes[i]
+		cr := &rev.routes[i]
+		cr.name, cr.origin, cr.log = r.Label(), r.Origin, r.Log
+		if cr.policies, err = policy.Compile(scope, *r); err != nil {
+			return fmt.Errorf("route %q: %w", cr.name, err)
+		}
+		cr.rewrites = r.Rewrite != nil && stores(s)
+		if r.Origin != "" {
+			cr.upstream = reg.upstream(rev, r)
+		}
+	}
+	return nil
+}
+
+// upstream puts the stages of the origin side around each other. On a service
+// that stores, a route that does not still has to make invalid what it changes.
+func (reg *registry) upstream(rev *revision, r *selvage.Route) http.RoundTripper {
+	var next http.RoundTripper = rev.pools[r.Origin]
+	scope := cache.Scope{Tenant: rev.tenant, Service: rev.service.Service, StaleOnError: hasStale(r.OnFailure)}
+	switch {
+	case r.Cache != nil:
+		scope.Policy = *r.Cache
+		next = cache.NewTransport(reg.store, scope, next)
+	case stores(&rev.service):
+		next = cache.NewInvalidator(reg.store, scope, next)
+	}
+	return fallback.New(r.OnFailure, next)
+}
+
+func stores(s *selvage.Service) bool {
+	return slices.ContainsFunc(s.Routes, func(r selvage.Route) bool { return r.Cache != nil })
+}
+
+func hasStale(rungs []selvage.Rung) bool {
+	return slices.ContainsFunc(rungs, func(r selvage.Rung) bool { return r.Stale })
+}
+
+// acquire counts one more user. It fails if the last one has gone already.
+func (rev *revision) acquire() bool {
+	for {
+		n := rev.users.Load()
+		if n == 0 {
+			return false
+		}
+		if rev.users.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (rev *revision) release() {
+	if rev.users.Add(-1) == 0 {
+		for _, p := range rev.pools {
+			p.Release()
+		}
+	}
+}
+
+// table is the live revisions by host. A reload puts a new one in its place.
+type table struct {
+	hosts     *route.Hosts
+	revisions []*revision
+}
+
+// newTable compiles all services or none.
+func (reg *registry) newTable(tenant selvage.Tenant, services []selvage.Service) (*table, error) {
+	hosts, err := route.NewHosts(services)
+	if err != nil {
+		return nil, err
+	}
+	t := &table{hosts: hosts}
+	for _, s := range services {
+		rev, err := reg.compile(tenant, s)
+		if err != nil {
+			t.release()
+			return nil, err
+		}
+		t.revisions = append(t.revisions, rev)
+	}
+	return t, nil
+}
+
+func (t *table) release() {
+	for _, rev := range t.revisions {
+		rev.release()
+	}
+}
+
+// pin finds the revision that serves a host, and counts its user. It is nil if
+// no service has the host.
+func (n *Node) pin(host string) *revision {
+	for {
+		t := n.table.Load()
+		i, ok := t.hosts.Find(host)
+		if !ok {
+			return nil
+		}
+		if rev := t.revisions[i]; rev.acquire() {
+			return rev
+		}
+		// The table was replaced between the two lines: take the new one.
+	}
+}
