@@ -108,7 +108,7 @@ func TestH2spec(t *testing.T) {
 		"with TLS":    append(address(t, e.tls), "-t", "-k"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.Command("go", append([]string{"tool", "h2spec", "-S", "-P", "/", "-o", "3"}, args...)...)
+			cmd := exec.Command("go", append([]string{"tool", "h2spec", "-S", "-P", "/", "-o", "8"}, args...)...)
 			cmd.Dir = ".."
 			out, err := cmd.CombinedOutput() // its exit status is 1 if a case failed: the numbers decide
 			m := h2specSummary.FindSubmatch(out)
