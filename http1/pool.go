@@ -202,6 +202,13 @@ func (t *Transport) sweep() {
 	closeAll(old)
 }
 
+// Open is the number of connections: those in use, idle and being dialled.
+func (t *Transport) Open() int {
+	t.pool.mu.Lock()
+	defer t.pool.mu.Unlock()
+	return t.pool.open
+}
+
 // CloseIdle closes the connections that carry no request.
 func (t *Transport) CloseIdle() {
 	p := &t.pool
