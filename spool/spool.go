@@ -113,6 +113,13 @@ func (s *Spool) Size() int64 {
 	return s.size
 }
 
+// Ended says whether the source was read to its end, good or bad.
+func (s *Spool) Ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err != nil
+}
+
 // Digest is the SHA-256 of the whole body. It is known when the source ended
 // without an error and [Options.Digest] was set.
 func (s *Spool) Digest() (digest [sha256.Size]byte, ok bool) {

@@ -1,0 +1,137 @@
+package origin
+
+import (
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+)
+
+// maxAttempts is the most that [selvage.Retry] may ask for.
+const maxAttempts = 10
+
+// Pool is one origin: its endpoints with balance and retries, or a folder. It is
+// an http.RoundTripper whose errors are *[selvage.ProxyError]; after the head, so
+// are those of the answer's body. The body must be read to its end or closed: until
+// then the request counts as in flight.
+//
+// It fills the origin's part of the request's record.
+type Pool struct {
+	reg        *Registry
+	key        poolKey
+	set        selvage.Origin
+	host       string // the Host sent; empty: the request's own, or the endpoint's if byEndpoint
+	byEndpoint bool
+	endpoints  []*endpoint
+	folder     *folder // nil for one with endpoints
+	budget     budget
+	refs       int // guarded by reg.mu
+
+	members atomic.Pointer[[]*peer] // of all endpoints; changed under mu
+	mu      sync.Mutex              // held to change members and to eject
+}
+
+func newPool(r *Registry, key poolKey, plan *plan) *Pool {
+	p := &Pool{reg: r, key: key, set: plan.origin, refs: 1}
+	p.budget.share = float64(plan.origin.Retry.Budget)
+	switch plan.origin.Host {
+	case "keep":
+	case "endpoint":
+		p.byEndpoint = true
+	default:
+		p.host = plan.origin.Host
+	}
+	if plan.origin.Folder != "" {
+		p.folder = &folder{path: plan.origin.Folder, name: key.name}
+	}
+	p.members.Store(new([]*peer))
+	return p
+}
+
+// refresh takes over the addresses of the pool's endpoints. A new peer starts
+// with the average latency of the others.
+func (p *Pool) refresh() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var peers []*peer
+	for _, e := range p.endpoints {
+		peers = append(peers, *e.peers.Load()...)
+	}
+	now := time.Now()
+	var sum float64
+	var known int
+	for _, m := range peers {
+		if average := m.latency.at(m.ms(now)); average > 0 {
+			sum += average
+			known++
+		}
+	}
+	if known > 0 {
+		for _, m := range peers {
+			m.latency.seed(m.ms(now), sum/float64(known))
+		}
+	}
+	p.members.Store(&peers)
+}
+
+// eject takes a peer out unless it is the last that is in.
+func (p *Pool) eject(c *peer, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.othersIn(c) {
+		c.eject(now)
+	}
+}
+
+// error makes the pool's error.
+func (p *Pool) error(t selvage.ProxyErrorType, endpoint string, err error) *selvage.ProxyError {
+	return &selvage.ProxyError{Type: t, Origin: p.key.name, Endpoint: endpoint, Err: err}
+}
+
+// idempotent says whether a method may be repeated (RFC 9110, section 9.2.2).
+func idempotent(method string) bool {
+	switch method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// result is what one attempt came to, as far as a retry depends on it.
+type result struct {
+	status int                    // 0 without an answer
+	err    selvage.ProxyErrorType // empty with an answer
+	sent   bool                   // the origin may have seen some of the request
+	reused bool                   // on a connection that had carried a request before
+	ours   bool                   // the client's doing, or ours: the endpoint is not to blame, and no other would do better
+}
+
+// stale says whether a kept connection was most likely closed by the origin
+// before it saw the request: the endpoint is not to blame.
+func (r result) stale() bool { return r.reused && r.err == selvage.ConnectionTerminated }
+
+// free says whether a retry costs the origin nothing: nobody took the connection.
+func (r result) free() bool {
+	return r.err == selvage.ConnectionRefused || r.err == selvage.DestinationUnroutable
+}
+
+// repeatable says whether a request with this result may be sent again, as far as
+// it and the configuration are concerned: not whether there is a try left, time
+// or budget. once is a request that must not reach the origin twice.
+func repeatable(r result, once bool, statuses []int) bool {
+	switch {
+	case r.ours:
+		return false
+	case r.err != "":
+		return !r.sent || !once
+	}
+	return !once && slices.Contains(statuses, r.status)
+}
+
+// backoff bounds the wait before a retry; n is the number of tries so far. The
+// wait is drawn evenly below it (full jitter), so that those who failed together
+// do not come back together.
+func backoff(base time.Duration, n int) time.Duration { return base << min(n-1, maxAttempts) }
