@@ -30,6 +30,7 @@ func (n *Node) newRegistry(o Options) (*registry, error) {
 		series: new(telemetry.Series),
 	}
 	reg.metrics = telemetry.NewMetrics(n.gauges(o.Version, reg))
+	reg.limits.OnLimit, reg.passwords.OnLimit = reg.metrics.LimitHit, reg.metrics.LimitHit
 	reg.origins = &origin.Registry{Dial: o.Dial, Resolve: o.Resolve, Log: o.Log, OnLimit: reg.metrics.LimitHit}
 	access := o.AccessLog
 	if access == nil {
