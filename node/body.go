@@ -50,7 +50,11 @@ func (x *exchange) answer(resp *http.Response) {
 	for name := range resp.Trailer {
 		h["Trailer"] = append(h["Trailer"], name)
 	}
-	if resp.StatusCode >= 500 && x.rec.WhyBad == record.Good {
+	switch {
+	case x.rec.WhyBad != record.Good:
+	case x.rec.Origin.Type != "" && x.rec.Origin.Fallback == "default":
+		x.rec.WhyBad = record.OriginFailed // whatever the default answer's status
+	case resp.StatusCode >= http.StatusInternalServerError || x.rec.Origin.Fallback == "default":
 		x.rec.WhyBad = record.OriginError
 	}
 	x.w.WriteHeader(resp.StatusCode)

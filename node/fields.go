@@ -3,6 +3,7 @@ package node
 import (
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/selvage-edge/selvage"
@@ -64,6 +65,23 @@ func dropAmbiguous(h http.Header) {
 			delete(h, name)
 		}
 	}
+}
+
+// lastHop counts Max-Forwards down and says whether the request must be
+// answered here (RFC 9110, section 7.6.2). It is for OPTIONS only: TRACE is refused.
+func lastHop(h http.Header) bool {
+	v, ok := h["Max-Forwards"]
+	if !ok {
+		return false
+	}
+	n, err := strconv.ParseUint(v[0], 10, 31)
+	if err != nil {
+		return false // what cannot be read binds nobody
+	}
+	if n > 0 {
+		h["Max-Forwards"] = []string{strconv.FormatUint(n-1, 10)}
+	}
+	return n == 0
 }
 
 // looped says whether this node has seen the request before, or too many of

@@ -112,6 +112,25 @@ func TestLoopIsFoundByNameAndByNumber(t *testing.T) {
 	}
 }
 
+func TestMaxForwardsIsCountedDown(t *testing.T) {
+	for _, tt := range []struct {
+		in   []string
+		last bool
+		left string
+	}{
+		{nil, false, ""}, {[]string{"0"}, true, "0"}, {[]string{"1"}, false, "0"}, {[]string{"10"}, false, "9"},
+		{[]string{"rubbish"}, false, "rubbish"}, {[]string{"-1"}, false, "-1"},
+	} {
+		h := http.Header{}
+		if tt.in != nil {
+			h["Max-Forwards"] = tt.in
+		}
+		if got := lastHop(h); got != tt.last || h.Get("Max-Forwards") != tt.left {
+			t.Errorf("%q: got %v and %q left, want %v and %q", tt.in, got, h.Get("Max-Forwards"), tt.last, tt.left)
+		}
+	}
+}
+
 // FuzzForwarded: whatever stands in the fields, the client's address is the
 // peer's or one that stands in them, and nothing panics.
 func FuzzForwarded(f *testing.F) {

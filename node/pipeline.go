@@ -90,11 +90,12 @@ func (x *exchange) findRoute() bool {
 		refuse(x.w, rec, http.StatusMethodNotAllowed, "this method is not served here")
 		return false
 	case looped(r.Header["Cdn-Loop"], x.node.place.Node):
-		rec.Detail = "loop: CDN-Loop names this node"
+		rec.Detail, rec.WhyBad = "loop: CDN-Loop names this node", record.OwnError
 		x.w.Header().Set("Proxy-Status", Pseudonym+"; error=proxy_loop_detected")
 		refuse(x.w, rec, http.StatusLoopDetected, "the request has been here before")
 		return false
-	case r.RequestURI == "*":
+	case r.RequestURI == "*" || r.Method == http.MethodOptions && lastHop(r.Header):
+		x.w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 		x.w.WriteHeader(http.StatusNoContent)
 		return false
 	}
@@ -240,6 +241,9 @@ func (x *exchange) answeredByPolicy(out *http.Request) bool {
 		h[name] = values
 	}
 	x.route.policies.Response(&x.pol, h)
+	if a.Status >= http.StatusInternalServerError {
+		x.rec.WhyBad = record.OwnError
+	}
 	h["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
 	if a.Status == http.StatusNoContent {
 		delete(h, "Content-Length")
