@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,9 +28,9 @@ const (
 	fieldOverhead = 32
 )
 
-// http2 is net/http's server as the server of connections that were accepted,
+// h2Server is net/http's server as the server of connections that were accepted,
 // and encrypted where they are, before it sees them.
-type http2 struct {
+type h2Server struct {
 	group *Group
 	srv   *http.Server
 	queue queue
@@ -39,8 +40,8 @@ type http2 struct {
 
 type wireKey struct{}
 
-func newHTTP2(g *Group) *http2 {
-	h := &http2{group: g, queue: queue{conns: make(chan net.Conn), closed: make(chan struct{})}}
+func newHTTP2(g *Group) *h2Server {
+	h := &h2Server{group: g, queue: queue{conns: make(chan net.Conn), closed: make(chan struct{})}}
 	var protocols http.Protocols
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
@@ -49,7 +50,9 @@ func newHTTP2(g *Group) *http2 {
 		Protocols:      &protocols,
 		IdleTimeout:    g.waits.Idle.Std(),
 		MaxHeaderBytes: int(g.limits.Head) + headGrace + fieldOverhead*g.limits.Fields,
-		ErrorLog:       slog.NewLogLogger(g.log().Handler(), slog.LevelDebug),
+		// Every request is ours, OPTIONS * too.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(g.log().Handler(), slog.LevelDebug),
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          g.limits.Streams,
 			MaxReceiveBufferPerConnection: uploadPerConn,
@@ -68,16 +71,18 @@ func newHTTP2(g *Group) *http2 {
 	return h
 }
 
-// countError is told of every offence of a client by its name in net/http.
-func (h *http2) countError(name string) {
-	switch name {
-	case "over_max_streams", "over_max_streams_race", "too_many_early_resets":
-		h.group.limitHit("streams")
+// countError is told of every offence of a client, as in conn_PROTOCOL_ERROR_ and
+// its name in net/http. Those that mean too many streams are counted.
+func (h *h2Server) countError(name string) {
+	for _, s := range []string{"_over_max_streams", "_over_max_streams_race", "_too_many_early_resets"} {
+		if strings.HasSuffix(name, s) {
+			h.group.limitHit("streams")
+		}
 	}
 }
 
 // take hands over a connection. It ends with w's Close.
-func (h *http2) take(c net.Conn, w *wire) {
+func (h *h2Server) take(c net.Conn, w *wire) {
 	w.taken = true
 	h.group.stats.http2.Add(1)
 	select {
@@ -88,14 +93,14 @@ func (h *http2) take(c net.Conn, w *wire) {
 }
 
 // released is called once when a connection that was taken is closed.
-func (h *http2) released() {
+func (h *h2Server) released() {
 	h.group.stats.http2.Add(-1)
 	h.group.conns.done()
 }
 
 // serve takes connections until the drain begins, and returns when the last is
 // closed and the last handler has returned.
-func (h *http2) serve() error {
+func (h *h2Server) serve() error {
 	if err := h.srv.Serve(&h.queue); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
@@ -105,7 +110,7 @@ func (h *http2) serve() error {
 }
 
 // drain sends GOAWAY, waits for the requests, and cuts them when ctx ends.
-func (h *http2) drain(ctx context.Context) error {
+func (h *h2Server) drain(ctx context.Context) error {
 	err := h.srv.Shutdown(ctx)
 	_ = h.queue.Close() // it never fails
 	if err != nil {
@@ -143,7 +148,7 @@ func (q *queue) Addr() net.Addr { return &net.TCPAddr{} }
 
 // ServeHTTP serves one request: it makes the record, refuses what package
 // http1 would refuse, and keeps the deadlines and the limits.
-func (h *http2) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *h2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.requests.add()
 	defer h.requests.done()
 	x := h.newStream(w, r, time.Now())

@@ -71,7 +71,7 @@ type Group struct {
 	once   sync.Once
 	limits selvage.Limits
 	waits  selvage.Deadlines
-	h2     *http2
+	h2     *h2Server
 	slots  chan struct{} // one per handshake that computes
 	quit   chan struct{} // closed when the drain begins
 	stop   func()        // closes quit

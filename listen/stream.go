@@ -42,7 +42,7 @@ func (c *streamContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-func (h *http2) newStream(w http.ResponseWriter, r *http.Request, now time.Time) *stream {
+func (h *h2Server) newStream(w http.ResponseWriter, r *http.Request, now time.Time) *stream {
 	x := &stream{group: h.group}
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	x.rec.Start = now
