@@ -235,11 +235,12 @@ func (w *response) complete() bool {
 		w.replace(http.StatusInternalServerError)
 	case w.failed != nil:
 		return false
-	case w.state == open && x.body.tooLarge.Load():
-		w.replace(http.StatusRequestEntityTooLarge)
+	case x.body.status.Load() != 0 && w.state < begun && w.status/100 != 4:
+		w.replace(int(x.body.status.Load())) // whatever the handler made of it
 	case w.state == open && errors.Is(ended, context.DeadlineExceeded):
 		r.WhyBad = record.DeadlineTotal
 		x.limitHit("deadline_total")
+		x.c.clock.begin(time.Time{}) // saying so has its own time
 		w.replace(http.StatusServiceUnavailable)
 	case w.state == open && ended != nil:
 		return false

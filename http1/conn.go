@@ -20,6 +20,7 @@ type conn struct {
 	remote string // info.Peer as net/http has it
 	rtt    time.Duration
 	raw    *rawWire // nil without the raw driver
+	taken  net.Conn // what a handler took over; written before response.isTakenOver
 
 	in    input
 	s     *scratch // held while a request is read or served
@@ -164,8 +165,8 @@ func (c *conn) waitFailed(err error) {
 	if !passed {
 		return
 	}
-	c.srv.limitHit(limit)
 	if c.phase != inHead {
+		c.srv.limitHit(limit)
 		c.end = closeNow
 		return
 	}
@@ -178,6 +179,9 @@ func (c *conn) finish() {
 	c.alarm.stop()
 	switch c.end {
 	case takenOver:
+		if c.taken != c.nc {
+			_ = c.nc.Close() // it was handed over as a second descriptor
+		}
 		return
 	case linger:
 		c.linger()
@@ -233,7 +237,7 @@ func (c *conn) cut() {
 	if x := c.cur.Load(); x != nil {
 		x.ctx.cancel(context.Canceled)
 		if x.w.isTakenOver.Load() {
-			_ = c.nc.Close()
+			_ = c.taken.Close()
 			return
 		}
 	}

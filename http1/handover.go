@@ -18,6 +18,7 @@ func (c *conn) handOver() (net.Conn, error) {
 			return nil, err
 		}
 	}
+	c.taken = nc
 	c.clock.disarm()
 	if err := c.clock.setWrite(time.Time{}); err != nil {
 		return nil, err

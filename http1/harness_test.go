@@ -238,3 +238,20 @@ func talk(t testing.TB, d serverDriver, s *Server, text string) string {
 	wait()
 	return string(answer)
 }
+
+// discardConn takes every write at once.
+type discardConn struct{ net.Conn }
+
+func (discardConn) Write(p []byte) (int, error)      { return len(p), nil }
+func (discardConn) SetWriteDeadline(time.Time) error { return nil }
+
+var testNow = time.Unix(1_800_000_000, 0)
+
+func dialTest(t testing.TB, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}

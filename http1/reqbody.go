@@ -23,7 +23,8 @@ type requestBody struct {
 	closed bool
 	err    error // the first that was not io.EOF
 
-	over, tooLarge atomic.Bool // the last byte was read; the limit was crossed
+	over   atomic.Bool  // the last byte was read
+	status atomic.Int32 // what the client is answered if there is no answer yet and the body was no body; 0 if it was
 }
 
 func (b *requestBody) start(x *exchange, f framing) {
@@ -44,7 +45,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 }
 
 func (b *requestBody) readLocked(p []byte) (int, error) {
-	if b.tooLarge.Load() {
+	if b.isTooLarge() {
 		return 0, b.err
 	}
 	if room := b.limit - b.read; int64(len(p)) > room+1 {
@@ -56,7 +57,7 @@ func (b *requestBody) readLocked(p []byte) (int, error) {
 		n -= int(b.read - b.limit)
 		b.read = b.limit
 		b.err = &http.MaxBytesError{Limit: b.limit}
-		b.tooLarge.Store(true)
+		b.status.Store(http.StatusRequestEntityTooLarge)
 		return n, b.err
 	}
 	switch {
@@ -64,9 +65,16 @@ func (b *requestBody) readLocked(p []byte) (int, error) {
 		b.throughLocked()
 	case err != nil && b.err == nil:
 		b.err = err
+		if bad, ok := errors.AsType[*Refusal](err); ok {
+			b.status.Store(int32(bad.Status))
+		} else if late, ok := errors.AsType[*deadlineError](err); ok && late.limit == phaseLimit[serving] {
+			b.status.Store(http.StatusRequestTimeout)
+		}
 	}
 	return n, err
 }
+
+func (b *requestBody) isTooLarge() bool { return b.status.Load() == http.StatusRequestEntityTooLarge }
 
 // throughLocked is called when the last byte was read.
 func (b *requestBody) throughLocked() {
@@ -140,7 +148,7 @@ func (b *requestBody) fill(r *record.Record) {
 	if b.err != nil {
 		why = "read request body: " + b.err.Error()
 	}
-	if b.tooLarge.Load() {
+	if b.isTooLarge() {
 		limit = "body"
 	} else if late, ok := errors.AsType[*deadlineError](b.err); ok {
 		limit = late.limit
