@@ -151,10 +151,10 @@ func (d *decoder) unknown(e entry, at spot, r *shape) {
 	}
 	hint := ""
 	before, _, colon := strings.Cut(e.key, ":")
-	if near := selvage.Nearest(e.key, r.keys); near != "" {
-		hint = fmt.Sprintf("did you mean %q?", near)
-	} else if colon && slices.Contains(r.keys, before) {
+	if colon && slices.Contains(r.keys, before) {
 		hint = "write a space after the colon"
+	} else if near := selvage.Nearest(e.key, r.keys); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
 	} else if len(r.keys) <= 16 {
 		hint = "known here: " + strings.Join(r.keys, ", ")
 	}

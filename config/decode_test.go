@@ -314,7 +314,7 @@ func TestOfVeryManyMistakesTheFirstAreShown(t *testing.T) {
 // TestHostileFilesAreRefusedBeforeTheyAreParsed has the shapes at which the
 // library needs a time or a stack that grows with the square of the file.
 func TestHostileFilesAreRefusedBeforeTheyAreParsed(t *testing.T) {
-	const n = 1 << 18
+	const n = 1 << 16
 	for _, c := range []struct{ name, file, want string }{
 		{"open brackets", strings.Repeat("[", n), "this is nested deeper than 64 levels"},
 		{"open braces", strings.Repeat("{", n), "this is nested deeper than 64 levels"},
@@ -323,7 +323,7 @@ func TestHostileFilesAreRefusedBeforeTheyAreParsed(t *testing.T) {
 		{"empty items", strings.Repeat("-\n", n), "more than 1000 keys have no value"},
 		{"empty values", strings.Repeat("a:\n", n), "more than 1000 keys have no value"},
 		{"words in braces", "{" + strings.Repeat("a, ", n) + "}", "more than 1000 keys have no value"},
-		{"many keys", strings.Repeat("a: 1\n", n/2), "more than 4096 keys stand together"},
+		{"many keys", strings.Repeat("a: 1\n", n/8), "more than 4096 keys stand together"},
 		{"aliases of aliases", "a: &a [x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n", "anchors are not supported"},
 		{"anchors", strings.Repeat("&a ", n), "anchors are not supported"},
 		{"quotes", strings.Repeat("\"", n), "value is not allowed in this context"},
@@ -411,6 +411,27 @@ routes:
 	}
 	if got := fmt.Sprintf("%s %s %v", s.Service, s.Owner, s.Routes[0].Headers.Response.Set); got != "007 1.20 map[A:0x10 B:true C:1_000 D:yes E:]" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestColonsWithinWordsEndNoKey has the places at which the library sees a key
+// where YAML has none: a colon ends a key only before a space.
+func TestColonsWithinWordsEndNoKey(t *testing.T) {
+	for file, want := range map[string]string{
+		"{a: [http://127.0.0.1:1, 2001:db8::/32, ::1, x]}": `{"a":["http://127.0.0.1:1","2001:db8::/32","::1","x"]}`,
+		"{a: {b: [10.0.0.1:80,10.0.0.2:80]}}":              `{"a":{"b":["10.0.0.1:80","10.0.0.2:80"]}}`,
+		"{a: [b: c, d]}":                                   `{"a":[{"b":"c"},"d"]}`,
+		"{a: [\"b\": 5]}":                                  `{"a":[{"b":5}]}`,
+		"{a: http://b:1, c: [12:30, 5]}":                   `{"a":"http://b:1","c":["12:30",5]}`,
+		"a: [http://b:1]\nc: http://d:2 # e\n":             `{"a":["http://b:1"],"c":"http://d:2"}`,
+	} {
+		if got, err := ToJSON("x", []byte(file)); err != nil || string(got) != want {
+			t.Errorf("%s\ngot  %s, %v\nwant %s", file, got, err, want)
+		}
+	}
+	problems := problemsOf("node", []byte("limits: {\"fields:5\": x}\n"))
+	if len(problems) != 1 || problems[0].Hint != "write a space after the colon" {
+		t.Errorf("got %v", problems)
 	}
 }
 
