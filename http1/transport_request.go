@@ -201,17 +201,17 @@ func appendTrailerNames(dst []byte, trailer http.Header) ([]byte, error) {
 	return appendField(dst, "Trailer", strings.Join(keys, ", ")), nil
 }
 
-// appendTarget writes the request target in origin-form, or as the URL's
-// Opaque has it. A path goes out byte for byte as it came in, if the URL
+// appendTarget writes the request target in origin-form: the URL's Opaque if
+// it has one, else its path. A path goes out byte for byte as it came in, if the URL
 // remembers that: net/url would mend some of the bytes that it remembers, and
 // then two readers might see two paths.
 func appendTarget(dst []byte, u *url.URL, method string) ([]byte, error) {
 	start := len(dst)
 	switch {
 	case u.Opaque != "":
-		if strings.HasPrefix(u.Opaque, "//") {
-			dst = append(dst, u.Scheme...)
-			dst = append(dst, ':')
+		// Two slashes would make it absolute-form, which could disagree with Host.
+		if u.Opaque[0] != '/' || strings.HasPrefix(u.Opaque, "//") {
+			return dst, fmt.Errorf("opaque target %q is no path", u.Opaque)
 		}
 		dst = append(dst, u.Opaque...)
 	case u.Path == "*" && method == http.MethodOptions:

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -80,7 +79,7 @@ func (s *scripted) dialer(driver string) func(context.Context) (net.Conn, error)
 		case err != nil:
 			return nil, err
 		case driver == "portable":
-			return portableConn{c.(*net.TCPConn)}, nil
+			return plainConn{c}, nil
 		case driver == "tls":
 			secure := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
 			return secure, secure.HandshakeContext(ctx)
@@ -88,19 +87,6 @@ func (s *scripted) dialer(driver string) func(context.Context) (net.Conn, error)
 		return c, nil
 	}
 }
-
-// portableConn hides the socket from the drivers.
-type portableConn struct{ tcp *net.TCPConn }
-
-func (p portableConn) Read(b []byte) (int, error)         { return p.tcp.Read(b) }
-func (p portableConn) Write(b []byte) (int, error)        { return p.tcp.Write(b) }
-func (p portableConn) Close() error                       { return p.tcp.Close() }
-func (p portableConn) CloseWrite() error                  { return p.tcp.CloseWrite() }
-func (p portableConn) LocalAddr() net.Addr                { return p.tcp.LocalAddr() }
-func (p portableConn) RemoteAddr() net.Addr               { return p.tcp.RemoteAddr() }
-func (p portableConn) SetDeadline(t time.Time) error      { return p.tcp.SetDeadline(t) }
-func (p portableConn) SetReadDeadline(t time.Time) error  { return p.tcp.SetReadDeadline(t) }
-func (p portableConn) SetWriteDeadline(t time.Time) error { return p.tcp.SetWriteDeadline(t) }
 
 var testTLS = sync.OnceValue(func() *tls.Config {
 	s := httptest.NewUnstartedServer(nil)
@@ -350,6 +336,7 @@ func TestWhatCannotBeSentIsRefused(t *testing.T) {
 		"no host":                func(r *http.Request) { r.Host, r.URL.Host = "", "" },
 		"space in the query":     func(r *http.Request) { r.URL.RawQuery = "a b" },
 		"line break in the path": func(r *http.Request) { r.URL.Opaque = "/a\r\n" },
+		"absolute form":          func(r *http.Request) { r.URL.Opaque = "//other.example/" },
 		"path without a slash":   func(r *http.Request) { r.URL.Path = "a" },
 		"length without a body":  func(r *http.Request) { r.ContentLength = 3 },
 		"line break in an upgrade": func(r *http.Request) {
