@@ -204,26 +204,17 @@ func TestProxyHeaderStandsBeforeTLSAndHTTP2(t *testing.T) {
 	a := newCA(t)
 	conf := selvage.TLS{Certificates: []selvage.Certificate{a.issue(t, "shop", soon(), "shop.example")}}
 	for _, tt := range []struct {
-		l      selvage.Listener
-		scheme string
-		h2c    bool
-	}{
-		{selvage.Listener{TLS: true}, "https", false},
-		{selvage.Listener{}, "http", true},
-	} {
+		name, scheme string
+		h2c          bool
+	}{{"HTTP/2 over TLS", "https", false}, {"HTTP/1.1", "http", false}, {"HTTP/2", "http", true}} {
 		e := start(t, hello, nil)
-		tt.l.ProxyProtocol = prefixes(t, "127.0.0.1")
-		addr := e.listenOn(t, tt.l, conf)
-		for _, set := range []func(*testing.T) string{
-			func(t *testing.T) string { return viaProxy(t, a, addr, tt.scheme, tt.h2c) },
-			func(t *testing.T) string { return viaProxy(t, a, addr, tt.scheme, false) },
-		} {
-			if got := set(t); !strings.HasSuffix(got, tt.scheme+" GET shop.example / 192.0.2.7") {
-				t.Errorf("%+v: %q, want the client 192.0.2.7", tt.l, got)
-			}
+		l := selvage.Listener{TLS: tt.scheme == "https", ProxyProtocol: prefixes(t, "127.0.0.1")}
+		addr := e.listenOn(t, l, conf)
+		if got := viaProxy(t, a, addr, tt.scheme, tt.h2c); !strings.HasSuffix(got, tt.scheme+" GET shop.example / 192.0.2.7") {
+			t.Errorf("%s: %q, want the client 192.0.2.7", tt.name, got)
 		}
 		if r := e.record(t, 0); r.Client.Peer != netip.MustParseAddrPort("192.0.2.7:4660") {
-			t.Errorf("the record's peer is %v", r.Client.Peer)
+			t.Errorf("%s: the record's peer is %v", tt.name, r.Client.Peer)
 		}
 	}
 }
