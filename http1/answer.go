@@ -16,6 +16,7 @@ import (
 // too, so that both are one allocation.
 type answer struct {
 	t    *Transport
+	req  *http.Request // resp.Request is the caller's to change
 	resp http.Response
 
 	// How the request is sent.
@@ -89,7 +90,7 @@ func (a *answer) interim(h *Head) error {
 	if code == http.StatusContinue {
 		a.mayContinue()
 	}
-	trace := httptrace.ContextClientTrace(a.resp.Request.Context())
+	trace := httptrace.ContextClientTrace(a.req.Context())
 	var header http.Header
 	if trace != nil && trace.Got1xxResponse != nil {
 		header = h.Header()
@@ -115,7 +116,7 @@ func (a *answer) interim(h *Head) error {
 // RFC 9112, section 6.3, lets a recipient mend what an origin says twice or
 // wrongly; [Head.answerFraming] refuses all of that, with 502 for the client.
 func (a *answer) finishHead(h *Head) error {
-	req := a.resp.Request
+	req := a.req
 	f, err := h.answerFraming(req.Method)
 	if err != nil {
 		return err

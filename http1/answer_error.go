@@ -55,7 +55,7 @@ func (a *answer) fail(err error) *AnswerError {
 	if !ok {
 		e = &AnswerError{a.errorType(err), false, false, err}
 	}
-	ctx := a.resp.Request.Context()
+	ctx := a.req.Context()
 	switch {
 	case e.Type == selvage.ResponseProtocolError || e.Type == selvage.ResponseHeadTooLarge || errors.Is(err, ErrRequestBody):
 	case ctx.Err() != nil:

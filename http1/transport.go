@@ -99,7 +99,7 @@ func (s *draft) free() {
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	s := draftPool.Get().(*draft)
 	defer s.free()
-	a := &answer{t: t, resp: http.Response{Request: req}}
+	a := &answer{t: t, req: req, resp: http.Response{Request: req}}
 	out, err := a.compose(s.out[:0])
 	s.out = out
 	if err != nil {
@@ -135,7 +135,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 func (a *answer) exchange(c *originConn, s *draft) error {
 	a.conn = c
 	a.in = input{src: c}
-	a.stop = watch(a.resp.Request.Context(), c.cancel)
+	a.stop = watch(a.req.Context(), c.cancel)
 	c.wrote, c.perRead = 0, 0
 	var err error
 	if a.streams() {

@@ -20,7 +20,7 @@ var ownFields = setOf(NameHost, NameContentLength, NameTransferEncoding, NameTra
 // compose writes the request's head, with its body if that is small and
 // cannot block, and notes in a how the rest is sent.
 func (a *answer) compose(dst []byte) ([]byte, error) {
-	req := a.resp.Request
+	req := a.req
 	if err := a.plan(req); err != nil {
 		return dst, unsendable(err)
 	}

@@ -146,7 +146,7 @@ func (a *answer) abortSending() {
 func (a *answer) closeUpload(u *upload) { u.closeBody.Do(a.closeRequestBody) }
 
 func (a *answer) closeRequestBody() {
-	if b := a.resp.Request.Body; b != nil && !a.composed {
+	if b := a.req.Body; b != nil && !a.composed {
 		b.Close()
 	}
 }
@@ -194,7 +194,7 @@ func (a *answer) readRequestBody(u *upload, p []byte) (int, error) {
 	if !wanted {
 		return 0, io.ErrClosedPipe
 	}
-	n, err := a.resp.Request.Body.Read(p)
+	n, err := a.req.Body.Read(p)
 	a.mu.Lock()
 	u.inBody = false
 	a.mu.Unlock()
@@ -215,7 +215,7 @@ func (a *answer) chunk(buf *[copySize]byte, n int, end bool) ([]byte, error) {
 	if !end {
 		return out, nil
 	}
-	trailer := a.resp.Request.Trailer
+	trailer := a.req.Trailer
 	if len(trailer) == 0 {
 		return append(out, lastChunk...), nil
 	}
