@@ -1,0 +1,122 @@
+package cache
+
+import (
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// answer is a whole or growing answer that may be given to several requests.
+// Nothing in it changes once it is made but its body, which grows to its end: an
+// update by 304 makes a new answer with the same body.
+type answer struct {
+	status    int
+	header    http.Header // without hop-by-hop fields, Age and the tags
+	body      *body
+	length    int64 // of the body, -1 while it grows and nobody has said
+	terms     terms
+	selectors []selector
+	hadAge    bool // it came with an Age: somebody before us stored it
+}
+
+// notStored are the fields that belong to a connection or to the proxy itself
+// (RFC 9110, section 7.6.1; RFC 9111, section 3.1), and Age, which is reckoned anew.
+var notStored = [...]string{
+	"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authentication-Info",
+	"Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Age",
+}
+
+// storedHeader is what is kept of a header, in memory of its own: the values of
+// one that was just read share the whole head's memory. Date is there afterwards
+// (RFC 9110, section 6.6.1).
+func storedHeader(h http.Header, received time.Time) http.Header {
+	named := connectionNamed(h["Connection"])
+	kept := make([]string, 0, len(h))
+	size, values := 0, 0
+	for name, lines := range h {
+		if slices.Contains(notStored[:], name) || slices.Contains(named, name) {
+			continue
+		}
+		kept = append(kept, name)
+		values += len(lines)
+		size += len(name)
+		for _, line := range lines {
+			size += len(line)
+		}
+	}
+	copied := make(http.Header, len(kept)+2)
+	var text strings.Builder
+	text.Grow(size)
+	backing := make([]string, 0, values)
+	add := func(s string) string {
+		from := text.Len()
+		text.WriteString(s)
+		return text.String()[from:]
+	}
+	for _, name := range kept {
+		from := len(backing)
+		for _, line := range h[name] {
+			backing = append(backing, add(line))
+		}
+		copied[add(name)] = backing[from:len(backing):len(backing)]
+	}
+	if len(copied["Date"]) == 0 {
+		copied["Date"] = []string{received.UTC().Format(http.TimeFormat)}
+	}
+	return copied
+}
+
+// connectionNamed are the fields that Connection says are for this connection only.
+func connectionNamed(lines []string) (names []string) {
+	for _, line := range lines {
+		for name := range strings.SplitSeq(line, ",") {
+			names = append(names, textproto.CanonicalMIMEHeaderKey(strings.Trim(name, " \t")))
+		}
+	}
+	return names
+}
+
+// completed is the answer once its body is whole: now its length is known to
+// everybody. The answer given to the first readers stays as it is.
+func (a *answer) completed(size int64) *answer {
+	if a.length >= 0 {
+		return a
+	}
+	c := *a
+	c.length = size
+	if c.status != http.StatusNoContent {
+		c.header = make(http.Header, len(a.header)+1)
+		for name, values := range a.header {
+			c.header[name] = values
+		}
+		c.header["Content-Length"] = []string{strconv.FormatInt(size, 10)}
+	}
+	return &c
+}
+
+// The costs of what Go keeps for a stored answer beyond its strings and bytes,
+// in bytes. They are rounded up a little: the bound must hold.
+const (
+	costFixed    = 1024 // entry, answer, body, their places in the table and the queues
+	costField    = 112  // a place in the header's map, its slice, its string headers
+	costSelector = 48
+	costChunk    = 32 // a slice header and what a size class wastes
+)
+
+// cost is what the answer takes in memory, without the bytes of its body.
+func (a *answer) cost(k Key) int64 {
+	n := costFixed + len(k.Scheme) + len(k.Host) + len(k.Path) + len(k.Query)
+	for name, values := range a.header {
+		n += costField + len(name)
+		for _, v := range values {
+			n += 16 + len(v)
+		}
+	}
+	for _, s := range a.selectors {
+		n += costSelector + len(s.name) + len(s.value)
+	}
+	return int64(n)
+}

@@ -1,0 +1,412 @@
+package cache
+
+import (
+	"context"
+	"hash/maphash"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/selvage-edge/selvage/record"
+)
+
+// What bounds flights. Their bodies are bounded by max_body and by the store.
+const (
+	// FlightDeadline ends a flight that goes on for longer, whoever reads it.
+	FlightDeadline = time.Hour
+	// MaxRefreshes is how many fetches in the background there are at once.
+	// Beyond it stale answers are used without one.
+	MaxRefreshes = 256
+	// nearlyDone: an answer that nobody reads any more is fetched to its end
+	// if no more bytes than this are missing.
+	nearlyDone = 256 << 10
+	// interimKept: so many interim answers wait for the leader to pass them on.
+	interimKept = 8
+)
+
+// flight is one forward of a request whose answer may be shared. It runs in a
+// goroutine of its own with a context of its own, so that the client who
+// caused it (the leader) may leave. It holds on while anybody waits for it or
+// reads from it.
+type flight struct {
+	transport *Transport
+	key       Key
+	traits    traits
+	req       *http.Request // what is forwarded; its header selects what is stored
+	stripped  bool          // the client's own conditions were taken away
+	candidate *answer       // the stored answer that is asked about or stands in for an error; may be nil
+	record    *record.Record
+	cancel    context.CancelFunc
+	interim   chan interim
+	settled   chan struct{} // closed when the outcome is known
+	outcome   outcome       // not changed after that
+
+	// All below is guarded by flights.mu.
+	holds      int  // who waits, or reads
+	joinable   bool // others may come
+	doomed     bool // what it brings was made invalid on its way
+	leaderLeft bool
+	kept       bool // it holds itself, so that what it brings is stored
+	refreshing bool
+}
+
+// outcome is what came of a flight. Exactly one of answer, private and err is
+// set, or none if the stored answer stands in for a status of failure.
+type outcome struct {
+	answer    *answer
+	shared    bool           // the answer is for others than the leader too
+	private   *http.Response // it must not be shared: the leader's alone
+	err       error
+	standIn   bool // the candidate is given instead
+	validated bool // the answer is the candidate, which the origin confirmed
+	why       refusal
+	status    int // of the forward, 0 if there was none
+	record    record.Record
+}
+
+// interim is an answer of 1xx on its way to the leader.
+type interim struct {
+	status int
+	header textproto.MIMEHeader
+}
+
+// flights are all that are under way in a store.
+type flights struct {
+	mu          sync.Mutex                   // guards all below, and the flights' own states
+	byKey       map[Key][]*flight            // the joinable ones
+	running     map[Key]map[*flight]struct{} // the joinable ones too
+	count       int
+	refreshes   int
+	unstorables unstorables
+	closed      bool
+	wg          sync.WaitGroup
+}
+
+func newFlights() flights {
+	return flights{
+		byKey:       make(map[Key][]*flight),
+		running:     make(map[Key]map[*flight]struct{}),
+		unstorables: unstorables{until: make(map[uint64]time.Time)},
+	}
+}
+
+func (s *flights) number() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count
+}
+
+func (s *flights) close() {
+	s.mu.Lock()
+	s.closed = true
+	for _, same := range s.running {
+		for f := range same {
+			f.cancel()
+		}
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
+}
+
+// part is what a request plays in a flight.
+type part int
+
+const (
+	noPart    part = iota // nothing is fetched for the store any more
+	lookAgain             // what is stored has changed meanwhile
+	leads
+	waits
+)
+
+// join finds a flight for a request or starts one. alone is for a request that
+// has waited for an answer it could not have: it does not wait again.
+func (t *Transport) join(q *inquiry, alone bool) (*flight, part) {
+	s := &t.store.flights
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, noPart
+	}
+	alone = alone || q.found.answer != nil && q.found.answer.terms.noCache ||
+		s.unstorables.knows(t.unstorableHash(q.key, q.traits), q.now)
+	for _, f := range s.byKey[q.key] {
+		if f.admits(q, alone) {
+			f.holds++
+			return f, waits
+		}
+	}
+	if t.store.lookup(&q.key, q.req.Header).answer != q.found.answer {
+		return nil, lookAgain
+	}
+	f := t.newFlight(q, alone)
+	f.holds = 1
+	t.startLocked(f, !alone)
+	return f, leads
+}
+
+// admits says whether a request may wait for this flight: it asks as the leader
+// did, as far as one can tell before there is an answer, or may be given the
+// answer that is coming.
+func (f *flight) admits(q *inquiry, alone bool) bool {
+	select {
+	case <-f.settled:
+		a := f.outcome.answer
+		return selected(a.selectors, q.req.Header) && judge(q.now, &a.terms, q.directives) == useFresh
+	default:
+	}
+	if alone || f.traits != q.traits || f.candidate != q.found.answer {
+		return false
+	}
+	for _, s := range q.found.latest {
+		mine, have := selecting(q.req.Header[s.name])
+		theirs, had := selecting(f.req.Header[s.name])
+		if mine != theirs || have != had {
+			return false
+		}
+	}
+	return true
+}
+
+// refresh starts a fetch in the background, one for each stored answer at a time.
+// It is nobody's request: it carries no credentials but those that the stored
+// answer was selected by.
+func (t *Transport) refresh(q *inquiry) {
+	s := &t.store.flights
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	for _, f := range s.byKey[q.key] {
+		if f.candidate == q.found.answer {
+			return
+		}
+	}
+	if s.refreshes == MaxRefreshes {
+		t.store.reached("refreshes")
+		return
+	}
+	f := t.newFlight(q, false)
+	for _, name := range [...]string{"Authorization", "Cookie"} {
+		if !slices.ContainsFunc(q.found.answer.selectors, func(s selector) bool { return s.name == name }) {
+			delete(f.req.Header, name)
+		}
+	}
+	f.traits = traits{len(f.req.Header["Authorization"]) > 0, len(f.req.Header["Cookie"]) > 0}
+	f.holds, f.kept, f.leaderLeft, f.refreshing = 1, true, true, true
+	s.refreshes++
+	t.startLocked(f, true)
+}
+
+// newFlight makes a flight of a request: a GET for the whole, in a context that
+// has nothing of the client's but its record's facts and, for interim answers,
+// the leader's ear. conditions keeps the client's own conditions, which is right
+// only where nobody else will see the answer and nothing is stored to ask about.
+func (t *Transport) newFlight(q *inquiry, conditions bool) *flight {
+	f := &flight{
+		transport: t,
+		key:       q.key.clone(),
+		traits:    q.traits,
+		candidate: q.found.answer,
+		record: &record.Record{
+			Start: q.rec.Start, Place: q.rec.Place, Target: q.rec.Target,
+			Client: q.rec.Client, Request: q.rec.Request, Trace: q.rec.Trace,
+		},
+		interim: make(chan interim, interimKept),
+		settled: make(chan struct{}),
+	}
+	ctx, cancel := context.WithTimeout(record.NewContext(context.Background(), f.record), FlightDeadline)
+	f.cancel = cancel
+	if trace := httptrace.ContextClientTrace(q.req.Context()); trace != nil && trace.Got1xxResponse != nil {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: f.heardInterim})
+	}
+	f.req = q.req.Clone(ctx)
+	f.req.Method = http.MethodGet
+	f.stripped = !conditions || f.candidate != nil
+	if f.stripped {
+		withoutConditions(f.req.Header)
+	}
+	return f
+}
+
+// heardInterim passes a 1xx on to the leader, if he listens.
+func (f *flight) heardInterim(status int, h textproto.MIMEHeader) error {
+	select {
+	case f.interim <- interim{status, maps.Clone(h)}:
+	default:
+	}
+	return nil
+}
+
+// startLocked lets a flight run. Close waits for it.
+func (t *Transport) startLocked(f *flight, joinable bool) {
+	s := &t.store.flights
+	f.joinable = joinable
+	if joinable {
+		s.byKey[f.key] = append(s.byKey[f.key], f)
+	}
+	same := s.running[f.key]
+	if same == nil {
+		same = make(map[*flight]struct{}, 1)
+		s.running[f.key] = same
+	}
+	same[f] = struct{}{}
+	s.count++
+	s.wg.Go(f.run)
+}
+
+// closeLocked lets nobody else in.
+func (s *flights) closeLocked(f *flight) {
+	if !f.joinable {
+		return
+	}
+	f.joinable = false
+	rest := slices.DeleteFunc(s.byKey[f.key], func(other *flight) bool { return other == f })
+	if len(rest) == 0 {
+		delete(s.byKey, f.key)
+	} else {
+		s.byKey[f.key] = rest
+	}
+}
+
+// leave ends a hold. With the last one the flight is cut off, unless its answer
+// is nearly there.
+func (f *flight) leave(leader bool) {
+	s := &f.transport.store.flights
+	s.mu.Lock()
+	f.holds--
+	var orphan io.Closer
+	if leader {
+		f.leaderLeft = true
+		if f.isSettled() && f.outcome.private != nil {
+			orphan = f.outcome.private.Body
+		}
+	}
+	if f.holds == 0 && !f.nearlyDone() {
+		s.closeLocked(f)
+		f.cancel()
+	}
+	s.mu.Unlock()
+	if orphan != nil {
+		orphan.Close()
+		f.finish()
+	}
+}
+
+// keep lets the flight go on for the store's sake when its readers leave.
+func (f *flight) keep() {
+	s := &f.transport.store.flights
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !f.kept {
+		f.kept = true
+		f.holds++
+	}
+}
+
+func (f *flight) isSettled() bool {
+	select {
+	case <-f.settled:
+		return true
+	default:
+		return false
+	}
+}
+
+func (f *flight) nearlyDone() bool {
+	if !f.isSettled() || f.outcome.answer == nil {
+		return false
+	}
+	a := f.outcome.answer
+	return a.body.whole.Load() || a.length >= 0 && a.length-a.body.arrived() <= nearlyDone
+}
+
+// settle makes the outcome known. It returns false where the answer was the
+// leader's alone and he has left.
+func (f *flight) settle(o outcome) bool {
+	o.record = *f.record
+	s := &f.transport.store.flights
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.outcome = o
+	if !o.shared {
+		s.closeLocked(f)
+	}
+	f.transport.noteUnstorableLocked(f, &o)
+	close(f.settled)
+	return !f.leaderLeft
+}
+
+// noteUnstorableLocked remembers whether requests should wait for each other.
+// Failures and our own want of room say nothing about that.
+func (t *Transport) noteUnstorableLocked(f *flight, o *outcome) {
+	marks := &t.store.flights.unstorables
+	hash := t.unstorableHash(f.key, f.traits)
+	switch {
+	case o.shared:
+		marks.forget(hash)
+	case o.err != nil, o.standIn, o.why == refuseOverwhelmed, isFailure(o.status), o.status == http.StatusNotModified:
+	default:
+		marks.remember(hash, time.Now())
+	}
+}
+
+func (t *Transport) unstorableHash(k Key, traits traits) uint64 {
+	var h maphash.Hash
+	h.SetSeed(t.store.seed)
+	maphash.WriteComparable(&h, k)
+	maphash.WriteComparable(&h, traits)
+	return h.Sum64()
+}
+
+// commit stores what a flight brought, unless it was made invalid meanwhile.
+func (f *flight) commit(a *answer, reserved int64) {
+	t := f.transport
+	t.store.flights.mu.Lock()
+	defer t.store.flights.mu.Unlock()
+	if f.doomed {
+		t.store.release(reserved)
+	} else {
+		t.store.put(f.key, f.req.Header, a, reserved)
+	}
+	t.store.flights.closeLocked(f)
+}
+
+// finish ends a flight. It may be called again.
+func (f *flight) finish() {
+	f.cancel()
+	s := &f.transport.store.flights
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	same := s.running[f.key]
+	if _, running := same[f]; !running {
+		return
+	}
+	s.closeLocked(f)
+	s.count--
+	if delete(same, f); len(same) == 0 {
+		delete(s.running, f.key)
+	}
+	if f.refreshing {
+		s.refreshes--
+	}
+}
+
+// invalidate forgets what is stored for the keys, and lets nothing that is on
+// its way take its place.
+func (s *Store) invalidate(keys []Key) {
+	for _, k := range keys {
+		s.flights.mu.Lock()
+		for f := range s.flights.running[k] {
+			f.doomed = true
+			s.flights.closeLocked(f)
+		}
+		s.flights.mu.Unlock()
+		s.removeAll(k)
+	}
+}

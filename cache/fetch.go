@@ -1,0 +1,254 @@
+package cache
+
+import (
+	"context"
+	"io"
+	"maps"
+	"net/http"
+	"time"
+)
+
+// run is a flight from its forward to the last byte of its answer.
+func (f *flight) run() {
+	ctx := f.req.Context()
+	requested := time.Now()
+	res, asked, err := f.forward(ctx, f.candidate)
+	if err == nil && asked && res.StatusCode == http.StatusNotModified && !freshens(f.candidate.header, res.Header) {
+		// It speaks of something else than what is stored: ask for the whole.
+		res.Body.Close()
+		requested = time.Now()
+		res, asked, err = f.forward(ctx, nil)
+	}
+	received := time.Now()
+	switch {
+	case err != nil:
+		f.settle(outcome{err: err, standIn: f.hasStandIn(received)})
+		f.finish()
+	case isFailure(res.StatusCode) && f.hasStandIn(received):
+		res.Body.Close()
+		f.settle(outcome{standIn: true, status: res.StatusCode})
+		f.finish()
+	case asked && res.StatusCode == http.StatusNotModified:
+		res.Body.Close()
+		f.confirmed(res, requested, received)
+		f.finish()
+	default:
+		f.arrived(ctx, res, requested, received)
+	}
+}
+
+// hasStandIn says whether the stored answer may be given instead of an error.
+func (f *flight) hasStandIn(now time.Time) bool {
+	return f.candidate != nil && standsIn(now, &f.candidate.terms)
+}
+
+// forward sends the request on, asking whether the stored answer is still
+// right where there is one that can be asked about.
+func (f *flight) forward(ctx context.Context, stored *answer) (res *http.Response, asked bool, err error) {
+	req := f.req
+	if stored != nil {
+		req = req.WithContext(ctx)
+		req.Header = maps.Clone(req.Header)
+		asked = askWhether(req.Header, stored.header)
+	}
+	res, err = f.transport.next.RoundTrip(req)
+	return res, asked, err
+}
+
+// exchange is what the rules for storing look at.
+func (f *flight) exchange(status int, h http.Header) exchange {
+	return exchange{
+		authorization: f.traits.authorization,
+		cookie:        f.traits.cookie,
+		status:        status,
+		header:        h,
+		length:        -1,
+	}
+}
+
+// confirmed takes a 304: the stored answer goes on, with the fields and from
+// the moment of the 304 (RFC 9111, section 4.3.4).
+func (f *flight) confirmed(res *http.Response, requested, received time.Time) {
+	t, old := f.transport, f.candidate
+	t.withoutTags(res.Header)
+	h := updated(old.header, storedHeader(res.Header, received))
+	x := f.exchange(old.status, h)
+	// The body was stored from a request without credentials, and is the same.
+	x.cookie = false
+	a, why := t.newAnswer(f, &x, res.Header, requested, received)
+	a.body, a.length = old.body, old.length
+	f.settle(outcome{
+		answer: a, shared: why == storeIt && judge(received, &a.terms, requestDirectives{}) == useFresh,
+		validated: true, why: why, status: res.StatusCode,
+	})
+	switch why {
+	case storeIt:
+		f.commit(a, 0)
+	case refuseAuthorized:
+		// What is stored stays as it is: this 304 is for one user's eyes.
+	default:
+		t.store.remove(f.key, old)
+	}
+}
+
+// arrived takes the head of any other answer, and its body where it is stored.
+func (f *flight) arrived(ctx context.Context, res *http.Response, requested, received time.Time) {
+	t := f.transport
+	t.withoutTags(res.Header)
+	x := f.exchange(res.StatusCode, res.Header)
+	x.length = res.ContentLength
+	x.trailer = len(res.Trailer) > 0 || len(res.Header["Trailer"]) > 0
+	a, why := t.newAnswer(f, &x, res.Header, requested, received)
+	a.length = res.ContentLength
+	filling := filler{flight: f, answer: a, src: res.Body}
+	a.body, a.length = &filling.body, res.ContentLength
+	if why == storeIt && x.length != 0 && !filling.grow() {
+		why = refuseOverwhelmed
+	}
+	if why == refuseTooLarge {
+		t.store.reached("max_body")
+	}
+	if why != storeIt {
+		if !f.settle(outcome{private: res, why: why, status: res.StatusCode}) {
+			res.Body.Close()
+			f.finish()
+		}
+		return
+	}
+	a.header, a.body = storedHeader(res.Header, received), &filling.body
+	f.settle(outcome{
+		answer: a, shared: judge(received, &a.terms, requestDirectives{}) == useFresh, status: res.StatusCode,
+	})
+	filling.run(ctx, res)
+	f.finish()
+}
+
+// newAnswer judges an answer and reckons its terms. origin is the header that
+// came, x.header what is to be stored. The answer is of use to its leader even if it is refused.
+func (t *Transport) newAnswer(f *flight, x *exchange, origin http.Header, requested, received time.Time) (*answer, refusal) {
+	d := readAnswerDirectives(x.header["Cache-Control"])
+	lifetime, why := storable(x, d, t.rules, received)
+	names, _ := varyNames(x.header["Vary"])
+	_, hadAge := ageValue(origin["Age"])
+	return &answer{
+		status: x.status,
+		header: x.header,
+		terms: terms{
+			received:   received,
+			initialAge: initialAge(origin, requested, received),
+			lifetime:   lifetime,
+			noCache:    d.noCache,
+			neverStale: neverStale(d),
+			stale:      windows(d, t.rules.stale),
+		},
+		selectors: selectorsOf(names, f.req.Header),
+		hadAge:    hadAge,
+	}, why
+}
+
+// withoutTags takes the tags away: they are between the origin and us.
+func (t *Transport) withoutTags(h http.Header) { delete(h, t.tagHeader) }
+
+// filler fills a flight's body from its source.
+type filler struct {
+	flight   *flight
+	answer   *answer
+	src      io.ReadCloser
+	body     body
+	reserved int64
+	window   bool // the body is too large to be kept
+}
+
+// run reads the source to its end, and stores the answer if all of it came.
+func (w *filler) run(ctx context.Context, res *http.Response) {
+	defer w.src.Close()
+	err := w.fill(ctx)
+	if err == nil && w.answer.length >= 0 && w.body.size != w.answer.length {
+		err = io.ErrUnexpectedEOF
+	}
+	w.body.end(err, res.Trailer)
+	t := w.flight.transport
+	if w.body.whole.Load() && w.body.size <= t.rules.maxBody {
+		w.flight.commit(w.answer.completed(w.body.size), w.reserved)
+	} else {
+		t.store.release(w.reserved)
+	}
+}
+
+// fill reads until the source ends. It returns nil at its regular end.
+func (w *filler) fill(ctx context.Context) error {
+	var past [1]byte
+	for {
+		p := w.body.free()
+		switch {
+		case len(p) > 0:
+		case w.answer.length >= 0 && w.body.size >= w.answer.length:
+			p = past[:] // only the end may come
+		case !w.window && w.grow():
+			continue
+		default:
+			if !w.window {
+				w.toWindow()
+			}
+			if !w.body.recycle(ctx) {
+				return context.Cause(ctx)
+			}
+			continue
+		}
+		n, err := w.src.Read(p)
+		if n > 0 && &p[0] == &past[0] {
+			return io.ErrUnexpectedEOF // more came than was announced
+		}
+		if n > 0 {
+			w.body.publish(n)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// grow adds a chunk, if there is room for it.
+func (w *filler) grow() bool {
+	t := w.flight.transport
+	size := int64(firstChunk)
+	if n := len(w.body.chunks); n > 0 {
+		size = min(2*int64(cap(w.body.chunks[n-1])), maxChunk)
+	}
+	if w.answer.length >= 0 {
+		size = min(maxChunk, w.answer.length-w.body.size)
+	}
+	if w.body.size > t.rules.maxBody {
+		return false
+	}
+	if !t.store.reserve(size + costChunk) {
+		t.store.reached("memory")
+		return false
+	}
+	w.reserved += size + costChunk
+	w.body.addChunk(int(size))
+	return true
+}
+
+// toWindow gives up to store the body. Those who read it go on; nobody else comes.
+func (w *filler) toWindow() {
+	w.window = true
+	f := w.flight
+	if w.body.size > f.transport.rules.maxBody {
+		f.transport.store.reached("max_body")
+	}
+	s := &f.transport.store.flights
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closeLocked(f)
+	if f.kept {
+		f.kept = false
+		f.holds--
+	}
+	if f.holds == 0 {
+		f.cancel()
+	}
+}

@@ -1,0 +1,81 @@
+package cache
+
+import (
+	"net/http"
+	"time"
+)
+
+// terms is what freshness and staleness are reckoned from, fixed when an
+// answer comes or is validated.
+type terms struct {
+	received   time.Time     // when its head came
+	initialAge time.Duration // its age then
+	lifetime   time.Duration
+	noCache    bool // never used without validation
+	neverStale bool // never used stale, whoever permits it
+	stale      staleWindows
+}
+
+// age is current_age of RFC 9111, section 4.2.3.
+func (t *terms) age(now time.Time) time.Duration {
+	return t.initialAge + min(max(0, now.Sub(t.received)), maxDelta)
+}
+
+// ttl is how long it is still fresh; negative for how long it is stale.
+func (t *terms) ttl(now time.Time) time.Duration { return t.lifetime - t.age(now) }
+
+// verdict says what a stored answer is good for.
+type verdict int
+
+const (
+	useFresh        verdict = iota
+	useAllowedStale         // the client takes it stale (max-stale)
+	useWhileRefresh         // it is stale, and a new one is fetched meanwhile
+	requestForbids          // it is fresh, and the request does not want it
+	needsValidation         // it is stale, or never to be used unasked
+)
+
+// judge decides whether a stored answer may satisfy a request without asking
+// the origin (RFC 9111, sections 4.2 and 5.2.1).
+func judge(now time.Time, t *terms, r requestDirectives) verdict {
+	ttl := t.ttl(now)
+	refused := r.noCache || r.maxAge.set && t.age(now) > r.maxAge.d || r.minFresh.set && ttl < r.minFresh.d
+	switch {
+	case t.noCache:
+		return needsValidation
+	case ttl > 0 && refused:
+		return requestForbids
+	case ttl > 0:
+		return useFresh
+	case refused || t.neverStale:
+		return needsValidation
+	case r.maxStale.set && -ttl <= r.maxStale.d:
+		return useAllowedStale
+	case -ttl < t.stale.whileRevalidate:
+		return useWhileRefresh
+	}
+	return needsValidation
+}
+
+// explicitLifetime is how long an answer says that it is fresh (RFC 9111,
+// section 4.2.1): s-maxage before max-age before Expires. What does not parse
+// is 0. An answer that is validated each time has said so with no-cache.
+func explicitLifetime(h http.Header, d answerDirectives, received time.Time) (lifetime time.Duration, ok bool) {
+	switch {
+	case d.sharedMaxAge.set:
+		return d.sharedMaxAge.d, true
+	case d.maxAge.set:
+		return d.maxAge.d, true
+	case len(h["Expires"]) > 0:
+		expires, ok := soleDate(h["Expires"], received)
+		if !ok {
+			return 0, true
+		}
+		date, ok := soleDate(h["Date"], received)
+		if !ok {
+			date = received
+		}
+		return min(max(0, expires.Sub(date)), maxDelta), true
+	}
+	return 0, d.noCache
+}

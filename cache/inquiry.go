@@ -1,0 +1,96 @@
+package cache
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/selvage-edge/selvage/record"
+)
+
+// inquiry is one request on its way through the cache, as far as the cache
+// looks at it. It belongs to the request's own goroutine.
+type inquiry struct {
+	req        *http.Request
+	rec        *record.Record
+	key        Key
+	now        time.Time
+	directives requestDirectives
+	traits     traits
+	partial    bool // it has a Range
+	// What was stored and why it did not do, once looked up.
+	found found
+	fwd   string
+}
+
+// traits are what keeps two requests for one key from waiting for one forward
+// while nobody knows whether its answer can be shared.
+type traits struct{ authorization, cookie bool }
+
+func newInquiry(scope *Scope, req *http.Request) *inquiry {
+	h := req.Header
+	return &inquiry{
+		req:        req,
+		rec:        record.From(req.Context()),
+		key:        keyOf(scope, req),
+		now:        time.Now(),
+		directives: readRequestDirectives(h["Cache-Control"]),
+		traits:     traits{len(h["Authorization"]) > 0, len(h["Cookie"]) > 0},
+		partial:    req.Method == http.MethodGet && len(h["Range"]) > 0,
+	}
+}
+
+// overrides are fields by which frameworks let a request mean another method
+// or another path than it says. What they change is not in the key.
+var overrides = [...]string{
+	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url",
+}
+
+// bypass says why the cache keeps out of a GET or HEAD, empty if it does not.
+func bypass(req *http.Request) string {
+	h := req.Header
+	switch {
+	case req.ContentLength != 0 || len(req.TransferEncoding) > 0 || req.Body != nil && req.Body != http.NoBody:
+		return "body"
+	case len(h["Upgrade"]) > 0:
+		return "upgrade"
+	case len(h[ifMatch])+len(h[ifUnmodifiedSince]) > 0:
+		return "precondition"
+	}
+	for _, name := range overrides {
+		if len(h[name]) > 0 {
+			return "override"
+		}
+	}
+	return ""
+}
+
+// consider looks at what is stored for the request and notes, where it does
+// not do, why.
+func (q *inquiry) consider(f found) verdict {
+	q.found = f
+	v := needsValidation
+	switch {
+	case f.answer != nil:
+		v = judge(q.now, &f.answer.terms, q.directives)
+		q.fwd = fwdStale
+		if v == requestForbids {
+			q.fwd = fwdRequest
+		}
+	case f.known:
+		q.fwd = fwdVaryMiss
+	default:
+		q.fwd = fwdURIMiss
+	}
+	return v
+}
+
+// collects says whether the forward of this request may bring an answer that
+// is stored. One that may not goes on as it came. A range or a HEAD can only ask
+// anew for the whole that is there already.
+func (q *inquiry) collects() bool {
+	switch {
+	case q.directives.noStore, q.req.Method == http.MethodHead:
+		return false
+	}
+	return !q.partial || q.found.answer != nil
+}

@@ -1,0 +1,197 @@
+package cache
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// made is an answer made from a stored one, in one piece of memory.
+type made struct {
+	res    http.Response
+	reader reader
+	age    [1]string
+	status [1]string
+}
+
+// hit answers from the store. With a detail the stored answer is stale.
+func (t *Transport) hit(q *inquiry, detail string) *http.Response {
+	t.store.hits.Add(1)
+	c := &q.rec.Cache
+	c.Hit, c.Fwd, c.FwdStatus = true, "", 0
+	c.TTL, c.HasTTL = q.found.answer.terms.ttl(q.now), true
+	c.Stale, c.Detail = detail != "", detail
+	return t.respond(q, q.found.answer, nil, true)
+}
+
+// standIn answers with what is stored because the origin failed.
+func (t *Transport) standIn(q *inquiry) *http.Response {
+	q.now = time.Now()
+	c := &q.rec.Cache
+	c.TTL, c.HasTTL = q.found.answer.terms.ttl(q.now), true
+	c.Stale, c.Detail = c.TTL <= 0, detailIfError
+	q.rec.Origin.Fallback = "stale"
+	return t.respond(q, q.found.answer, nil, true)
+}
+
+// notCached is the answer to only-if-cached where nothing is stored (RFC 9111, section 5.2.1.7).
+func notCached(q *inquiry) *http.Response {
+	c := &q.rec.Cache
+	c.Fwd, c.Detail = "", detailOnlyIfCached
+	return bodyless(q.req, http.StatusGatewayTimeout, http.Header{
+		"Content-Length": {"0"},
+		"Cache-Status":   {cacheStatus(c)},
+	})
+}
+
+// respond answers a request with a stored answer, or one that is coming in by a
+// flight: with all of it, or with what the request's conditions and range leave.
+// With aged it says how old it is, as what the origin did not send for this
+// request must.
+func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.Response {
+	m := new(made)
+	h := make(http.Header, len(a.header)+3)
+	for name, values := range a.header {
+		h[name] = values
+	}
+	if aged {
+		m.age[0] = strconv.FormatInt(seconds(a.terms.age(q.now)), 10)
+		h["Age"] = m.age[:]
+	}
+	m.status[0] = cacheStatus(&q.rec.Cache)
+	if upstream := h["Cache-Status"]; len(upstream) > 0 {
+		h["Cache-Status"] = append(slices.Clip(upstream), m.status[0])
+	} else {
+		h["Cache-Status"] = m.status[:]
+	}
+	m.res = http.Response{
+		StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: h, ContentLength: a.length, Request: q.req,
+	}
+	part, whole := q.wanted(a, &m.res)
+	if !whole && f != nil {
+		f.keep()
+	}
+	if m.res.Body == http.NoBody {
+		if f != nil {
+			f.leave(false)
+		}
+		return &m.res
+	}
+	m.reader = reader{b: a.body, gone: q.req.Context().Done(), pos: part.start, end: -1, res: &m.res}
+	if !whole {
+		m.reader.end = part.start + part.length
+	}
+	if f != nil {
+		m.reader.done = func() { f.leave(false) }
+	}
+	m.res.Body = &m.reader
+	return &m.res
+}
+
+// wanted makes of a whole answer what the request wants of it: nothing but the
+// head, 304, 206 or 416. It sets http.NoBody where no body is to follow.
+func (q *inquiry) wanted(a *answer, res *http.Response) (part span, whole bool) {
+	h := res.Header
+	received := a.terms.received
+	if isNotModified(q.req.Header, a.status, a.header, received) {
+		res.StatusCode, res.ContentLength, res.Body = http.StatusNotModified, 0, http.NoBody
+		onlyMetadata(h)
+		return span{}, false
+	}
+	if q.req.Method == http.MethodHead {
+		res.Body = http.NoBody
+		return span{}, false
+	}
+	if !q.partial || a.status != http.StatusOK || a.length < 0 {
+		return span{}, true
+	}
+	part, v := wantedRange(q.req.Header, a.header, a.length, received)
+	switch v {
+	case onePart:
+		res.StatusCode, res.ContentLength = http.StatusPartialContent, part.length
+		h["Content-Range"] = []string{contentRange(part, a.length)}
+		h["Content-Length"] = []string{strconv.FormatInt(part.length, 10)}
+		return part, false
+	case unsatisfiable:
+		res.StatusCode, res.ContentLength, res.Body = http.StatusRequestedRangeNotSatisfiable, 0, http.NoBody
+		onlyMetadata(h)
+		for _, name := range [...]string{"Cache-Control", "Expires", "Etag", "Last-Modified"} {
+			delete(h, name) // they speak of the whole, not of this refusal
+		}
+		h["Content-Range"] = []string{"bytes */" + strconv.FormatInt(a.length, 10)}
+		h["Content-Length"] = []string{"0"}
+		return span{}, false
+	}
+	return span{}, true
+}
+
+// onlyMetadata leaves of a header what a 304 has (RFC 9110, section 15.4.5).
+func onlyMetadata(h http.Header) {
+	for _, name := range [...]string{
+		"Content-Length", "Content-Type", "Content-Encoding", "Content-Language", "Content-Range",
+	} {
+		delete(h, name)
+	}
+	if len(h["Etag"]) > 0 {
+		delete(h, "Last-Modified")
+	}
+}
+
+// handOver gives the leader the answer that is his alone, as it came. The
+// client's leaving ends the forward from now on.
+func (t *Transport) handOver(q *inquiry, f *flight) *http.Response {
+	o := &f.outcome
+	res := o.private
+	res.Request = q.req
+	q.rec.Cache.Detail = string(o.why)
+	status := cacheStatus(&q.rec.Cache)
+	if q.req.Context().Err() == nil && f.stripped && isNotModified(q.req.Header, res.StatusCode, res.Header, time.Now()) {
+		res.Body.Close()
+		f.finish()
+		onlyMetadata(res.Header)
+		addStatus(res.Header, status)
+		return bodyless(q.req, http.StatusNotModified, res.Header)
+	}
+	addStatus(res.Header, status)
+	res.Body = &handedBody{
+		ReadCloser: res.Body,
+		stop:       context.AfterFunc(q.req.Context(), f.cancel),
+		flight:     f,
+		inquiry:    q,
+	}
+	return res
+}
+
+// handedBody is the body of an answer that is its leader's alone.
+type handedBody struct {
+	io.ReadCloser
+	stop    func() bool
+	flight  *flight
+	inquiry *inquiry
+}
+
+// Close ends the flight, and notes what became of it at the origin after the head.
+func (b *handedBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.stop()
+	b.inquiry.rec.Origin = b.flight.record.Origin
+	b.flight.finish()
+	return err
+}
+
+// addStatus adds our member to Cache-Status, behind those of the caches beyond us.
+func addStatus(h http.Header, member string) {
+	h["Cache-Status"] = append(slices.Clip(h["Cache-Status"]), member)
+}
+
+// bodyless is an answer without a body.
+func bodyless(req *http.Request, status int, h http.Header) *http.Response {
+	return &http.Response{
+		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: h, Body: http.NoBody, Request: req,
+	}
+}

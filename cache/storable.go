@@ -1,0 +1,145 @@
+package cache
+
+import (
+	"mime"
+	"net/http"
+	"time"
+)
+
+// refusal is why an answer is not stored, as Cache-Status tells it; empty if it is.
+type refusal string
+
+// The reasons, with the section of RFC 9111 that each comes from. Those without
+// one are ours.
+const (
+	storeIt           refusal = ""
+	refuseRequest     refusal = "request-no-store" // 5.2.1.5
+	refuseStatus      refusal = "status"           // 3
+	refuseMalformed   refusal = "malformed"        // Cache-Control that does not parse
+	refuseUnknown     refusal = "must-understand"  // 5.2.2.3
+	refuseNoStore     refusal = "no-store"         // 5.2.2.5
+	refusePrivate     refusal = "private"          // 5.2.2.7
+	refuseVary        refusal = "vary"             // 4.1
+	refuseTrailer     refusal = "trailer"
+	refuseStream      refusal = "event-stream"
+	refuseAuthorized  refusal = "authorization" // 3.5
+	refuseSetCookie   refusal = "set-cookie"
+	refuseCookie      refusal = "cookie"
+	refuseNoLifetime  refusal = "no-lifetime" // 3
+	refuseUseless     refusal = "no-use"      // neither fresh nor to be validated nor to be used stale
+	refuseTooLarge    refusal = "max-body"
+	refuseOverwhelmed refusal = "memory" // the store has no room to receive it
+)
+
+// exchange is what the rules for storing look at: a request as far as it
+// matters, and the head of its answer. The method is GET: nothing else comes here.
+type exchange struct {
+	noStore       bool // the request's directive
+	authorization bool // the request has such a field
+	cookie        bool // and such a one
+	status        int
+	header        http.Header
+	trailer       bool  // fields will follow the body
+	length        int64 // of the body, -1 if unknown
+}
+
+// rules is what a route's policy says, with the defaults filled in.
+type rules struct {
+	ttl     time.Duration
+	stale   staleWindows
+	maxBody int64
+}
+
+// storable decides whether an answer to GET is stored (RFC 9111, section 3, as
+// a shared cache), and for how long it is then fresh.
+func storable(x *exchange, d answerDirectives, r rules, received time.Time) (lifetime time.Duration, why refusal) {
+	if why := forbidden(x, d); why != storeIt {
+		return 0, why
+	}
+	lifetime, explicit := explicitLifetime(x.header, d, received)
+	if !explicit {
+		switch {
+		case r.ttl == 0 || !heuristic(x.status):
+			return 0, refuseNoLifetime
+		case x.authorization:
+			return 0, refuseAuthorized
+		case x.cookie:
+			return 0, refuseCookie
+		}
+		lifetime = r.ttl
+	}
+	w := windows(d, r.stale)
+	usableStale := !neverStale(d) && max(w.whileRevalidate, w.ifError) > 0
+	if lifetime == 0 && !usableStale && !hasValidator(x.header) {
+		return 0, refuseUseless
+	}
+	if x.length > r.maxBody {
+		return 0, refuseTooLarge
+	}
+	return lifetime, storeIt
+}
+
+// forbidden applies the rules that no lifetime overrides.
+func forbidden(x *exchange, d answerDirectives) refusal {
+	_, selectable := varyNames(x.header["Vary"])
+	forAll := d.public || d.sharedMaxAge.set
+	switch {
+	case x.noStore:
+		return refuseRequest
+	case x.status < 200 || x.status == http.StatusPartialContent || x.status == http.StatusNotModified:
+		return refuseStatus
+	case d.malformed:
+		return refuseMalformed
+	case d.mustUnderstand && !understood(x.status):
+		return refuseUnknown
+	case d.noStore && !d.mustUnderstand:
+		return refuseNoStore
+	case d.private:
+		return refusePrivate
+	case !selectable:
+		return refuseVary
+	case x.trailer:
+		return refuseTrailer
+	case isEventStream(x.header):
+		return refuseStream
+	case x.authorization && !forAll && !d.mustRevalidate:
+		return refuseAuthorized
+	case len(x.header["Set-Cookie"]) > 0 && !forAll:
+		return refuseSetCookie
+	}
+	return storeIt
+}
+
+// isEventStream knows the one type whose beginning is worthless to those who come later.
+func isEventStream(h http.Header) bool {
+	if len(h["Content-Type"]) == 0 {
+		return false
+	}
+	t, _, _ := mime.ParseMediaType(h["Content-Type"][0])
+	return t == "text/event-stream"
+}
+
+// heuristic says whether a status may be given a lifetime by configuration
+// (RFC 9110, section 15.1). 206 is among them there; it is never stored here.
+func heuristic(status int) bool {
+	switch status {
+	case 200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501:
+		return true
+	}
+	return false
+}
+
+// understood says whether the cache knows what the status asks of it: for
+// these, nothing beyond RFC 9111.
+func understood(status int) bool {
+	switch status {
+	case 302, 303, 307, 400, 403, 406, 409, 421, 451, 500, 502, 503, 504:
+		return true
+	}
+	return heuristic(status)
+}
+
+// hasValidator says whether the answer can be asked about with a condition.
+func hasValidator(h http.Header) bool {
+	return len(h["Etag"]) > 0 || len(h["Last-Modified"]) > 0
+}

@@ -1,0 +1,119 @@
+package cache
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestStorable(t *testing.T) {
+	const fresh = "Cache-Control: max-age=60\n"
+	type request struct{ noStore, authorization, cookie, trailer bool }
+	policy := rules{maxBody: 1000}
+	withTTL := rules{maxBody: 1000, ttl: time.Minute}
+	tests := []struct {
+		name   string
+		status int
+		head   string
+		rules  rules
+		ask    request
+		want   refusal
+	}{
+		{"explicit", 200, fresh, policy, request{}, storeIt},
+		{"nothing said", 200, "", policy, request{}, refuseNoLifetime},
+		{"nothing said, with a validator", 200, `Etag: "a"`, policy, request{}, refuseNoLifetime},
+		{"nothing said, a ttl", 200, "", withTTL, request{}, storeIt},
+		{"nothing said, a ttl, 404", 404, "", withTTL, request{}, storeIt},
+		{"nothing said, a ttl, 302", 302, "", withTTL, request{}, refuseNoLifetime},
+		{"nothing said, a ttl, 500", 500, "", withTTL, request{}, refuseNoLifetime},
+		{"nothing said, a ttl, 599", 599, "", withTTL, request{}, refuseNoLifetime},
+		{"public only, a ttl", 200, "Cache-Control: public", withTTL, request{}, storeIt},
+		{"Expires 0, a ttl", 200, "Expires: 0", withTTL, request{}, refuseUseless},
+		{"explicit 302", 302, fresh, policy, request{}, storeIt},
+		{"explicit 503", 503, fresh, policy, request{}, storeIt},
+		{"explicit unknown status", 299, fresh, policy, request{}, storeIt},
+		{"explicit 999", 999, fresh, policy, request{}, storeIt},
+		{"unknown status to be understood", 299, "Cache-Control: max-age=60, must-understand", policy, request{}, refuseUnknown},
+		{"known status, must-understand beats no-store", 200, "Cache-Control: max-age=60, must-understand, no-store", policy, request{}, storeIt},
+		{"unknown status, must-understand, no-store", 299, "Cache-Control: max-age=60, must-understand, no-store", policy, request{}, refuseUnknown},
+		{"206", 206, fresh, policy, request{}, refuseStatus},
+		{"304", 304, fresh, policy, request{}, refuseStatus},
+		{"101", 101, fresh, policy, request{}, refuseStatus},
+		{"103", 103, fresh, policy, request{}, refuseStatus},
+		{"no-store", 200, "Cache-Control: no-store, max-age=60", policy, request{}, refuseNoStore},
+		{"no-store on a line of its own", 200, fresh + "Cache-Control: No-Store", policy, request{}, refuseNoStore},
+		{"private", 200, "Cache-Control: private, max-age=60", policy, request{}, refusePrivate},
+		{"private fields", 200, `Cache-Control: private="set-cookie", max-age=60`, policy, request{}, refusePrivate},
+		{"private and s-maxage", 200, "Cache-Control: private, s-maxage=60", policy, request{}, refusePrivate},
+		{"malformed", 200, "Cache-Control: max-age=60; public", policy, request{}, refuseMalformed},
+		{"request's no-store", 200, fresh, policy, request{noStore: true}, refuseRequest},
+		{"authorization", 200, fresh, policy, request{authorization: true}, refuseAuthorized},
+		{"authorization, public", 200, "Cache-Control: public, max-age=60", policy, request{authorization: true}, storeIt},
+		{"authorization, s-maxage", 200, "Cache-Control: s-maxage=60", policy, request{authorization: true}, storeIt},
+		{"authorization, must-revalidate", 200, "Cache-Control: must-revalidate, max-age=60", policy, request{authorization: true}, storeIt},
+		{"authorization, public, a ttl", 200, "Cache-Control: public", withTTL, request{authorization: true}, refuseAuthorized},
+		{"cookie", 200, fresh, policy, request{cookie: true}, storeIt},
+		{"cookie, a ttl", 200, "", withTTL, request{cookie: true}, refuseCookie},
+		{"set-cookie", 200, fresh + "Set-Cookie: a=b", policy, request{}, refuseSetCookie},
+		{"set-cookie, a ttl", 200, "Set-Cookie: a=b", withTTL, request{}, refuseSetCookie},
+		{"set-cookie, public", 200, "Cache-Control: public, max-age=60\nSet-Cookie: a=b", policy, request{}, storeIt},
+		{"set-cookie, s-maxage", 200, "Cache-Control: s-maxage=60\nSet-Cookie: a=b", policy, request{}, storeIt},
+		{"vary", 200, fresh + "Vary: Accept-Encoding", policy, request{}, storeIt},
+		{"vary *", 200, fresh + "Vary: *", policy, request{}, refuseVary},
+		{"vary among others *", 200, fresh + "Vary: Accept\nVary: Cookie, *", policy, request{}, refuseVary},
+		{"vary that names nothing", 200, fresh + "Vary: a b", policy, request{}, refuseVary},
+		{"trailer", 200, fresh, policy, request{trailer: true}, refuseTrailer},
+		{"event stream", 200, fresh + "Content-Type: text/event-stream;charset=utf-8", policy, request{}, refuseStream},
+		{"no-cache with a validator", 200, "Cache-Control: no-cache\nEtag: \"a\"", policy, request{}, storeIt},
+		{"no-cache without", 200, "Cache-Control: no-cache", policy, request{}, refuseUseless},
+		{"max-age=0 with a validator", 200, "Cache-Control: max-age=0\nLast-Modified: oops", policy, request{}, storeIt},
+		{"max-age=0 to be used stale", 200, "Cache-Control: max-age=0, stale-while-revalidate=60", policy, request{}, storeIt},
+		{"max-age=0, stale but never", 200, "Cache-Control: max-age=0, stale-if-error=60, must-revalidate", policy, request{}, refuseUseless},
+	}
+	for _, tt := range tests {
+		x := exchange{
+			noStore: tt.ask.noStore, authorization: tt.ask.authorization, cookie: tt.ask.cookie,
+			status: tt.status, header: head(tt.head), trailer: tt.ask.trailer, length: 10,
+		}
+		_, got := storable(&x, readAnswerDirectives(x.header["Cache-Control"]), tt.rules, epoch)
+		if got != tt.want {
+			t.Errorf("%s: refused %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestAnswerThatIsTooLongIsNotStored(t *testing.T) {
+	x := exchange{status: 200, header: head("Cache-Control: max-age=5"), length: 1001}
+	if _, got := storable(&x, readAnswerDirectives(x.header["Cache-Control"]), rules{maxBody: 1000}, epoch); got != refuseTooLarge {
+		t.Errorf("refused %q, want %q", got, refuseTooLarge)
+	}
+}
+
+func TestHopByHopFieldsAreNotStored(t *testing.T) {
+	h := head(`Connection: close, X-Hop
+Connection: x-other
+X-Hop: 1
+X-Other: 1
+Keep-Alive: timeout=5
+Proxy-Authenticate: Basic
+Proxy-Authentication-Info: x
+Proxy-Connection: close
+Te: trailers
+Trailer: X
+Transfer-Encoding: chunked
+Upgrade: h2c
+Age: 5
+Content-Type: text/plain
+X-Twice: a
+X-Twice: b`)
+	got := storedHeader(h, epoch)
+	want := head("Content-Type: text/plain\nX-Twice: a\nX-Twice: b\nDate: " + httpDate(epoch))
+	for name := range got {
+		if strings.Join(got[name], "|") != strings.Join(want[name], "|") {
+			t.Errorf("stored %s: %q, want %q", name, got[name], want[name])
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("stored %d fields, want %d: %v", len(got), len(want), got)
+	}
+}

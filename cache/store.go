@@ -1,0 +1,246 @@
+package cache
+
+import (
+	"hash/maphash"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/selvage-edge/selvage"
+)
+
+// What bounds the store besides its bytes.
+const (
+	// MaxVariants is how many answers are stored for one URL. Beyond it the oldest goes.
+	MaxVariants = 32
+	// largestShare: one body takes at most this part of the store.
+	largestShare = 4
+	// receivingShare: bodies that are being received take at most this part.
+	receivingShare = 2
+	// bytesPerGhost: so many bytes of the store let it remember one evicted key.
+	bytesPerGhost = 16 << 10
+	ghostCost     = 48
+)
+
+// Store keeps answers in memory, within a bound in bytes that counts what Go
+// needs around them. One store serves all services of a node and outlives
+// revisions. It is safe for concurrent use.
+type Store struct {
+	// OnLimit is told the name of a limit that was reached: memory, max_body,
+	// variants, refreshes. Set it before the store is used; it may be nil and must not block.
+	OnLimit func(limit string)
+
+	seed    maphash.Seed
+	limit   int64
+	flights flights
+	hits    atomic.Int64
+
+	mu        sync.RWMutex // guards all below
+	objects   map[Key]*object
+	queues    queues
+	used      int64 // by entries
+	reserved  int64 // by bodies that are being received
+	count     int
+	evictions int64
+}
+
+// object is all that is stored for one key.
+type object struct {
+	variants []*entry // the newest first
+}
+
+// entry is the place of an answer in the store.
+type entry struct {
+	key          Key
+	answer       *answer
+	size         int64
+	frequency    atomic.Uint32
+	queue        *queue
+	newer, older *entry
+}
+
+// Stats are the numbers of a store at one moment.
+type Stats struct {
+	Objects   int   // stored answers
+	Bytes     int64 // with all that is counted around them
+	Receiving int64 // bytes reserved for bodies that are being received
+	Flights   int   // forwards that are under way, or whose bodies are
+	Hits      int64 // answers given without asking an origin
+	Evictions int64 // answers that had to go to keep the bound
+}
+
+// NewStore returns an empty store that takes at most limit bytes of memory. It
+// starts nothing. [Store.Close] ends what requests have started.
+func NewStore(limit selvage.ByteSize) *Store {
+	places := int(min(max(int64(limit)/bytesPerGhost, 16), 1<<20))
+	s := &Store{
+		seed:    maphash.MakeSeed(),
+		limit:   max(0, int64(limit)-int64(places)*ghostCost),
+		objects: make(map[Key]*object),
+		flights: newFlights(),
+	}
+	s.queues.smallShare = s.limit / 10
+	s.queues.ghosts = ghosts{ring: make([]uint64, places), known: make(map[uint64]struct{})}
+	return s
+}
+
+// Stats returns the store's numbers.
+func (s *Store) Stats() Stats {
+	flights := s.flights.number()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return Stats{
+		Objects: s.count, Bytes: s.used, Receiving: s.reserved, Flights: flights,
+		Hits: s.hits.Load(), Evictions: s.evictions,
+	}
+}
+
+// Close cuts off the fetches that are under way, also those that answers are
+// being read from, and waits for their end. After it nothing is fetched for the
+// store any more: requests go past it.
+func (s *Store) Close() { s.flights.close() }
+
+func (s *Store) reached(limit string) {
+	if s.OnLimit != nil {
+		s.OnLimit(limit)
+	}
+}
+
+// found is what the store has for a request.
+type found struct {
+	answer *answer    // nil if none is selected by the request's fields
+	known  bool       // there is something for the key
+	latest []selector // what the newest answer for the key was selected by
+}
+
+// lookup finds the newest answer for the key that the request's fields select
+// (RFC 9111, section 4.1).
+func (s *Store) lookup(key *Key, request http.Header) (f found) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	o := s.objects[*key]
+	if o == nil {
+		return found{}
+	}
+	f.known, f.latest = true, o.variants[0].answer.selectors
+	for _, e := range o.variants {
+		if selected(e.answer.selectors, request) {
+			e.used()
+			f.answer = e.answer
+			return f
+		}
+	}
+	return f
+}
+
+// put stores an answer with its whole body. It takes the place of all that the
+// request which it answers would have been given. reserved is given back.
+func (s *Store) put(key Key, request http.Header, a *answer, reserved int64) (stored bool) {
+	e := &entry{key: key.clone(), answer: a}
+	e.size = a.cost(key) + a.body.kept()
+	hash := maphash.Comparable(s.seed, e.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reserved -= reserved
+	proven := false
+	if o := s.objects[key]; o != nil {
+		for _, v := range slices.Clone(o.variants) {
+			if selected(v.answer.selectors, request) {
+				proven = proven || v.queue == &s.queues.main
+				e.frequency.Store(v.frequency.Load())
+				s.dropLocked(v)
+			}
+		}
+	}
+	if e.size > s.limit {
+		return false
+	}
+	s.queues.add(e, hash, proven)
+	o := s.objects[e.key]
+	if o == nil {
+		o = new(object)
+		s.objects[e.key] = o
+	}
+	o.variants = slices.Insert(o.variants, 0, e)
+	s.used += e.size
+	s.count++
+	if len(o.variants) > MaxVariants {
+		s.dropLocked(o.variants[MaxVariants])
+		s.reached("variants")
+	}
+	s.makeRoomLocked()
+	return true
+}
+
+// reserve takes n bytes for a body that is being received. It is refused when
+// too much of the store would be taken so.
+func (s *Store) reserve(n int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reserved+n > s.limit/receivingShare {
+		return false
+	}
+	s.reserved += n
+	s.makeRoomLocked()
+	return true
+}
+
+// release gives back what was reserved for a body that is not stored.
+func (s *Store) release(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reserved -= n
+}
+
+// removeAll forgets all that is stored for a key.
+func (s *Store) removeAll(key Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.objects[key]; o != nil {
+		for _, e := range slices.Clone(o.variants) {
+			s.dropLocked(e)
+		}
+	}
+}
+
+// remove forgets one answer.
+func (s *Store) remove(key Key, a *answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.objects[key]; o != nil {
+		if i := slices.IndexFunc(o.variants, func(e *entry) bool { return e.answer == a }); i >= 0 {
+			s.dropLocked(o.variants[i])
+		}
+	}
+}
+
+// makeRoomLocked evicts until the bound holds.
+func (s *Store) makeRoomLocked() {
+	for s.used+s.reserved > s.limit {
+		e := s.queues.victim()
+		if e == nil {
+			return
+		}
+		if e.queue == &s.queues.small {
+			s.queues.ghosts.remember(maphash.Comparable(s.seed, e.key))
+		}
+		s.dropLocked(e)
+		s.evictions++
+	}
+}
+
+// dropLocked takes an entry out of the table and its queue.
+func (s *Store) dropLocked(e *entry) {
+	if e.queue == nil {
+		return
+	}
+	e.queue.remove(e)
+	s.used -= e.size
+	s.count--
+	o := s.objects[e.key]
+	o.variants = slices.DeleteFunc(o.variants, func(v *entry) bool { return v == e })
+	if len(o.variants) == 0 {
+		delete(s.objects, e.key)
+	}
+}

@@ -1,0 +1,193 @@
+package cache
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptrace"
+	"time"
+)
+
+// maxWaits is how many flights a request waits for in vain, because their
+// answers are selected by other fields, before it goes on its own.
+const maxWaits = 2
+
+// RoundTrip implements http.RoundTripper. The answer's header is the caller's
+// own map, but its slices of values are shared: they must be replaced, not
+// written to. The record in the request's context is told what was done.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	q := newInquiry(&t.scope, req)
+	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+		q.fwd = fwdMethod
+		res, err := t.pass(q)
+		if err == nil && !isSafe(req.Method) {
+			t.store.invalidate(invalidated(&t.scope, q.key, res.StatusCode, res.Header))
+		}
+		return res, err
+	}
+	if why := bypass(req); why != "" {
+		q.fwd, q.rec.Cache.Detail = fwdBypass, why
+		return t.pass(q)
+	}
+	return t.serve(q)
+}
+
+// serve answers from the store, or waits for a flight until one brings an
+// answer that may be given.
+func (t *Transport) serve(q *inquiry) (*http.Response, error) {
+	alone := false
+	for waited := 0; ; waited++ {
+		switch q.consider(t.store.lookup(&q.key, q.req.Header)) {
+		case useFresh:
+			return t.hit(q, ""), nil
+		case useAllowedStale:
+			return t.hit(q, detailMaxStale), nil
+		case useWhileRefresh:
+			t.refresh(q)
+			return t.hit(q, detailWhileRevalidate), nil
+		}
+		if q.directives.onlyIfCached {
+			return notCached(q), nil
+		}
+		if !q.collects() {
+			return t.pass(q)
+		}
+		f, part := t.join(q, alone || waited >= maxWaits)
+		switch part {
+		case noPart:
+			return t.pass(q)
+		case lookAgain:
+			continue
+		}
+		res, next, err := t.await(q, f, part == leads)
+		if next == done {
+			return res, err
+		}
+		alone = next == goAlone
+		q.now = time.Now()
+	}
+}
+
+// afterwards says what follows on a flight for one of those who waited.
+type afterwards int
+
+const (
+	done    afterwards = iota
+	tryNext            // its answer is selected by other fields
+	goAlone            // its answer is for its leader alone
+)
+
+// await waits for a flight's outcome and makes an answer of it.
+func (t *Transport) await(q *inquiry, f *flight, leader bool) (*http.Response, afterwards, error) {
+	if err := f.wait(q.req.Context(), leader); err != nil {
+		f.leave(leader)
+		return nil, done, err
+	}
+	o := &f.outcome
+	if leader {
+		q.rec.Origin = o.record.Origin
+		q.rec.Detail = o.record.Detail
+		q.rec.LimitHit = o.record.LimitHit
+	}
+	c := &q.rec.Cache
+	c.Fwd, c.FwdStatus, c.Collapsed = q.fwd, o.status, !leader
+	switch {
+	case o.standIn:
+		f.leave(leader)
+		return t.standIn(q), done, nil
+	case o.err != nil:
+		f.leave(leader)
+		return nil, done, o.err
+	case o.private != nil && leader:
+		return t.handOver(q, f), done, nil
+	case o.private != nil:
+		f.leave(false)
+		return nil, goAlone, nil
+	case leader:
+		c.Stored, c.Detail = o.why == storeIt && !o.validated, string(o.why)
+		return t.respond(q, o.answer, f, o.answer.hadAge), done, nil
+	}
+	now := time.Now()
+	switch {
+	case !o.shared || judge(now, &o.answer.terms, requestDirectives{}) != useFresh:
+		f.leave(false)
+		return nil, goAlone, nil
+	case !selected(o.answer.selectors, q.req.Header):
+		f.leave(false)
+		return nil, tryNext, nil
+	}
+	q.now = now
+	return t.respond(q, o.answer, f, true), done, nil
+}
+
+// wait waits for a flight's outcome, and passes interim answers on to the leader's client.
+func (f *flight) wait(ctx context.Context, leader bool) error {
+	var heard <-chan interim
+	trace := httptrace.ContextClientTrace(ctx)
+	if leader && trace != nil && trace.Got1xxResponse != nil {
+		heard = f.interim
+	}
+	for {
+		select {
+		case <-f.settled:
+			// What came before the head goes out before it.
+			for len(heard) > 0 {
+				if i := <-heard; trace.Got1xxResponse(i.status, i.header) != nil {
+					return context.Canceled
+				}
+			}
+			return nil
+		case i := <-heard:
+			if err := trace.Got1xxResponse(i.status, i.header); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// pass forwards a request as it is and stores nothing.
+func (t *Transport) pass(q *inquiry) (*http.Response, error) {
+	res, err := t.next.RoundTrip(q.req)
+	c := &q.rec.Cache
+	c.Fwd = q.fwd
+	if err == nil {
+		c.FwdStatus = res.StatusCode
+	}
+	failed := err != nil || isFailure(res.StatusCode)
+	if a := q.found.answer; failed && a != nil && q.req.Context().Err() == nil && standsIn(time.Now(), &a.terms) {
+		if err == nil {
+			res.Body.Close()
+		}
+		return t.standIn(q), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return res, nil
+	}
+	t.withoutTags(res.Header)
+	addStatus(res.Header, cacheStatus(c))
+	return res, nil
+}
+
+// invalidator is the cache of a route that stores nothing.
+type invalidator struct {
+	store *Store
+	scope Scope
+	next  http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (v *invalidator) RoundTrip(req *http.Request) (*http.Response, error) {
+	if isSafe(req.Method) {
+		return v.next.RoundTrip(req)
+	}
+	key := keyOf(&v.scope, req)
+	res, err := v.next.RoundTrip(req)
+	if err == nil {
+		v.store.invalidate(invalidated(&v.scope, key, res.StatusCode, res.Header))
+	}
+	return res, err
+}
