@@ -92,7 +92,8 @@ func (c *call) outgoing(a *attempt) error {
 	if e.key.protocol != selvage.HTTP1 {
 		// net/http sends again by itself what a connection refused that was on its way out.
 		// http1 would take it as a sign that reading the body never waits.
-		a.req.GetBody = func() (io.ReadCloser, error) { return c.spool.NewReader() }
+		kept := c.spool // the call itself is not to escape
+		a.req.GetBody = func() (io.ReadCloser, error) { return kept.NewReader() }
 	}
 	return nil
 }
