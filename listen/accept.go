@@ -211,7 +211,7 @@ func (g *Group) readFailed(err error) {
 func (g *Group) serveTLS(w *wire) {
 	w.gate = &gate{group: g, until: w.until}
 	tc := tls.Server(w, g.conf.Load())
-	err := tc.Handshake()
+	err := tc.HandshakeContext(context.Background()) // the deadline ends it, without a goroutine that watches
 	w.gate.leave()
 	w.gate = nil
 	if err != nil {
@@ -223,7 +223,7 @@ func (g *Group) serveTLS(w *wire) {
 		g.giveUpSettled(w)
 		return
 	}
-	_ = w.Conn.SetDeadline(time.Time{})
+	_ = w.SetDeadline(time.Time{})
 	state := tc.ConnectionState()
 	if state.NegotiatedProtocol == "h2" {
 		w.tls = &state

@@ -133,7 +133,7 @@ func makeAuthority(folder, secret string, now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(temp)
+	defer func() { _ = os.Remove(temp) }() // a leftover harms nobody
 	if err := os.Link(temp, secret); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, err
 	}

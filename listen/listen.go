@@ -295,7 +295,7 @@ func (g *Group) Run(ctx context.Context) error {
 	g.serving = true
 	if !g.closed() {
 		for _, s := range g.sockets {
-			g.startLocked(s)
+			g.startLocked(s) //nolint:contextcheck // connections may outlive ctx by as long as a drain takes
 		}
 	}
 	g.mu.Unlock()
@@ -311,9 +311,7 @@ func (g *Group) Run(ctx context.Context) error {
 			g.certs.check()
 		}
 	}
-	cut, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = g.Drain(cut) // it only says that it had to cut
+	_ = g.Drain(ctx) // ctx has ended, so it cuts, and only says so
 	g.loops.wait()
 	g.conns.wait()
 	if err := <-served; err != nil {

@@ -3,6 +3,7 @@ package listen
 import (
 	"bufio"
 	"context"
+	"encoding"
 	"errors"
 	"io"
 	"net"
@@ -24,7 +25,7 @@ func TestDefaultsAreThoseOfTheConfiguration(t *testing.T) {
 		for i := range s.NumField() {
 			f, have := s.Type().Field(i), s.Field(i)
 			want := reflect.New(f.Type)
-			if u, ok := want.Interface().(interface{ UnmarshalText([]byte) error }); ok {
+			if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](want); ok {
 				if err := u.UnmarshalText([]byte(f.Tag.Get("default"))); err != nil {
 					t.Fatal(err)
 				}

@@ -83,7 +83,7 @@ func (x *stream) serve(r *http.Request) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	x.guard.begin(cancel)
-	in := r.WithContext(&streamContext{ctx, &x.rec})
+	in := r.WithContext(&streamContext{ctx, &x.rec}) //nolint:contextcheck // it is the request's own with the record in it
 	if r.ContentLength == 0 {
 		in.Body = http.NoBody
 	} else {

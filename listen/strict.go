@@ -134,8 +134,9 @@ func isAuthority(s string) bool {
 		return false
 	}
 	for i := range len(name) {
-		c := name[i]
-		if !('0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || c == '-' || c == '_' || c == '.') {
+		switch c := name[i]; {
+		case '0' <= c && c <= '9', 'a' <= c|0x20 && c|0x20 <= 'z', c == '-', c == '_', c == '.':
+		default:
 			return false
 		}
 	}
