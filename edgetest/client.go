@@ -203,6 +203,9 @@ func (k *client1) readAnswer(x *exchange) error {
 		resp.Header["Transfer-Encoding"] = resp.TransferEncoding
 	}
 	if resp.Close {
+		if resp.ProtoMinor == 1 { // the parser takes it out
+			resp.Header.Set("Connection", "close")
+		}
 		k.mu.Lock()
 		k.last = true
 		k.mu.Unlock()

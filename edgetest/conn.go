@@ -1,6 +1,7 @@
 package edgetest
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -226,6 +227,24 @@ func (c *Conn) SetLinger(seconds int) error {
 // Gone is closed when the connection has ended, by either end. A half-close
 // does not end it.
 func (c *Conn) Gone() <-chan struct{} { return c.mine().gone }
+
+// Quiet is nil while the connection is open and has nothing to read. It does
+// not wait.
+func (c *Conn) Quiet() error {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	switch me := c.mine(); {
+	case me.closed:
+		return c.fault("look", net.ErrClosed)
+	case me.buffered() > 0:
+		return c.fault("look", errors.New("there are bytes to read"))
+	case me.fin:
+		return io.EOF
+	case me.reset:
+		return c.fault("look", os.NewSyscallError("look", syscall.ECONNRESET))
+	}
+	return nil
+}
 
 // LocalAddr is this end's address, for TCP a *net.TCPAddr.
 func (c *Conn) LocalAddr() net.Addr { return c.local }

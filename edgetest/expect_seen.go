@@ -3,17 +3,18 @@ package edgetest
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing/synctest"
+	"time"
 )
 
 var originWords = []string{"requests", "connections", "saw", "gone"}
@@ -147,8 +148,12 @@ func compileExpectLog(name, value string) (func(*player) error, error) {
 	}, err
 }
 
-// accessLog is the lines that the edge has written by now.
+// logDelay is how long an edge may keep a line of its log.
+const logDelay = 250 * time.Millisecond
+
+// accessLog is the lines that the edge has written once logDelay has passed.
 func (p *player) accessLog() []string {
+	time.Sleep(logDelay)
 	synctest.Wait()
 	b, err := os.ReadFile(filepath.Join(p.dir, "access.log"))
 	if err != nil {
@@ -188,32 +193,16 @@ func lookup(line, name string) (string, bool) {
 
 var metricName = regexp.MustCompile(`^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^}]*\})? (\S+)$`)
 
-// adminAddress is where a node answers operators if its file does not say.
-const adminAddress = "127.0.0.1:9440"
-
 // expectMetric adds up the series of a name that have all the labels.
 func (p *player) expectMetric(name string, labels []string, want float64) error {
 	if err := p.ready(); err != nil {
 		return err
 	}
 	synctest.Wait()
-	tr := &http.Transport{
-		DisableKeepAlives: true,
-		DialContext:       p.network.Dial,
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+adminAddress+"/metrics", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := tr.RoundTrip(req)
-	if err != nil {
-		return fmt.Errorf("read the metrics: %w", err)
-	}
-	defer resp.Body.Close()
+	answer := httptest.NewRecorder()
+	p.edge.Metrics().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	got, near := 0.0, ""
-	lines := bufio.NewScanner(resp.Body)
+	lines := bufio.NewScanner(answer.Body)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		m := metricName.FindStringSubmatch(lines.Text())
@@ -231,7 +220,7 @@ func (p *player) expectMetric(name string, labels []string, want float64) error 
 		got += v
 	}
 	if got != want {
-		return fmt.Errorf("got  %s %v, HTTP status %d%s\n\twant %v", name, got, resp.StatusCode, near, want)
+		return fmt.Errorf("got  %s %v, HTTP status %d%s\n\twant %v", name, got, answer.Code, near, want)
 	}
 	return lines.Err()
 }

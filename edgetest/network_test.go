@@ -129,6 +129,32 @@ func TestResetIsSeenBehindWhatWasDelivered(t *testing.T) {
 	}
 }
 
+func TestQuietTellsWithoutReading(t *testing.T) {
+	c, s := connect(t, new(edgetest.Network))
+	mine := c.(*edgetest.Conn)
+	if err := mine.Quiet(); err != nil {
+		t.Errorf("open and idle: %v", err)
+	}
+	io.WriteString(s, "x")
+	if err := mine.Quiet(); err == nil {
+		t.Error("bytes to read go unnoticed")
+	}
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := mine.Quiet(); err != nil {
+		t.Errorf("idle again: %v", err)
+	}
+	s.Close()
+	if err := mine.Quiet(); err != io.EOF {
+		t.Errorf("closed by the other end: got %v, want EOF", err)
+	}
+	c.Close()
+	if err := mine.Quiet(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("closed here: got %v, want net.ErrClosed", err)
+	}
+}
+
 func TestFirstWriteToAClosedEndSeemsToSucceed(t *testing.T) {
 	c, s := connect(t, new(edgetest.Network))
 	s.Close()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -37,6 +38,8 @@ type Edge interface {
 	Run(ctx context.Context) error
 	// Reload reads the files again. With an error nothing has changed.
 	Reload(node string, services []string) error
+	// Metrics answers with the exposition of its metrics.
+	Metrics() http.Handler
 }
 
 // PlayAll plays every scenario of a folder, each as a subtest of its name.

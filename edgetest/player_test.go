@@ -2,6 +2,7 @@ package edgetest_test
 
 import (
 	"context"
+	"io"
 	"log"
 	"net/http"
 	"net/http/httputil"
@@ -49,6 +50,12 @@ func (e *plainEdge) Run(ctx context.Context) error {
 }
 
 func (e *plainEdge) Reload(string, []string) error { return nil }
+
+func (e *plainEdge) Metrics() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "# HELP a_total A.\na_total{x=\"1\",y=\"2\"} 3\na_total{x=\"2\",y=\"2\"} 4\n")
+	})
+}
 
 func write(t *testing.T, source string) string {
 	t.Helper()
@@ -178,6 +185,8 @@ expect interim 100
 expect 200 one
 expect origin one saw body ab
 expect origin one saw X-Forwarded-For: 192.0.2.7
+expect metric a_total 7
+expect metric a_total{y="2",x="1"} 3
 drain
 expect ended
 `,
