@@ -468,7 +468,7 @@ func TestChunkedBodyIsLimited(t *testing.T) {
 		if !strings.HasPrefix(got, "HTTP/1.1 413 ") || strings.Count(got, "HTTP/1.1") != 1 {
 			t.Errorf("%s: got %q", d.name, got)
 		}
-		if r := recs.all(); len(r) != 1 || r[0].LimitHit != "body" || r[0].Answer.Status != 413 || limits.of("body") != 1 {
+		if r := recs.all(); len(r) != 1 || r[0].LimitHit != "body" || r[0].Answer.Status != 413 || limits.of("body") != 0 {
 			t.Errorf("%s: records are %+v", d.name, r)
 		}
 		got = talk(t, d, s, "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\na\r\n1234567890\r\n0\r\n\r\n")

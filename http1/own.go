@@ -56,7 +56,7 @@ func (c *conn) refuse(why *Refusal) {
 	r.Timing.FirstByte = now.Sub(c.start)
 	r.Timing.End = time.Since(c.start)
 	if why.Limit != "" {
-		c.srv.limitHit(why.Limit)
+		c.srv.recordedLimit(why.Limit)
 	}
 	if c.srv.Done != nil {
 		c.srv.Done(r)

@@ -165,10 +165,10 @@ func (b *requestBody) fill(r *record.Record) {
 	}
 }
 
-// limitHit notes a limit in the record and counts it.
+// limitHit notes a limit in the record, from which it is counted.
 func (x *exchange) limitHit(limit string) {
 	if x.rec.LimitHit == "" {
 		x.rec.LimitHit = limit
 	}
-	x.c.srv.limitHit(limit)
+	x.c.srv.recordedLimit(limit)
 }

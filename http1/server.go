@@ -37,8 +37,9 @@ type Server struct {
 	// Done is called once for every request that Hot did not answer, the refused
 	// ones too, when its answer is through and its handler has returned.
 	Done func(*record.Record)
-	// OnLimit is called when a limit or a deadline was hit, with its name: those
-	// of selvage.Limits, and deadline_head and so on. It must not wait.
+	// OnLimit is called when a limit or a deadline was hit that no record given to
+	// Done tells of, with its name: those of selvage.Limits, and deadline_head
+	// and so on. It must not wait.
 	OnLimit func(limit string)
 
 	once     sync.Once
@@ -195,6 +196,13 @@ func (s *Server) Drain(ctx context.Context) error {
 		c.cut()
 	}
 	return context.Cause(ctx)
+}
+
+// recordedLimit counts a limit that a record tells of where nobody gets the records.
+func (s *Server) recordedLimit(name string) {
+	if s.Done == nil {
+		s.limitHit(name)
+	}
 }
 
 func (s *Server) limitHit(name string) {
