@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -123,6 +124,8 @@ func (x *exchange) broken(err error) {
 	switch {
 	case errors.Is(err, errTotal):
 		rec.WhyBad = record.DeadlineTotal
+	case errors.Is(x.r.Context().Err(), context.DeadlineExceeded):
+		rec.WhyBad, rec.LimitHit = record.DeadlineTotal, "deadline_total"
 	case ce != nil && ce.fromOrigin && x.r.Context().Err() == nil:
 		rec.WhyBad = record.BrokenAnswer
 	default:
