@@ -26,10 +26,10 @@ type rawWire struct {
 
 	inside  bool // the read callback runs
 	drained bool // the last read left nothing
-	// settled says that the connection waited once for a next request. Before
-	// that it reads even though it is drained, because clients of one request end
-	// their side together with it, and the kernel tells both at once.
-	settled bool
+	// watched says that the watcher tells when the client ends its side. Without
+	// it the loop reads although it is drained: the kernel tells of bytes and of
+	// the end behind them at once, and not of the end again.
+	watched bool
 	err     error
 
 	pending  [4][]byte // what writeTurn writes
@@ -101,7 +101,7 @@ func (w *rawWire) turn(fd uintptr) bool {
 		if c.flushOut(nil) != nil {
 			return true
 		}
-		if w.drained && w.settled {
+		if w.drained && w.isWatched() {
 			w.drained = false
 			if !c.park(now) {
 				return true
@@ -112,13 +112,20 @@ func (w *rawWire) turn(fd uintptr) bool {
 			c.parked.Store(false) // the end of the connection was told already and is not told again
 		}
 		if !w.read(fd) {
-			w.settled = true
 			return !c.park(now)
 		}
 		if w.err != nil {
 			return true
 		}
 	}
+}
+
+// isWatched sees to it that the end of a connection that is kept is told.
+func (w *rawWire) isWatched() bool {
+	if !w.watched {
+		w.watched = w.c.watchSocket()
+	}
+	return w.watched
 }
 
 // read reads once. It says no where nothing is there.

@@ -27,16 +27,27 @@ func (c *conn) watchClient(x *exchange) {
 	v := &c.view
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.id != 0 || x.w.isTakenOver.Load() {
-		return
-	}
-	if v.id = c.srv.watch.add(c); v.id != 0 {
+	if x.w.isTakenOver.Load() || v.watchLocked(c) {
 		return
 	}
 	v.wanted = true
 	if x.body.x == nil || x.body.over.Load() {
 		v.startLocked(c)
 	}
+}
+
+// watchSocket says whether the watcher tells of the end of the client.
+func (c *conn) watchSocket() bool {
+	c.view.mu.Lock()
+	defer c.view.mu.Unlock()
+	return c.view.watchLocked(c)
+}
+
+func (v *clientView) watchLocked(c *conn) bool {
+	if v.id == 0 {
+		v.id = c.srv.watch.add(c)
+	}
+	return v.id != 0
 }
 
 // bodyOver is called when the request body is through.
@@ -116,7 +127,7 @@ func (c *conn) stopPeek() bool {
 	return v.err == nil
 }
 
-// unwatch ends all watching.
+// unwatch ends all watching. The connection is closed or handed over next.
 func (c *conn) unwatch() {
 	c.stopPeek()
 	v := &c.view

@@ -8,9 +8,10 @@ import (
 )
 
 // watcher tells connections that their client closed its side. One epoll holds
-// those of which a handler ever asked for the end of its context. It reads
-// nothing, and nothing is done for a request: only the end of a connection
-// wakes it. It exists while it has connections.
+// those that are kept for a second request, and those of which a handler asked
+// for the end of its context. It reads nothing, and nothing is done for a
+// request: only the end of a connection wakes it. It exists while it has
+// connections.
 type watcher struct {
 	mu    sync.Mutex // guards what follows
 	epoll *os.File
