@@ -542,7 +542,7 @@ func TestRequestThatTakesTooLongInAllIsEnded(t *testing.T) {
 		}, func(g *Group) { g.Deadlines = selvage.Deadlines{Total: selvage.Duration(short)} })
 		r := newRaw(t, plain(t, e))
 		id := r.send(true, with(":path: "+path)...)
-		want := "504"
+		want := "503"
 		if path == "/half" {
 			want = "200"
 		}

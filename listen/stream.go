@@ -135,7 +135,7 @@ func (x *stream) finish(r *http.Request) (abort bool) {
 		rec.WhyBad, rec.Detail = record.DeadlineTotal, "the total deadline passed"
 		if rec.Answer.Status == 0 && !gone {
 			clear(x.out.Header())
-			x.out.WriteHeader(http.StatusGatewayTimeout)
+			x.out.WriteHeader(http.StatusServiceUnavailable) // as package http1 does
 			return false
 		}
 	}
