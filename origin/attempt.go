@@ -44,7 +44,7 @@ func (c *call) attempt(p *peer, trial bool, now time.Time) *attempt {
 	dials := c.rec.Origin.Dials
 	err := c.outgoing(a)
 	if err == nil {
-		a.resp, err = p.rt.RoundTrip(&a.req)
+		a.resp, err = p.rt.RoundTrip(&a.req) //nolint:bodyclose // by the caller, or giveUp
 	}
 	took := time.Since(now)
 	note := record.Attempt{Endpoint: p.addr, Start: now.Sub(c.rec.Start)}
@@ -101,7 +101,7 @@ func (c *call) outgoing(a *attempt) error {
 // failed takes in an attempt without an answer.
 func (c *call) failed(a *attempt, err error, took time.Duration) {
 	if a.reader != nil {
-		a.reader.Close()
+		_ = a.reader.Close() // another one may follow
 	}
 	a.err = a.explain(err)
 	a.result.err = a.err.Type
@@ -131,7 +131,7 @@ func (c *call) uploading() bool {
 }
 
 // cutShort says whether the total deadline ended the attempt.
-func (a *attempt) cutShort() bool { return context.Cause(a.req.Context()) == errTotal }
+func (a *attempt) cutShort() bool { return errors.Is(context.Cause(a.req.Context()), errTotal) }
 
 // explain makes the pool's error of a transport's.
 func (a *attempt) explain(err error) *selvage.ProxyError {
@@ -190,7 +190,7 @@ func (a *attempt) giveUp() {
 		a.resp.Body.Close()
 	}
 	if a.reader != nil {
-		a.reader.Close()
+		_ = a.reader.Close() // another one may follow
 	}
 	a.end()
 }
@@ -215,7 +215,7 @@ func (a *attempt) handOver(req *http.Request) *http.Response {
 // Read is io.Reader. Its errors are *selvage.ProxyError.
 func (a *attempt) Read(p []byte) (int, error) {
 	n, err := a.src.Read(p)
-	if err == io.EOF {
+	if err == io.EOF { //nolint:errorlint // a reader ends with io.EOF itself
 		a.complete()
 	} else if err != nil {
 		err = a.broken(err)

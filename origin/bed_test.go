@@ -2,6 +2,7 @@ package origin
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log"
 	"net/http"
@@ -144,7 +145,7 @@ func (b *bed) wantType(err error, want selvage.ProxyErrorType) {
 
 func wantType(t *testing.T, err error, want selvage.ProxyErrorType) {
 	t.Helper()
-	p, ok := err.(*selvage.ProxyError)
+	p, ok := errors.AsType[*selvage.ProxyError](err)
 	if !ok {
 		t.Errorf("error %v; want a proxy error of type %s", err, want)
 	} else if p.Type != want || p.Origin != "web" {

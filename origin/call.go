@@ -35,7 +35,7 @@ type call struct {
 // RoundTrip is http.RoundTripper.
 func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := call{pool: p, req: req, ctx: req.Context(), start: time.Now()}
-	c.rec = record.From(c.ctx)
+	c.rec = record.From(c.ctx) //nolint:contextcheck // it is the request's
 	if p.folder != nil {
 		return c.file()
 	}
@@ -52,7 +52,7 @@ func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
 				return nil, c.fail(p.error(selvage.DestinationDown, "", errors.New("every endpoint is out")))
 			}
 		}
-		a := c.attempt(peer, trial, now)
+		a := c.attempt(peer, trial, now) //nolint:contextcheck // the call carries it
 		if !c.again(a) {
 			if a.err != nil {
 				return nil, c.fail(a.err)
@@ -191,7 +191,7 @@ func (c *call) pass(a *attempt) *http.Response {
 	}
 	a.cancel = c.cancel
 	if c.spool != nil {
-		c.spool.Close() // with the attempt's reader still open
+		_ = c.spool.Close() // the attempt's reader is still open
 	}
 	return a.handOver(c.req)
 }
@@ -206,7 +206,7 @@ func (c *call) fail(err *selvage.ProxyError) error {
 	}
 	switch {
 	case c.spool != nil:
-		c.spool.Close()
+		_ = c.spool.Close() // the error was given out by a reader
 	case c.req.Body != nil:
 		c.req.Body.Close()
 	}

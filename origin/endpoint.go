@@ -100,7 +100,7 @@ func (e *endpoint) run(ctx context.Context) {
 		var next <-chan time.Time
 		if _, fixed := e.key.fixed(); !fixed {
 			if wait := e.untilLookup(); wait <= 0 {
-				e.lookUp(ctx, true) // its error is kept for Status
+				_ = e.lookUp(ctx, true) // the error is kept for Status
 				continue
 			} else if wait < never {
 				next = time.After(wait)

@@ -74,7 +74,7 @@ func (f *folder) roundTrip(req *http.Request) (*http.Response, *selvage.ProxyErr
 	if err != nil {
 		return nil, &selvage.ProxyError{Type: fileErrorType(err), Origin: f.name, Err: fmt.Errorf("open folder: %w", err)}
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // it was only read
 	file, info, err := openFile(root, name)
 	if err == nil && info.IsDir() {
 		file.Close()
@@ -249,7 +249,7 @@ func (a *fileAnswer) finish(req *http.Request) *http.Response {
 	case a.text.Len() > 0 && req.Method != http.MethodHead:
 		r.Body = io.NopCloser(strings.NewReader(a.text.String()))
 	default:
-		a.Close()
+		_ = a.Close() // it was only read
 		r.Body = http.NoBody
 	}
 	return r

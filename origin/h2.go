@@ -183,7 +183,7 @@ func (x *h2Exchange) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	if err != io.EOF {
+	if err != io.EOF { //nolint:errorlint // a reader ends with io.EOF itself
 		x.began = true
 		err = x.fail(err)
 	}
@@ -204,7 +204,7 @@ func (x *h2Exchange) fail(err error) *http1.AnswerError {
 		e.Type, e.Sent, e.Reused = known.Type, false, false
 	case x.outer.Err() != nil:
 		e.Type, e.Err = selvage.ConnectionTerminated, context.Cause(x.outer)
-	case context.Cause(x.ctx) == errIdle:
+	case errors.Is(context.Cause(x.ctx), errIdle):
 		e.Type, e.Err = selvage.ResponseTimeout, errIdle
 	default:
 		e.Type = x.errorType(err)

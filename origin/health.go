@@ -108,7 +108,7 @@ func (p *peer) check(ctx context.Context) error {
 		}
 		return err
 	}
-	io.CopyN(io.Discard, resp.Body, healthBody) // the status has decided
+	_, _ = io.CopyN(io.Discard, resp.Body, healthBody) // the status has decided
 	resp.Body.Close()
 	if s := resp.StatusCode; s == h.Status || h.Status == 0 && s >= 200 && s < 400 {
 		return nil

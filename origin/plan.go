@@ -153,8 +153,7 @@ type secrets struct {
 // reload after a certificate was renewed makes new connections with the new one.
 func loadTLS(o selvage.OriginTLS) (*secrets, error) {
 	s := &secrets{}
-	sum := sha256.New()
-	fmt.Fprintf(sum, "%q", o.ServerName)
+	all := fmt.Appendf(nil, "%q", o.ServerName)
 	if o.CA != "" {
 		pem, err := os.ReadFile(o.CA)
 		if err != nil {
@@ -164,7 +163,7 @@ func loadTLS(o selvage.OriginTLS) (*secrets, error) {
 		if !s.roots.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("read tls.ca: %s holds no certificate in PEM form", o.CA)
 		}
-		fmt.Fprintf(sum, "ca %q", pem)
+		all = fmt.Appendf(all, "ca %q", pem)
 	}
 	if (o.Certificate == "") != (o.Key == "") {
 		return nil, errors.New("tls.certificate and tls.key belong together: one of them is missing")
@@ -183,9 +182,10 @@ func loadTLS(o selvage.OriginTLS) (*secrets, error) {
 			return nil, fmt.Errorf("read tls.certificate %s with tls.key %s: %w", o.Certificate, o.Key, err)
 		}
 		s.certificates = []tls.Certificate{pair}
-		fmt.Fprintf(sum, "pair %q %q", chain, key)
+		all = fmt.Appendf(all, "pair %q %q", chain, key)
 	}
-	s.digest = hex.EncodeToString(sum.Sum(nil))
+	sum := sha256.Sum256(all)
+	s.digest = hex.EncodeToString(sum[:])
 	return s, nil
 }
 

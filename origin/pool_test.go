@@ -471,17 +471,33 @@ func TestNewAddressStartsWithTheMeanLatency(t *testing.T) {
 
 func TestStaleConnectionIsNobodysFault(t *testing.T) {
 	inBed(t, func(b *bed) {
-		// It closes each kept connection when the second request comes on it.
-		b.origin(1, "answers 200 well\nclose")
+		// It gives up each kept connection in the moment in which the second request comes on it.
+		var mu sync.Mutex
+		seen := make(map[string]bool)
+		b.handle(1, func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			again := seen[r.RemoteAddr]
+			seen[r.RemoteAddr] = true
+			mu.Unlock()
+			if again {
+				panic(http.ErrAbortHandler)
+			}
+		})
 		set := standard("http://10.0.0.1")
 		set.Retry.Budget = 0
 		p := b.pool(set)
 		defer p.Release()
-		for range 20 {
-			ask(p, "GET", "")
+		for i := range 20 { // more than the budget
+			rec := b.mustAsk(p, "200 OK ")
+			if want := min(i, 1) + 1; rec.Origin.Attempts != want {
+				t.Errorf("request %d took %d attempts; want %d", i, rec.Origin.Attempts, want)
+			}
 		}
-		if s := p.Status()[0]; s.State != StateIn {
-			t.Errorf("status %+v; want it in", s)
+		if s := p.Status()[0]; s.LastError != "" {
+			t.Errorf("the endpoint is blamed: %+v", s)
+		}
+		if _, _, err := ask(p, "POST", "order"); err == nil {
+			t.Error("a POST that may have been seen was sent again")
 		}
 	})
 }

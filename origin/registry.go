@@ -60,14 +60,14 @@ type poolKey struct {
 // Acquire returns the pool of an origin: the one that is there if all settings
 // and the contents of the TLS files are the same, else a new one, with those
 // endpoints that are. Each call needs its [Pool.Release]. Errors are of kind
-// [selvage.Invalid] and say what to change.
+// [selvage.Invalid] and say what to change; the caller knows of which origin.
 func (r *Registry) Acquire(t selvage.Tenant, s selvage.ServiceName, name selvage.OriginName, o selvage.Origin) (*Pool, error) {
 	plan, err := newPlan(t, s, o)
 	if err == nil && o.Folder != "" {
 		err = checkFolder(o.Folder)
 	}
 	if err != nil {
-		return nil, selvage.Errorf(selvage.Invalid, "load origin %q: %w", name, err)
+		return nil, &selvage.Error{Kind: selvage.Invalid, Err: err}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -136,7 +136,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	}
 	r.running = ctx
 	for _, e := range r.endpoints {
-		r.startLocked(e)
+		r.startLocked(e) //nolint:contextcheck // it is r.running
 	}
 	r.mu.Unlock()
 	<-ctx.Done()

@@ -177,7 +177,7 @@ func TestOriginsCertificateIsVerified(t *testing.T) {
 				set.TLS, set.Protocol, set.Retry.Attempts = c.set, protocol, 1
 				p := acquire(t, new(Registry), set)
 				got, _, err := ask(p, "GET", "")
-				if e, ok := err.(*selvage.ProxyError); ok && e.Type == selvage.ConnectionTerminated && c.server != nil && c.server.ClientAuth != 0 && protocol == selvage.H2 {
+				if e, ok := errors.AsType[*selvage.ProxyError](err); ok && e.Type == selvage.ConnectionTerminated && c.server != nil && c.server.ClientAuth != 0 && protocol == selvage.H2 {
 					return // an alert after the handshake is told by net/http only if it comes before the first write fails
 				}
 				if c.fails != "" {
@@ -202,12 +202,12 @@ func TestTLSFilesAreChecked(t *testing.T) {
 		set  selvage.OriginTLS
 		want string
 	}{
-		{"missing authority", selvage.OriginTLS{CA: "/nonexistent.pem"}, `load origin "web": read tls.ca: open /nonexistent.pem: no such file or directory`},
-		{"empty authority", selvage.OriginTLS{CA: a.file("empty")}, `load origin "web": read tls.ca: ` + a.file("empty") + ` holds no certificate in PEM form`},
-		{"missing certificate", selvage.OriginTLS{Certificate: "/nonexistent.pem", Key: a.file("client-key")}, `load origin "web": read tls.certificate: open /nonexistent.pem: no such file or directory`},
-		{"missing key", selvage.OriginTLS{Certificate: a.file("client"), Key: "/nonexistent.key"}, `load origin "web": read tls.key: open /nonexistent.key: no such file or directory`},
-		{"no key", selvage.OriginTLS{Certificate: a.file("client")}, `load origin "web": tls.certificate and tls.key belong together: one of them is missing`},
-		{"another's key", selvage.OriginTLS{Certificate: a.file("client"), Key: a.file("other-key")}, `load origin "web": read tls.certificate ` + a.file("client") + ` with tls.key ` + a.file("other-key") + `: tls: private key does not match public key`},
+		{"missing authority", selvage.OriginTLS{CA: "/nonexistent.pem"}, `read tls.ca: open /nonexistent.pem: no such file or directory`},
+		{"empty authority", selvage.OriginTLS{CA: a.file("empty")}, `read tls.ca: ` + a.file("empty") + ` holds no certificate in PEM form`},
+		{"missing certificate", selvage.OriginTLS{Certificate: "/nonexistent.pem", Key: a.file("client-key")}, `read tls.certificate: open /nonexistent.pem: no such file or directory`},
+		{"missing key", selvage.OriginTLS{Certificate: a.file("client"), Key: "/nonexistent.key"}, `read tls.key: open /nonexistent.key: no such file or directory`},
+		{"no key", selvage.OriginTLS{Certificate: a.file("client")}, `tls.certificate and tls.key belong together: one of them is missing`},
+		{"another's key", selvage.OriginTLS{Certificate: a.file("client"), Key: a.file("other-key")}, `read tls.certificate ` + a.file("client") + ` with tls.key ` + a.file("other-key") + `: tls: private key does not match public key`},
 	} {
 		set := standard("https://10.0.0.1")
 		set.TLS = c.set

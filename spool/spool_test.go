@@ -280,7 +280,7 @@ func TestConcurrentReadersAllSeeTheSame(t *testing.T) {
 				for buf := make([]byte, step); len(got) < stop; {
 					n, err := r.Read(buf)
 					got = append(got, buf[:n]...)
-					if err == io.EOF {
+					if errors.Is(err, io.EOF) {
 						if !bytes.Equal(got, want) {
 							t.Errorf("got %d bytes; want the %d of the source", len(got), len(want))
 						}
