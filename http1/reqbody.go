@@ -76,6 +76,16 @@ func (b *requestBody) readLocked(p []byte) (int, error) {
 
 func (b *requestBody) isTooLarge() bool { return b.status.Load() == http.StatusRequestEntityTooLarge }
 
+// Buffered says whether Read waits for nobody until the end of the body. The
+// transport then sends it with the request's head, without a goroutine.
+func (b *requestBody) Buffered() bool {
+	if !b.mu.TryLock() {
+		return false // a read waits
+	}
+	defer b.mu.Unlock()
+	return b.r.through() || b.r.kind == counted && b.r.err == nil && b.r.left <= int64(len(b.r.in.bytes()))
+}
+
 // throughLocked is called when the last byte was read.
 func (b *requestBody) throughLocked() {
 	if b.r.trailer != nil {
@@ -141,7 +151,9 @@ func (b *requestBody) end(drain bool) (reusable bool) {
 
 // fill notes in the record what became of the body.
 func (b *requestBody) fill(r *record.Record) {
-	b.mu.Lock()
+	if !b.mu.TryLock() {
+		return // the connection was taken over, and somebody still reads
+	}
 	defer b.mu.Unlock()
 	r.Request.BodyBytes = b.read
 	limit, why := "", ""

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -422,4 +423,53 @@ func dialTLS(ctx context.Context, ln net.Listener) (net.Conn, error) {
 		return nil, err
 	}
 	return secure, nil
+}
+
+func TestServerTellsWhetherABodyIsThere(t *testing.T) {
+	for name, test := range map[string]struct {
+		request string
+		want    string
+	}{
+		"whole":   {"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello", "true, then true"},
+		"half":    {"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhel", "false, then false"},
+		"chunked": {"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "false, then true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				b := r.Body.(interface{ Buffered() bool })
+				first := b.Buffered()
+				if name != "half" {
+					io.Copy(io.Discard, r.Body)
+				}
+				fmt.Fprintf(w, "%v, then %v", first, b.Buffered())
+			})}
+			if got := talk(t, serverDrivers[0], s, test.request); !strings.HasSuffix(got, "\r\n\r\n"+test.want) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// What a caller does with the response is nothing to the upload beside it.
+func TestResponseRequestIsTheCallersToChange(t *testing.T) {
+	_, tr := startScripted(t, "tcp", func(c net.Conn, _ int) {
+		br := bufio.NewReader(c)
+		http.ReadRequest(br)
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes")
+		io.Copy(io.Discard, br)
+	})
+	pr, pw := io.Pipe()
+	resp, err := tr.RoundTrip(newRequest(t, "POST", "/", pr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := &closeCounter{Reader: strings.NewReader("")}
+	resp.Request = newRequest(t, "POST", "/", other)
+	resp.Body.Close()
+	for err == nil { // until the right body is closed
+		_, err = io.WriteString(pw, "more")
+	}
+	if other.closed.Load() > 0 {
+		t.Error("the wrong body was closed")
+	}
 }
