@@ -132,6 +132,9 @@ func TestValidTrafficLooksAsThroughNetHTTP(t *testing.T) {
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PROPFIND"} {
 		for _, name := range slices.Sorted(maps.Keys(bodies)) {
 			for _, answer := range answers {
+				if method == http.MethodHead && strings.Contains(answer, "abort") {
+					continue // whole without a body, so the next request may meet the closing connection
+				}
 				request := func() *http.Request {
 					r := newRequest(t, method, "/p?"+answer, nil)
 					r.URL.Host, r.Host = addr, "virtual.example"
