@@ -326,6 +326,9 @@ func TestPanicsAreAnsweredAndLoggedOnce(t *testing.T) {
 func TestClientThatGoesCancelsTheRequest(t *testing.T) {
 	for _, d := range serverDrivers {
 		for _, how := range []string{"close", "half"} {
+			if how == "half" && d.name == "tls" {
+				continue // a close_notify says only that nothing more is sent, not that nothing is read
+			}
 			t.Run(d.name+"/"+how, func(t *testing.T) {
 				entered := make(chan bool)
 				var recs records

@@ -149,4 +149,3 @@ func TestValidRequestsAreAnsweredAsByNetHTTP(t *testing.T) {
 		}
 	}
 }
-

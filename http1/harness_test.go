@@ -2,6 +2,7 @@ package http1
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -149,6 +150,10 @@ var serverDrivers = []serverDriver{
 	{"plain socket", func(t testing.TB) (net.Conn, net.Conn) {
 		c, s := tcpPair(t)
 		return c, plainConn{s}
+	}},
+	{"tls", func(t testing.TB) (net.Conn, net.Conn) {
+		c, s := tcpPair(t)
+		return tls.Client(c, &tls.Config{InsecureSkipVerify: true}), tls.Server(s, testTLS())
 	}},
 }
 

@@ -25,4 +25,4 @@ type watcher struct{}
 
 func (*watcher) add(*conn) uint64 { return 0 }
 
-func (*watcher) remove(*conn, uint64) {}
+func (*watcher) remove(uint64) {}

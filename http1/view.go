@@ -134,7 +134,7 @@ func (c *conn) unwatch() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.id != 0 {
-		c.srv.watch.remove(c, v.id)
+		c.srv.watch.remove(v.id)
 		v.id = 0
 	}
 }

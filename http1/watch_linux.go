@@ -39,7 +39,7 @@ func (w *watcher) add(c *conn) uint64 {
 	w.last++
 	id := w.last
 	w.conns[id] = c
-	if !w.controlLocked(tcp, syscall.EPOLL_CTL_ADD, id) {
+	if !w.registerLocked(tcp, id) {
 		delete(w.conns, id)
 		w.closeLocked()
 		return 0
@@ -47,18 +47,16 @@ func (w *watcher) add(c *conn) uint64 {
 	return id
 }
 
-// remove ends the watching of c. It must be called before the socket is closed.
-func (w *watcher) remove(c *conn, id uint64) {
+// remove ends the watching of a connection. Its socket stays in the epoll until
+// it is closed; what is told of it is dropped.
+func (w *watcher) remove(id uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.conns, id)
-	if tcp := socketOf(c.nc); tcp != nil && w.epoll != nil {
-		w.controlLocked(tcp, syscall.EPOLL_CTL_DEL, id)
-	}
 	w.closeLocked()
 }
 
-func (w *watcher) controlLocked(tcp *net.TCPConn, op int, id uint64) bool {
+func (w *watcher) registerLocked(tcp *net.TCPConn, id uint64) bool {
 	rc, err := tcp.SyscallConn()
 	if err != nil {
 		return false
@@ -66,7 +64,7 @@ func (w *watcher) controlLocked(tcp *net.TCPConn, op int, id uint64) bool {
 	ok := false
 	err = rc.Control(func(fd uintptr) {
 		ev := syscall.EpollEvent{Events: epollGone, Fd: int32(uint32(id)), Pad: int32(uint32(id >> 32))}
-		ok = syscall.EpollCtl(w.fd, op, int(fd), &ev) == nil
+		ok = syscall.EpollCtl(w.fd, syscall.EPOLL_CTL_ADD, int(fd), &ev) == nil
 	})
 	return ok && err == nil
 }

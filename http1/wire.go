@@ -22,26 +22,31 @@ func (c *conn) write(bufs [4][]byte) error {
 // writePlain is for any net.Conn. It gathers what is small, because over TLS
 // every write is a record.
 func (c *conn) writePlain(bufs [4][]byte) error {
-	var gathered []byte
-	for i, b := range bufs {
-		if len(b) == 0 {
-			continue
-		}
-		if gathered == nil {
-			gathered = b[:len(b):len(b)]
-			continue
-		}
-		if len(b) <= outSize {
-			gathered = append(gathered, b...)
-			bufs[i] = nil
-			continue
-		}
-		if err := c.writeParts(gathered); err != nil {
-			return err
-		}
-		gathered = b[:len(b):len(b)]
+	if len(bufs[1])+len(bufs[2])+len(bufs[3]) == 0 {
+		return c.writeParts(bufs[0])
 	}
-	return c.writeParts(gathered)
+	room := copyPool.Get().(*[copySize]byte)
+	defer copyPool.Put(room)
+	n := 0
+	for _, b := range bufs {
+		for len(b) > 0 {
+			if n == 0 && len(b) >= copySize {
+				if err := c.writeParts(b); err != nil {
+					return err
+				}
+				break
+			}
+			k := copy(room[n:], b)
+			n, b = n+k, b[k:]
+			if n == copySize {
+				if err := c.writeParts(room[:]); err != nil {
+					return err
+				}
+				n = 0
+			}
+		}
+	}
+	return c.writeParts(room[:n])
 }
 
 // writeParts writes b in parts of which each has the time of the write deadline.
