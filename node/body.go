@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -115,6 +114,13 @@ func (x *exchange) copyBody(body io.Reader) error {
 	}
 }
 
+// pastTotal says whether the total deadline has ended the request: whatever
+// failed then, failed because of it.
+func (x *exchange) pastTotal() bool {
+	total := x.node.settings().Deadlines.Total.Std()
+	return total > 0 && time.Since(x.rec.Start) >= total
+}
+
 // broken ends an answer whose head is sent in a way that the client can see:
 // never with a clean end.
 func (x *exchange) broken(err error) {
@@ -122,9 +128,7 @@ func (x *exchange) broken(err error) {
 	rec.Answer.Broken, rec.Detail = true, err.Error()
 	ce, _ := errors.AsType[*copyError](err)
 	switch {
-	case errors.Is(err, errTotal):
-		rec.WhyBad = record.DeadlineTotal
-	case errors.Is(x.r.Context().Err(), context.DeadlineExceeded):
+	case errors.Is(err, errTotal), x.pastTotal():
 		rec.WhyBad, rec.LimitHit = record.DeadlineTotal, "deadline_total"
 	case ce != nil && ce.fromOrigin && x.r.Context().Err() == nil:
 		rec.WhyBad = record.BrokenAnswer
