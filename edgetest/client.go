@@ -48,6 +48,7 @@ type client1 struct {
 	mu      sync.Mutex
 	cond    sync.Cond
 	pending []*exchange // mu; sent, not yet answered
+	current *exchange   // mu; the one that is being answered
 	over    bool        // mu; the reader has ended
 	last    bool        // mu; an answer said so
 	stray   int         // mu; bytes behind the last answer
@@ -142,7 +143,7 @@ func (k *client1) read() {
 
 func (k *client1) readAnswers() error {
 	for {
-		if _, err := k.peek(); err != nil {
+		if _, err := k.br.Peek(1); err != nil {
 			if err == io.EOF {
 				err = errors.New("the edge closed the connection")
 			}
@@ -152,29 +153,12 @@ func (k *client1) readAnswers() error {
 		if err != nil {
 			return err
 		}
+		x.await(func() bool { return !x.held })
 		if err := k.readAnswer(x); err != nil {
 			x.fail(err)
 			return err
 		}
 	}
-}
-
-// peek waits for a byte, but not while the client does not want to read.
-func (k *client1) peek() (byte, error) {
-	k.mu.Lock()
-	var first *exchange
-	if len(k.pending) > 0 {
-		first = k.pending[0]
-	}
-	k.mu.Unlock()
-	if first != nil {
-		first.await(func() bool { return !first.held })
-	}
-	b, err := k.br.Peek(1)
-	if err != nil {
-		return 0, err
-	}
-	return b[0], nil
 }
 
 // next waits for the exchange that the bytes at hand belong to.
@@ -191,6 +175,7 @@ func (k *client1) next() (*exchange, error) {
 	k.stray = 0
 	x := k.pending[0]
 	k.pending = k.pending[1:]
+	k.current = x
 	return x, nil
 }
 
@@ -280,8 +265,10 @@ func (k *client1) close() error {
 	k.mu.Lock()
 	k.quit = true
 	stray := k.stray
-	for _, x := range k.pending {
-		x.release()
+	for _, x := range append(k.pending, k.current) {
+		if x != nil {
+			x.release()
+		}
 	}
 	k.cond.Broadcast()
 	k.mu.Unlock()
