@@ -98,19 +98,20 @@ func (a *answer) completed(size int64) *answer {
 }
 
 // The costs of what Go keeps for a stored answer beyond its strings and bytes,
-// in bytes. They are rounded up a little: the bound must hold.
+// in bytes. They are on the safe side: the bound must hold.
 const (
-	costFixed    = 1024 // entry, answer, body, their places in the table and the queues
-	costField    = 112  // a place in the header's map, its slice, its string headers
+	costFixed    = 800 // entry, answer, body, and their places in the table, which may be half empty
+	costMap      = 400 // a header map with up to eight fields
+	costSlot     = 100 // each further field: such a map may be half empty, too
 	costSelector = 48
-	costChunk    = 32 // a slice header and what a size class wastes
 )
 
 // cost is what the answer takes in memory, without the bytes of its body.
 func (a *answer) cost(k Key) int64 {
-	n := costFixed + len(k.Scheme) + len(k.Host) + len(k.Path) + len(k.Query)
+	n := costFixed + costMap + costSlot*max(0, len(a.header)-8) +
+		len(k.Scheme) + len(k.Host) + len(k.Path) + len(k.Query)
 	for name, values := range a.header {
-		n += costField + len(name)
+		n += len(name)
 		for _, v := range values {
 			n += 16 + len(v)
 		}
@@ -119,4 +120,13 @@ func (a *answer) cost(k Key) int64 {
 		n += costSelector + len(s.name) + len(s.value)
 	}
 	return int64(n)
+}
+
+// chunkCost is what n bytes take as a chunk: Go rounds up to its size classes,
+// beyond 32 KiB to pages.
+func chunkCost(n int64) int64 {
+	if n > 32<<10 {
+		return (n+8<<10-1)/(8<<10)*(8<<10) + 24
+	}
+	return n + n/8 + 40
 }

@@ -132,7 +132,7 @@ func (b *body) kept() int64 {
 	defer b.mu.Unlock()
 	var n int64
 	for _, c := range b.chunks {
-		n += int64(cap(c)) + costChunk
+		n += chunkCost(int64(cap(c)))
 	}
 	return n
 }

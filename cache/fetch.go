@@ -99,9 +99,8 @@ func (f *flight) arrived(ctx context.Context, res *http.Response, requested, rec
 	x.length = res.ContentLength
 	x.trailer = len(res.Trailer) > 0 || len(res.Header["Trailer"]) > 0
 	a, why := t.newAnswer(f, &x, res.Header, requested, received)
-	a.length = res.ContentLength
-	filling := filler{flight: f, answer: a, src: res.Body}
-	a.body, a.length = &filling.body, res.ContentLength
+	a.body, a.length = new(body), res.ContentLength
+	filling := filler{flight: f, answer: a, body: a.body, src: res.Body}
 	if why == storeIt && x.length != 0 && !filling.grow() {
 		why = refuseOverwhelmed
 	}
@@ -115,7 +114,7 @@ func (f *flight) arrived(ctx context.Context, res *http.Response, requested, rec
 		}
 		return
 	}
-	a.header, a.body = storedHeader(res.Header, received), &filling.body
+	a.header = storedHeader(res.Header, received)
 	f.settle(outcome{
 		answer: a, shared: judge(received, &a.terms, requestDirectives{}) == useFresh, status: res.StatusCode,
 	})
@@ -153,8 +152,8 @@ func (t *Transport) withoutTags(h http.Header) { delete(h, t.tagHeader) }
 type filler struct {
 	flight   *flight
 	answer   *answer
+	body     *body // the answer's; it outlives the filler
 	src      io.ReadCloser
-	body     body
 	reserved int64
 	window   bool // the body is too large to be kept
 }
@@ -224,11 +223,11 @@ func (w *filler) grow() bool {
 	if w.body.size > t.rules.maxBody {
 		return false
 	}
-	if !t.store.reserve(size + costChunk) {
+	if !t.store.reserve(chunkCost(size)) {
 		t.store.reached("memory")
 		return false
 	}
-	w.reserved += size + costChunk
+	w.reserved += chunkCost(size)
 	w.body.addChunk(int(size))
 	return true
 }

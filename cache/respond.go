@@ -132,7 +132,7 @@ func (q *inquiry) wanted(a *answer, res *http.Response) (part span, whole bool) 
 // onlyMetadata leaves of a header what a 304 has (RFC 9110, section 15.4.5).
 func onlyMetadata(h http.Header) {
 	for _, name := range [...]string{
-		"Content-Length", "Content-Type", "Content-Encoding", "Content-Language", "Content-Range",
+		"Content-Length", "Content-Type", "Content-Encoding", "Content-Language", "Content-Range", "Accept-Ranges",
 	} {
 		delete(h, name)
 	}

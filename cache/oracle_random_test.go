@@ -1,0 +1,22 @@
+package cache
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// TestNothingIsServedThatMustNotBe plays what FuzzTransport plays, for as long as a test may take.
+func TestNothingIsServedThatMustNotBe(t *testing.T) {
+	for range 300 {
+		seed := rand.Uint64()
+		r := rand.New(rand.NewPCG(seed, 0))
+		script := make([]byte, 600)
+		for i := range script {
+			script[i] = byte(r.Uint32())
+		}
+		onVirtualTime(t, func(t *testing.T) { play(t, script) })
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}

@@ -1,0 +1,253 @@
+package cache
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+)
+
+// wholeBodyOf is a body that is complete.
+func wholeBodyOf(s string) *body {
+	b := new(body)
+	if len(s) > 0 {
+		b.addChunk(len(s))
+		copy(b.free(), s)
+		b.publish(len(s))
+	}
+	b.end(nil, nil)
+	return b
+}
+
+func testKey(name string) Key {
+	return Key{Tenant: "main", Service: "shop", Scheme: "http", Host: "shop.example", Path: "/" + name}
+}
+
+// stock puts an answer with a body of that size under a name.
+func (s *Store) stock(name string, size int, vary ...string) {
+	h := http.Header{"Content-Type": {"text/plain"}}
+	request := make(http.Header)
+	var sel []selector
+	for _, v := range vary {
+		request["X"] = []string{v}
+		sel = selectorsOf([]string{"X"}, request)
+	}
+	a := &answer{status: 200, header: h, body: wholeBodyOf(strings.Repeat("x", size)), length: int64(size), selectors: sel}
+	s.put(testKey(name), request, a, 0)
+}
+
+func (s *Store) has(name string) bool {
+	k := testKey(name)
+	return s.lookup(&k, nil).answer != nil
+}
+
+// check compares the store's numbers with what it holds.
+func (s *Store) check(t *testing.T) {
+	t.Helper()
+	var bytes int64
+	count := 0
+	for k, o := range s.objects {
+		if len(o.variants) == 0 || len(o.variants) > MaxVariants {
+			t.Errorf("%v has %d variants", k, len(o.variants))
+		}
+		for _, e := range o.variants {
+			if e.key != k || e.queue == nil {
+				t.Errorf("entry of %v is at %v, queued: %v", e.key, k, e.queue != nil)
+			}
+			bytes += e.size
+			count++
+		}
+	}
+	queued := int64(0)
+	for _, q := range []*queue{&s.queues.small, &s.queues.main} {
+		for e := q.oldest; e != nil; e = e.newer {
+			queued += e.size
+		}
+	}
+	if s.used != bytes || s.count != count || queued != bytes || s.queues.small.bytes+s.queues.main.bytes != bytes {
+		t.Errorf("used %d, count %d, queued %d; it holds %d bytes in %d", s.used, s.count, queued, bytes, count)
+	}
+	if s.used+s.reserved > s.limit && s.reserved <= s.limit/receivingShare {
+		t.Errorf("used %d and reserved %d, the limit is %d", s.used, s.reserved, s.limit)
+	}
+	if len(s.queues.ghosts.known) > len(s.queues.ghosts.ring) {
+		t.Errorf("%d ghosts for %d places", len(s.queues.ghosts.known), len(s.queues.ghosts.ring))
+	}
+}
+
+func TestStoreKeepsItsBoundWhateverHappens(t *testing.T) {
+	seed := time.Now().UnixNano()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(uint64(seed), 0))
+	s := NewStore(256 << 10)
+	var reserved []int64
+	for i := range 20000 {
+		name := fmt.Sprint(r.IntN(300))
+		switch r.IntN(10) {
+		case 0, 1, 2, 3:
+			s.stock(name, r.IntN(8<<10))
+		case 4:
+			s.stock(name, r.IntN(1<<10), fmt.Sprint(r.IntN(50)))
+		case 5:
+			s.removeAll(testKey(name))
+		case 6:
+			if n := r.Int64N(64 << 10); s.reserve(n) {
+				reserved = append(reserved, n)
+			}
+		case 7:
+			if len(reserved) > 0 {
+				s.release(reserved[0])
+				reserved = reserved[1:]
+			}
+		default:
+			s.has(name)
+		}
+		if i%100 == 0 {
+			s.check(t)
+		}
+	}
+	s.check(t)
+	if got := s.Stats(); got.Evictions == 0 || got.Objects == 0 {
+		t.Errorf("the test evicted nothing: %+v", got)
+	}
+}
+
+func TestAScanDoesNotPushOutWhatIsAskedForAgain(t *testing.T) {
+	s := NewStore(1 << 20)
+	for i := range 50 {
+		s.stock(fmt.Sprint("hot", i), 1000)
+	}
+	for range 3 {
+		for i := range 50 {
+			s.has(fmt.Sprint("hot", i))
+		}
+	}
+	for i := range 10000 {
+		s.stock(fmt.Sprint("once", i), 1000)
+	}
+	left := 0
+	for i := range 50 {
+		if s.has(fmt.Sprint("hot", i)) {
+			left++
+		}
+	}
+	if left != 50 {
+		t.Errorf("%d of 50 hot answers survived the scan", left)
+	}
+}
+
+func TestWhatComesBackAfterItsEvictionStays(t *testing.T) {
+	s := NewStore(1 << 20)
+	s.stock("back", 1000)
+	for i := 0; s.has("back") && i < 10000; i++ {
+		s.objects[testKey("back")].variants[0].frequency.Store(0)
+		s.stock(fmt.Sprint("a", i), 1000)
+	}
+	s.stock("back", 1000)
+	for i := range 300 {
+		s.stock(fmt.Sprint("b", i), 1000)
+	}
+	if !s.has("back") {
+		t.Error("it was evicted again by things that nobody asked for twice")
+	}
+}
+
+func TestRenewedAnswerKeepsItsPlace(t *testing.T) {
+	s := NewStore(1 << 20)
+	s.stock("hot", 1000)
+	for range 3 {
+		s.has("hot")
+	}
+	for i := range 2000 {
+		s.stock(fmt.Sprint("once", i), 1000)
+	}
+	s.stock("hot", 1000)
+	for i := range 2000 {
+		s.stock(fmt.Sprint("other", i), 1000)
+	}
+	if !s.has("hot") {
+		t.Error("the renewed answer had to begin anew in the small queue")
+	}
+}
+
+func TestAnswerTakesThePlaceOfAllThatItsRequestSelected(t *testing.T) {
+	s := NewStore(1 << 20)
+	s.stock("a", 10)
+	s.stock("a", 10, "de")
+	if got := s.Stats().Objects; got != 1 {
+		t.Errorf("%d answers, want the newer one only", got)
+	}
+	s.stock("a", 10, "fr")
+	s.stock("a", 10, "de")
+	if got := s.Stats().Objects; got != 2 {
+		t.Errorf("%d answers, want one for each language", got)
+	}
+	s.stock("a", 10)
+	s.check(t)
+}
+
+func TestHugeHeadIsNotStored(t *testing.T) {
+	s := NewStore(64 << 10)
+	s.stock("a", 10)
+	h := http.Header{"X": {strings.Repeat("x", 100<<10)}}
+	s.put(testKey("a"), nil, &answer{status: 200, header: h, body: wholeBodyOf("")}, 0)
+	if s.has("a") {
+		t.Error("an answer that is larger than the store is stored, or what it replaces still is")
+	}
+	s.check(t)
+}
+
+func TestWhatIsBeingReceivedTakesHalfAtMost(t *testing.T) {
+	s := NewStore(1 << 20)
+	var got int64
+	for s.reserve(16 << 10) {
+		got += 16 << 10
+	}
+	if got > s.limit/2 || got < s.limit/2-16<<10 {
+		t.Errorf("%d bytes are reserved, want about half of %d", got, s.limit)
+	}
+}
+
+// TestCountedBytesAreWhatGoTakes fills a store with small answers, where the
+// overhead is largest against the bytes, and looks at the heap.
+func TestCountedBytesAreWhatGoTakes(t *testing.T) {
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	for _, size := range []int{0, 100, 1024, 100 << 10} {
+		before := heap()
+		s := NewStore(64 << 20)
+		e := NewTransport(s, Scope{Tenant: "main", Service: "shop", Policy: selvage.Cache{TTL: selvage.Duration(time.Hour)}},
+			always(200, "Content-Type: text/html\nServer: nginx\nEtag: \"abcdefgh\"\nLast-Modified: Sat, 21 Nov 2026 12:00:00 GMT", strings.Repeat("x", size)))
+		n := min(5000, 50<<20/(size+2000))
+		origin := e.next.(*script)
+		for i := range n {
+			res, err := e.RoundTrip(get(t, fmt.Sprintf("http://shop.example/product/%d.html", i)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			readN(t, res.Body, size)
+			res.Body.Close()
+			origin.asked = nil
+		}
+		s.Close()
+		if got := s.Stats(); got.Objects != n {
+			t.Fatalf("%d of %d answers are stored", got.Objects, n)
+		}
+		taken, counted := heap()-before, s.Stats().Bytes
+		t.Logf("%d answers of %d bytes: counted %d, heap %d (%d and %d each)", n, size, counted, taken, counted/int64(n), taken/int64(n))
+		if taken > counted+counted/20 {
+			t.Errorf("answers of %d bytes: the heap grew by %d, %d were counted", size, taken, counted)
+		}
+		runtime.KeepAlive(e)
+	}
+}
