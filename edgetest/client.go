@@ -98,7 +98,10 @@ func (k *client1) start(x *exchange, r *request) {
 	if asked, _ := r.script.value("Expect"); asked == "100-continue" {
 		out = &patient{w, x}
 	}
-	k.wg.Go(func() { r.script.play(k.ctx, out, nil) })
+	k.wg.Go(func() {
+		// What goes wrong in sending shows in what comes back.
+		_ = r.script.play(k.ctx, out, nil)
+	})
 }
 
 // patient is a wire that waits for 100 (Continue) before the body.
@@ -122,9 +125,9 @@ func (p *patient) head(s *script) error {
 	return nil
 }
 
-// sendRaw writes bytes as they are.
+// sendRaw writes bytes as they are. An error shows in what comes back.
 func (k *client1) sendRaw(s string) {
-	k.wg.Go(func() { io.WriteString(k.c, s) })
+	k.wg.Go(func() { _, _ = io.WriteString(k.c, s) })
 }
 
 func (k *client1) read() {
@@ -138,13 +141,13 @@ func (k *client1) read() {
 		x.fail(err)
 	}
 	k.c.Close()
-	k.conn.Close()
+	k.conn.end()
 }
 
 func (k *client1) readAnswers() error {
 	for {
 		if _, err := k.br.Peek(1); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = errors.New("the edge closed the connection")
 			}
 			return err
@@ -180,7 +183,7 @@ func (k *client1) next() (*exchange, error) {
 }
 
 func (k *client1) readAnswer(x *exchange) error {
-	resp, err := k.readHead(x)
+	resp, err := k.readHead(x) //nolint:bodyclose // it is read to its end or its connection is closed
 	if err != nil {
 		return err
 	}
@@ -201,7 +204,7 @@ func (k *client1) readAnswer(x *exchange) error {
 		source = k.br
 	}
 	err = copyTo(x, source)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		x.noteEnd(resp.Trailer, nil)
 		if resp.StatusCode == http.StatusSwitchingProtocols {
 			return errors.New("the tunnel has ended")
@@ -259,7 +262,7 @@ func (k *client1) gone() bool {
 	return k.over
 }
 
-func (k *client1) abandon(*exchange) { k.conn.Close() }
+func (k *client1) abandon(*exchange) { k.conn.end() }
 
 func (k *client1) close() error {
 	k.mu.Lock()
@@ -273,7 +276,7 @@ func (k *client1) close() error {
 	k.cond.Broadcast()
 	k.mu.Unlock()
 	k.cancel()
-	k.conn.Close()
+	k.conn.end()
 	k.wg.Wait()
 	if stray > 0 {
 		return fmt.Errorf("got %d bytes behind the last answer that nobody had asked for", stray)

@@ -95,7 +95,7 @@ func (k *client2) exchange(ctx context.Context, cancel context.CancelFunc, x *ex
 	defer resp.Body.Close()
 	x.noteHead(resp.StatusCode, resp.Proto, resp.Header)
 	x.await(func() bool { return !x.held })
-	if err := copyTo(x, resp.Body); err != io.EOF {
+	if err := copyTo(x, resp.Body); !errors.Is(err, io.EOF) {
 		x.noteEnd(nil, err)
 		return
 	}
@@ -124,7 +124,7 @@ func (k *client2) body(ctx context.Context, cancel context.CancelFunc, req *http
 			w.CloseWithError(err)
 			return
 		}
-		w.Close()
+		_ = w.Close() // it never fails
 	})
 }
 
@@ -178,7 +178,7 @@ func (k *client2) close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, c := range k.conns {
-		c.Close()
+		c.Reset()
 	}
 	return nil
 }

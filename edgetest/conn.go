@@ -176,6 +176,9 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// end is Close where closed already is as good.
+func (c *Conn) end() { _ = c.Close() }
+
 // Reset ends both directions at once: the other end reads what was delivered,
 // then finds ECONNRESET. It is SetLinger(0) and Close.
 func (c *Conn) Reset() {

@@ -143,13 +143,14 @@ func (x *exchange) told() string {
 	synctest.Wait()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	s := fmt.Sprintf("%.200q", x.body)
+	var s strings.Builder
+	fmt.Fprintf(&s, "%.200q", x.body)
 	for _, name := range []string{"Proxy-Status", "Cache-Status"} {
 		if v := x.header.Get(name); v != "" {
-			s += ", " + name + ": " + v
+			s.WriteString(", " + name + ": " + v)
 		}
 	}
-	return s
+	return s.String()
 }
 
 func (x *exchange) expectBody(want string) error {
@@ -332,7 +333,7 @@ func ownMember(list string) []string {
 
 func (x *exchange) expectInterim(want step) error {
 	if !x.await(func() bool { return len(x.interims) > x.nextSeen || x.status != 0 || x.failed != nil }) || len(x.interims) <= x.nextSeen {
-		return fmt.Errorf("got no interim answer (status %d, %v)\n\twant %d", x.status, x.failed, want.status)
+		return fmt.Errorf("got  no interim answer before status %d\n\twant %d", x.status, want.status)
 	}
 	got := x.interims[x.nextSeen]
 	x.nextSeen++

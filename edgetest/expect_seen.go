@@ -3,6 +3,7 @@ package edgetest
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -200,7 +201,7 @@ func (p *player) expectMetric(name string, labels []string, want float64) error 
 	}
 	synctest.Wait()
 	answer := httptest.NewRecorder()
-	p.edge.Metrics().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	p.edge.Metrics().ServeHTTP(answer, httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/metrics", nil))
 	got, near := 0.0, ""
 	lines := bufio.NewScanner(answer.Body)
 	lines.Buffer(nil, 1<<20)

@@ -146,7 +146,7 @@ func TestQuietTellsWithoutReading(t *testing.T) {
 		t.Errorf("idle again: %v", err)
 	}
 	s.Close()
-	if err := mine.Quiet(); err != io.EOF {
+	if err := mine.Quiet(); !errors.Is(err, io.EOF) {
 		t.Errorf("closed by the other end: got %v, want EOF", err)
 	}
 	c.Close()
@@ -161,7 +161,7 @@ func TestFirstWriteToAClosedEndSeemsToSucceed(t *testing.T) {
 	if _, err := c.Write([]byte("request")); err != nil {
 		t.Errorf("first write: %v", err)
 	}
-	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("read: got %v, want EOF", err)
 	}
 	if _, err := c.Write([]byte("more")); !errors.Is(err, syscall.EPIPE) {

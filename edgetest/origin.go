@@ -74,7 +74,7 @@ func (o *Origin) Listen() error {
 // Run serves until ctx ends; then it closes its connections and waits for
 // what it started. Listen goes before it.
 func (o *Origin) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { o.listener.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = o.listener.Close() })
 	defer stop()
 	if o.H2 {
 		return o.runH2(ctx)
@@ -272,10 +272,10 @@ func (n noting) Read(p []byte) (int, error) {
 
 // serve speaks HTTP/1.1 on one connection.
 func (o *Origin) serve(ctx context.Context, conn *Conn) {
-	defer conn.Close()
+	defer conn.end()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, conn.end)
 	defer stop()
 	c := net.Conn(conn)
 	if o.TLS != nil {

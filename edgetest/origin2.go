@@ -26,7 +26,7 @@ func (o *Origin) runH2(ctx context.Context) error {
 	}
 	srv.Protocols.SetUnencryptedHTTP2(o.TLS == nil)
 	srv.Protocols.SetHTTP2(o.TLS != nil)
-	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	l := o.listener
 	if o.TLS != nil {
@@ -35,7 +35,7 @@ func (o *Origin) runH2(ctx context.Context) error {
 		l = tls.NewListener(l, cfg)
 	}
 	err := srv.Serve(l)
-	srv.Close()
+	_ = srv.Close() // the error that counts is Serve's
 	if ctx.Err() != nil {
 		return nil
 	}

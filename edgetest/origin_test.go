@@ -3,6 +3,7 @@ package edgetest_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -214,7 +215,7 @@ func TestOriginDownAndUp(t *testing.T) {
 		}
 		synctest.Wait()
 		o.Down()
-		if _, err := c.Read(make([]byte, 1)); err == nil || err == io.EOF {
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("got %v, want a reset", err)
 		}
 		if _, err := o.Network.Dial(t.Context(), "tcp", "10.0.0.1:80"); err == nil {
@@ -232,7 +233,7 @@ func TestOriginDownAndUp(t *testing.T) {
 func TestScriptErrorsHint(t *testing.T) {
 	var o edgetest.Origin
 	for line, want := range map[string]string{
-		"anwsers 200":     `did you mean "answers"?`,
+		"answer 200":      `did you mean "answers"?`,
 		"answers two":     "is not a status",
 		"3 answers 200":   "write 3 times",
 		`answers 200 a\q`: "is not an escape",

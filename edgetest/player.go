@@ -252,7 +252,11 @@ func (p *player) addOrigin(name string, opt originOptions) error {
 	p.network.SetHost(name, addr)
 	p.origins[name] = o
 	p.order = append(p.order, name)
-	p.wg.Go(func() { o.Run(p.running) })
+	p.wg.Go(func() {
+		if err := o.Run(p.running); err != nil {
+			o.problem("an error of its listener: %v", err)
+		}
+	})
 	return nil
 }
 
@@ -315,7 +319,8 @@ func (p *player) nodeFile() string {
 	for _, m := range topLevel.FindAllStringSubmatch(p.node, -1) {
 		has[m[1]] = true
 	}
-	file := p.node
+	var file strings.Builder
+	file.WriteString(p.node)
 	for _, d := range [][2]string{
 		{"name", "edge-1"},
 		{"listen", `[{address: ":80"}]`},
@@ -323,10 +328,10 @@ func (p *player) nodeFile() string {
 		{"access_log", filepath.Join(p.dir, "access.log")},
 	} {
 		if !has[d[0]] {
-			file += d[0] + ": " + d[1] + "\n"
+			file.WriteString(d[0] + ": " + d[1] + "\n")
 		}
 	}
-	return file
+	return file.String()
 }
 
 // defaultService is the one that a scenario without a service block has: all

@@ -44,8 +44,8 @@ func fill(size int) string {
 func unescape(s string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '{':
+		switch s[i] {
+		case '{':
 			m := filler.FindStringSubmatch(s[i:])
 			if m == nil {
 				b.WriteByte('{')
@@ -57,7 +57,7 @@ func unescape(s string) (string, error) {
 			}
 			b.WriteString(fill(int(size)))
 			i += len(m[0]) - 1
-		case s[i] == '\\':
+		case '\\':
 			c, n, err := escape(s[i+1:])
 			if err != nil {
 				return "", err

@@ -103,7 +103,7 @@ func (w *wire1) end(trailers []field) error {
 func (w *wire1) cut(reset bool) {
 	if reset {
 		w.conn.Reset()
-	} else {
-		w.conn.Close()
+		return
 	}
+	w.conn.end()
 }
