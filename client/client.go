@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -63,22 +64,25 @@ func New(o Options) (*Client, error) {
 }
 
 // Find makes a client for the node that has one of the data folders: the first
-// with a socket in it.
+// whose socket is answered.
 func Find(folders ...string) (*Client, error) {
 	for _, f := range folders {
 		path := filepath.Join(f, SocketName)
 		c, err := new(net.Dialer).DialContext(context.Background(), "unix", path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+			c.Close()
+			return New(Options{Socket: path})
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+			// No node, or one that was killed: it is not here.
+		case errors.Is(err, fs.ErrPermission):
+			return nil, fmt.Errorf("control socket %s: %w: it lets in the user that runs the node, and root", path, fs.ErrPermission)
+		default:
 			return nil, fmt.Errorf("control socket %s: %w", path, err)
 		}
-		c.Close()
-		return New(Options{Socket: path})
 	}
-	return nil, fmt.Errorf("no node runs here: no %s in %s; start one with selvage run, or name one with --data or --address",
-		SocketName, strings.Join(folders, ", "))
+	return nil, fmt.Errorf("no node runs here: nobody answers at %s in %s: start one with selvage run, or name one with --data or --address",
+		SocketName, strings.Join(folders, " or "))
 }
 
 // Status asks how the node is.

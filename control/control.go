@@ -23,7 +23,6 @@ import (
 	"net/http/pprof"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -41,9 +40,9 @@ type Node interface {
 	Metrics() http.Handler // the exposition of its metrics
 }
 
-// Server is the control API of one node.
+// Server is the control API of one node. Open it, then Run it.
 type Server struct {
-	Node    Node
+	Node    Node // set before Run
 	Admin   selvage.Admin
 	Data    string // the folder of the socket
 	Version string
@@ -51,25 +50,71 @@ type Server struct {
 
 	// Listener is the admin address's, if somebody has opened it already.
 	Listener net.Listener
+
+	folder *os.File     // holds the lock of the data folder
+	socket net.Listener // nil before Open
 }
 
-// Run listens and answers until ctx ends. The socket is removed with it.
-func (s *Server) Run(ctx context.Context) error {
-	socket, err := s.listenSocket()
-	if err != nil {
+// Open takes the data folder for this process and opens the socket and the
+// admin address, so that what cannot be had is known before anything is served.
+// Call Run or Close afterwards.
+func (s *Server) Open(ctx context.Context) error {
+	if err := s.take(ctx); err != nil {
+		s.Close()
 		return err
 	}
-	defer socket.Close()
-	servers := []*http.Server{s.server(s.Handler())}
-	listeners := []net.Listener{socket}
-	if s.Admin.Address != "off" {
-		l := s.Listener
-		if l == nil {
-			if l, err = new(net.ListenConfig).Listen(ctx, "tcp", s.Admin.Address); err != nil {
-				return fmt.Errorf("admin address: %w", err)
-			}
-		}
-		servers, listeners = append(servers, s.server(s.guard(s.Handler()))), append(listeners, l)
+	return nil
+}
+
+func (s *Server) take(ctx context.Context) (err error) {
+	if s.folder, err = lockFolder(s.Data); err != nil {
+		return err
+	}
+	if s.socket, err = listenSocket(ctx, s.Data); err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	if s.Admin.Address == "off" || s.Listener != nil {
+		return nil
+	}
+	s.Listener, err = new(net.ListenConfig).Listen(ctx, "tcp", s.Admin.Address)
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = op.Err // the address is in our own words
+	}
+	if err != nil {
+		s.Listener = nil
+		return fmt.Errorf("admin address %s: %w", s.Admin.Address, err)
+	}
+	return nil
+}
+
+// Close gives back what Open took. The socket is removed with it. It may be
+// called after Run, and twice.
+func (s *Server) Close() {
+	if s.socket != nil {
+		s.socket.Close()
+	}
+	if s.Listener != nil {
+		s.Listener.Close()
+	}
+	if s.folder != nil {
+		s.folder.Close() // and the lock is gone
+	}
+}
+
+// AdminAddr is what the admin address is bound to; nil if it is off.
+func (s *Server) AdminAddr() net.Addr {
+	if s.Listener == nil {
+		return nil
+	}
+	return s.Listener.Addr()
+}
+
+// Run answers until ctx ends, then closes.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.Close()
+	servers, listeners := []*http.Server{s.server(s.Handler())}, []net.Listener{s.socket}
+	if s.Listener != nil {
+		servers, listeners = append(servers, s.server(s.guard(s.Handler()))), append(listeners, s.Listener)
 	}
 	ended := make(chan error, len(servers))
 	for i, srv := range servers {
@@ -97,44 +142,6 @@ func (s *Server) server(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
-	}
-}
-
-// listenSocket makes the socket anew. One that is still answered belongs to a
-// node that runs: two nodes cannot have one data folder.
-func (s *Server) listenSocket() (net.Listener, error) {
-	path := filepath.Join(s.Data, client.SocketName)
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		c.Close()
-		return nil, fmt.Errorf("data folder %s belongs to a node that runs: name another with --data", s.Data)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	l, err := new(net.ListenConfig).Listen(context.Background(), "unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	return &ownerListener{l.(*net.UnixListener)}, nil
-}
-
-// ownerListener lets in only who runs the node, and root.
-type ownerListener struct{ *net.UnixListener }
-
-func (l *ownerListener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.AcceptUnix()
-		if err != nil {
-			return nil, err
-		}
-		if uid, err := peerUID(c); err == nil && (uid == 0 || uid == os.Getuid()) {
-			return c, nil
-		}
-		c.Close()
 	}
 }
 

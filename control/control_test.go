@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -122,21 +123,16 @@ func TestUnreadySaysWhy(t *testing.T) {
 
 func TestClientFindsTheNodeByItsSocket(t *testing.T) {
 	s := testServer(t, selvage.Admin{Address: "off"})
+	path := filepath.Join(s.Data, client.SocketName)
+	if err := os.WriteFile(path, nil, 0o644); err != nil { // as after a process that was killed
+		t.Fatal(err)
+	}
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	path := filepath.Join(s.Data, client.SocketName)
-	for {
-		if c, err := net.Dial("unix", path); err == nil {
-			c.Close()
-			break
-		}
-		select {
-		case err := <-ended:
-			t.Fatal(err)
-		default:
-		}
-	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("socket: %v %v, want only its owner to reach it", info.Mode(), err)
 	}
@@ -152,8 +148,9 @@ func TestClientFindsTheNodeByItsSocket(t *testing.T) {
 	if d := cmp.Diff(&want, got); d != "" {
 		t.Errorf("status (-want +got):\n%s", d)
 	}
-	second := *s
-	if err := second.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "belongs to a node that runs") {
+	second := testServer(t, selvage.Admin{Address: "off"})
+	second.Data = s.Data
+	if err := second.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "belongs to a node that runs") {
 		t.Errorf("a second node in the same data folder: got %v", err)
 	}
 	stop()
@@ -165,6 +162,37 @@ func TestClientFindsTheNodeByItsSocket(t *testing.T) {
 	}
 	if _, err := client.Find(s.Data); err == nil || !strings.Contains(err.Error(), "no node runs here") {
 		t.Errorf("find without a node: got %v", err)
+	}
+}
+
+func TestWhatCannotBeHadIsSaidBeforeAnythingIsServed(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	s := testServer(t, selvage.Admin{Address: taken.Addr().String()})
+	if err := s.Open(t.Context()); !errors.Is(err, syscall.EADDRINUSE) || !strings.HasPrefix(err.Error(), "admin address "+s.Admin.Address) {
+		t.Errorf("admin address in use: got %v", err)
+	}
+	if left, _ := os.ReadDir(s.Data); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	s.Admin.Address = "127.0.0.1:0"
+	if err := s.Open(t.Context()); err != nil {
+		t.Errorf("open again: %v", err)
+	}
+	if s.AdminAddr() == nil {
+		t.Error("the admin address is not told")
+	}
+	s.Close()
+	deep := testServer(t, selvage.Admin{Address: "off"})
+	deep.Data = filepath.Join(deep.Data, strings.Repeat("deep/", 25))
+	if err := os.MkdirAll(deep.Data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := deep.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "name a shorter folder") {
+		t.Errorf("a path that is too long for a socket: got %v", err)
 	}
 }
 
