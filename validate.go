@@ -98,7 +98,7 @@ func (c *Config) Conflicts() Problems {
 	for i := range c.Services {
 		s := &c.Services[i]
 		at := fmt.Sprintf("services[%d]", i)
-		if names[s.Service] {
+		if names[s.Service] && s.Service != "" { // a missing one is reported already
 			v.mistake(at+".service", "", "another service has the name %q too", s.Service)
 		}
 		mine := map[string]bool{}

@@ -106,6 +106,9 @@ func (p *peer) check(ctx context.Context) error {
 		if a, ok := errors.AsType[*http1.AnswerError](err); ok && a.Type == selvage.ConnectionLimit {
 			return fmt.Errorf("%w: %w", errNoVerdict, err)
 		}
+		if pe, ok := errors.AsType[*selvage.ProxyError](err); ok {
+			err = pe.Err // which endpoint it is stands beside it
+		}
 		return err
 	}
 	_, _ = io.CopyN(io.Discard, resp.Body, healthBody) // the status has decided
