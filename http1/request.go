@@ -101,6 +101,9 @@ func schemeLength(t []byte) int {
 
 // checkPath refuses a percent sign in the path that begins no escape.
 func checkPath(t []byte) error {
+	if bytes.IndexByte(t, '%') < 0 {
+		return nil
+	}
 	for {
 		i := bytes.IndexAny(t, "%?")
 		if i < 0 || t[i] == '?' {
@@ -130,17 +133,27 @@ func isAuthority(b []byte) bool {
 	dot := true // an empty label is not a label
 	for i, c := range b {
 		switch {
-		case c == ':' && i > 0:
-			return isPort(b[i:])
+		case hostChars[c]:
+			dot = false
 		case c == '.' && !dot:
 			dot = true
-		case isDigit(c), 'a' <= c|0x20 && c|0x20 <= 'z', c == '-', c == '_':
-			dot = false
+		case c == ':' && i > 0:
+			return isPort(b[i:])
 		default:
 			return false
 		}
 	}
 	return true
+}
+
+// hostChars are the characters of a label.
+var hostChars = newHostChars()
+
+func newHostChars() (t [256]bool) {
+	for _, c := range []byte("-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+		t[c] = true
+	}
+	return t
 }
 
 // isPort takes nothing, or a colon and a port.
