@@ -13,7 +13,7 @@ import (
 
 func configCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "config", Short: "Show and explain the configuration", Args: cobra.NoArgs,
+		Use: "config", Short: "Show and explain the configuration", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(configShowCommand(), configExplainCommand(), configSchemaCommand())
@@ -30,15 +30,15 @@ func configShowCommand() *cobra.Command {
 			f.files = args
 			out, err := f.show()
 			if err != nil {
-				return sayProblems(cmd.ErrOrStderr(), err)
+				return sayProblems(cmd, err)
 			}
 			_, err = cmd.OutOrStdout().Write(out)
 			return err
 		},
 		ValidArgsFunction: yamlFiles,
 	}
-	cmd.Flags().StringVarP(&f.nodeFile, "config", "c", "", "node file")
-	cmd.Flags().StringVar(&f.origin, "origin", "", "the service of run --origin")
+	cmd.Flags().StringVarP(&f.nodeFile, "config", "c", "", "node `file`")
+	cmd.Flags().StringVar(&f.origin, "origin", "", "show the service of run --origin for this `URL`")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	return cmd
 }

@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -94,86 +91,35 @@ func busyOrigin(t *testing.T) *httptest.Server {
 	return srv
 }
 
-// running is the real program as a process of its own.
+// running is a node whose service file is written anew.
 type running struct {
-	t       *testing.T
-	cmd     *exec.Cmd
-	base    string
-	service string
-	origin  string
+	*process
+	base, dir, origin string
 }
 
-func startSelvage(t *testing.T, origin string) *running {
+func startRunning(t *testing.T, origin string) *running {
 	t.Helper()
-	dir := t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	r := &running{t: t, base: "http://" + addr, service: filepath.Join(dir, "service.yaml"), origin: origin}
-	r.write(0)
-	r.cmd = exec.Command("selvage", "run", "--listen", addr, "--admin", "off", "--data", filepath.Join(dir, "data"), r.service)
-	r.cmd.Env = append(os.Environ(), "NO_COLOR=1")
-	r.cmd.Stderr = io.Discard
-	if testing.Verbose() {
-		r.cmd.Stderr = os.Stderr
-	}
-	if err := r.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for range 1000 {
-		if c, err := net.Dial("tcp", addr); err == nil {
-			c.Close()
-			return r
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatal("selvage does not answer")
-	return nil
-}
-
-func (r *running) write(revision int) {
-	r.t.Helper()
-	text := fmt.Sprintf(`
-service: busy
-hosts: ["*"]
-origins: {web: {endpoints: [%q]}}
-routes: [{match: {path: /*}, origin: web, log: none, headers: {response: {set: {X-Revision: "%d"}}}}]
-`, r.origin, revision)
-	if err := os.WriteFile(r.service, []byte(text), 0o600); err != nil {
-		r.t.Fatal(err)
-	}
+	dir := folder(t)
+	p := serveNode(t, "--listen", "127.0.0.1:0", "--admin", "off", "--data", filepath.Join(dir, "data"), service(t, dir, origin, 0))
+	return &running{p, p.url(), dir, origin}
 }
 
 // reload writes the next revision, signals, and waits until it answers.
 func (r *running) reload(client *http.Client, revision int) {
 	r.t.Helper()
-	r.write(revision)
-	if err := r.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-		r.t.Fatal(err)
-	}
-	for range 1000 {
-		resp, err := client.Get(r.base + "/small")
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		_, _ = io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		if resp.Header.Get("X-Revision") == fmt.Sprint(revision) {
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	r.t.Fatalf("revision %d never came", revision)
+	service(r.t, r.dir, r.origin, revision)
+	r.signal(syscall.SIGHUP)
+	r.until("the next revision answers", func() bool {
+		resp, _ := get(r.t, client, r.base+"/small")
+		return resp.Header.Get("X-Revision") == fmt.Sprint(revision)
+	})
 }
 
 // TestReloadDropsNothing: a WebSocket, an event stream, an upload, a download
 // and a crowd of small requests go on while the node reloads ten times.
 func TestReloadDropsNothing(t *testing.T) {
 	origin := busyOrigin(t)
-	r := startSelvage(t, origin.URL)
+	r := startRunning(t, origin.URL)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	defer client.CloseIdleConnections()
 	want, err := sum(pattern(bulk()))
@@ -196,15 +142,7 @@ func TestReloadDropsNothing(t *testing.T) {
 		r.reload(client, revision)
 		before := events.Load()
 		echo(t, ws, fmt.Sprintf("after reload %d", revision))
-		for range 1000 {
-			if events.Load() > before {
-				break
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
-		if events.Load() == before {
-			t.Fatalf("no event after reload %d", revision)
-		}
+		r.until("an event comes after the reload", func() bool { return events.Load() > before })
 	}
 	if err := ws.Close(websocket.StatusNormalClosure, ""); err != nil {
 		t.Errorf("close the WebSocket: %v", err)
@@ -215,12 +153,7 @@ func TestReloadDropsNothing(t *testing.T) {
 	if small.Load() == 0 {
 		t.Error("no small request was answered")
 	}
-	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.cmd.Wait(); err != nil {
-		t.Errorf("selvage after SIGTERM: %v", err)
-	}
+	r.end()
 }
 
 func upload(t *testing.T, client *http.Client, base, want string) {

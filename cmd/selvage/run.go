@@ -1,16 +1,17 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -18,8 +19,6 @@ import (
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/config"
-	"github.com/selvage-edge/selvage/control"
-	"github.com/selvage-edge/selvage/node"
 )
 
 // runFlags are the flags of run. A flag goes before the environment, that
@@ -43,6 +42,7 @@ SIGHUP reads the files again and keeps what runs if they are wrong.
 
 Without a file and without --origin it takes ./selvage.yaml, then
 $XDG_CONFIG_HOME/selvage/selvage.yaml, then /etc/selvage/selvage.yaml.`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.files = args
 			if f.origin != "" && len(args) > 0 {
@@ -53,11 +53,11 @@ $XDG_CONFIG_HOME/selvage/selvage.yaml, then /etc/selvage/selvage.yaml.`,
 		ValidArgsFunction: yamlFiles,
 	}
 	fl := cmd.Flags()
-	fl.StringVarP(&f.nodeFile, "config", "c", os.Getenv("SELVAGE_CONFIG"), "node file ($SELVAGE_CONFIG)")
-	fl.StringVar(&f.origin, "origin", "", "serve this one origin, such as http://127.0.0.1:3000, without a file")
-	fl.StringVar(&f.listen, "listen", os.Getenv("SELVAGE_LISTEN"), "address for clients, instead of the node file's ($SELVAGE_LISTEN)")
-	fl.StringVar(&f.admin, "admin", os.Getenv("SELVAGE_ADMIN"), "admin address, or off, instead of the node file's ($SELVAGE_ADMIN)")
-	fl.StringVar(&f.data, "data", os.Getenv("SELVAGE_DATA"), "data folder, instead of the node file's ($SELVAGE_DATA)")
+	fl.StringVarP(&f.nodeFile, "config", "c", os.Getenv("SELVAGE_CONFIG"), "node `file` ($SELVAGE_CONFIG)")
+	fl.StringVar(&f.origin, "origin", "", "serve one origin without a file: its `URL`")
+	fl.StringVar(&f.listen, "listen", os.Getenv("SELVAGE_LISTEN"), "`address` for clients instead of the node file's ($SELVAGE_LISTEN)")
+	fl.StringVar(&f.admin, "admin", os.Getenv("SELVAGE_ADMIN"), "`address` for operators, or off, instead of the node file's ($SELVAGE_ADMIN)")
+	fl.StringVar(&f.data, "data", os.Getenv("SELVAGE_DATA"), "data `folder` instead of the node file's ($SELVAGE_DATA)")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	_ = cmd.MarkFlagDirname("data")
 	return cmd
@@ -118,10 +118,27 @@ func (f *runFlags) override(n *selvage.Node) error {
 		if err != nil {
 			return fmt.Errorf("the machine's name: %w", err)
 		}
-		n.Name = selvage.NodeName(host)
+		n.Name = selvage.NodeName(strings.ToLower(host))
 	}
-	// The flags are checked as the file is.
-	return n.Validate().Err()
+	return checkFlags(n, f.listen != "", f.admin != "")
+}
+
+// checkFlags checks what the flags made of a node as its file was. Each mistake
+// has the flag in its file's place.
+func checkFlags(n *selvage.Node, listen, admin bool) error {
+	problems := n.Validate()
+	for i := range problems {
+		p := &problems[i]
+		switch {
+		case listen && strings.HasPrefix(p.Path, "listen"):
+			p.File = "--listen"
+		case admin && strings.HasPrefix(p.Path, "admin"):
+			p.File = "--admin"
+		default:
+			p.File = p.Path
+		}
+	}
+	return problems.Err()
 }
 
 // serviceFiles puts the *.yaml files of folders in their place, sorted.
@@ -129,8 +146,8 @@ func serviceFiles(args []string) ([]string, error) {
 	var files []string
 	for _, arg := range args {
 		info, err := os.Stat(arg)
-		if err != nil {
-			return nil, err
+		if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+			return nil, fmt.Errorf("%s: %w", arg, pathErr.Err)
 		}
 		if !info.IsDir() {
 			files = append(files, arg)
@@ -174,130 +191,88 @@ func dataFolders() []string {
 
 // serve runs a node with its control API until the context ends.
 func serve(cmd *cobra.Command, f *runFlags) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // before anything else: it must not kill a node that starts
+	defer signal.Stop(hup)
 	conf, err := f.load()
 	if err != nil {
-		return sayProblems(cmd.ErrOrStderr(), err)
+		return sayProblems(cmd, err)
 	}
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-	opened, err := systemdListeners()
+	opened, err := systemdSockets()
 	if err != nil {
 		return err
 	}
-	e, err := newEdge(conf, log, opened)
+	e, err := newEdge(cmd.Context(), conf, log, opened)
 	if err != nil {
 		return err
 	}
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	greet(cmd.ErrOrStderr(), newUI(os.Stderr), e, &conf)
-	return e.run(cmd.Context(), hup, func() (selvage.Config, error) { return f.load() })
+	return e.run(cmd.Context(), hup, f.load)
 }
 
 // sayProblems prints mistakes in files as they are, without a prefix that
-// would hide their place.
-func sayProblems(w io.Writer, err error) error {
+// would hide their place. Mistakes in flags alone are a wrong use.
+func sayProblems(cmd *cobra.Command, err error) error {
 	problems, ok := errors.AsType[selvage.Problems](err)
 	if !ok {
 		return err
 	}
-	fmt.Fprintln(w, problems.Error())
+	if !slices.ContainsFunc(problems, func(p selvage.Problem) bool { return !strings.HasPrefix(p.File, "--") }) {
+		return &usageError{cmd.CommandPath(), problems}
+	}
+	fmt.Fprint(cmd.ErrOrStderr(), newUI(os.Stderr).problems(problems))
 	return &saidError{exitFailed}
 }
 
+// greet says what is served, where, and where to look.
 func greet(w io.Writer, u ui, e *edge, conf *selvage.Config) {
+	row := func(glyph, name, format string, args ...any) {
+		fmt.Fprintf(w, "%s %-10s %s\n", glyph, name, fmt.Sprintf(format, args...))
+	}
 	for i, addr := range e.node.Addrs() {
-		scheme := "http"
-		if conf.Node.Listen[i].TLS {
-			scheme = "https"
-		}
-		fmt.Fprintf(w, "%s serving  %s\n", u.okGlyph(), u.link(scheme+"://"+addr.String()))
+		row(u.sign(signOK), "serving", "%s", webAddress(u, addr, conf.Node.Listen[i].TLS, ""))
 	}
 	for i := range conf.Services {
 		s := &conf.Services[i]
-		fmt.Fprintf(w, "%s service  %s for %s, %s, revision %s\n", u.okGlyph(), u.strong(string(s.Service)),
-			strings.Join(s.Hosts, ", "), count(len(s.Routes), "route"), config.Revision(*s))
+		row(u.sign(signOK), "service", "%s for %s, %s, revision %s", u.strong(string(s.Service)),
+			hostList(s.Hosts), count(len(s.Routes), "route"), config.Revision(*s))
 	}
-	if conf.Node.Admin.Address != "off" {
-		fmt.Fprintf(w, "%s admin    %s\n", u.okGlyph(), u.link("http://"+conf.Node.Admin.Address+"/metrics"))
+	if addr := e.control.AdminAddr(); addr != nil {
+		row(u.sign(signOK), "metrics", "%s", webAddress(u, addr, false, "/metrics"))
 	}
+	row(u.sign(signOK), "data", "%s", conf.Node.Data)
 	if ca := e.node.AuthorityPath(); ca != "" {
-		fmt.Fprintf(w, "%s authority for development: curl --cacert %s\n", u.watchGlyph(), ca)
+		row(u.sign(signWatch), "authority", "for development only: curl --cacert %s", ca)
 	}
+	status := self() + " status"
+	if conf.Node.Data != dataFolders()[0] {
+		status += " --data " + conf.Node.Data
+	}
+	row(" ", "look", "%s", status)
 }
 
-// edge is a node with its control API.
-type edge struct {
-	node    *node.Node
-	control *control.Server
-	log     *slog.Logger
+// webAddress is where a browser on this machine finds a listener.
+func webAddress(u ui, addr net.Addr, tls bool, path string) string {
+	scheme, note := "http://", ""
+	if tls {
+		scheme = "https://"
+	}
+	at := addr.String()
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		at, note = net.JoinHostPort("localhost", strconv.Itoa(tcp.Port)), u.dim("  and every other address of this machine")
+	}
+	return u.link(scheme+at+path) + note
 }
 
-func newEdge(conf selvage.Config, log *slog.Logger, opened map[string]net.Listener) (*edge, error) {
-	if err := os.MkdirAll(conf.Node.Data, 0o700); err != nil {
-		return nil, fmt.Errorf("data folder: %w; name another with --data", err)
+// hostList names a few hosts and counts the rest.
+func hostList(hosts []string) string {
+	const most = 3
+	switch {
+	case slices.Contains(hosts, "*"):
+		return "every host"
+	case len(hosts) <= most:
+		return strings.Join(hosts, ", ")
 	}
-	n, err := node.New(node.Options{Config: conf, Version: versionString(), Log: log, Opened: opened})
-	if err != nil {
-		return nil, err
-	}
-	return &edge{n, &control.Server{
-		Node: n, Admin: conf.Node.Admin, Data: conf.Node.Data, Version: versionString(), Log: log,
-		Listener: opened[conf.Node.Admin.Address],
-	}, log}, nil
-}
-
-// run serves until ctx ends. The control API stays until the node has drained,
-// so that the drain can be watched.
-func (e *edge) run(ctx context.Context, hup <-chan os.Signal, load func() (selvage.Config, error)) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	controlCtx, stopControl := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopControl()
-	controlEnded := make(chan error, 1)
-	go func() { // waited for below
-		controlEnded <- e.control.Run(controlCtx)
-		stop() // a node that cannot be watched must not serve
-	}()
-	nodeEnded := make(chan error, 1)
-	go func() { nodeEnded <- e.node.Run(ctx) }() // waited for below
-	notifyReady()
-	for {
-		select {
-		case <-hup:
-			e.reload(load)
-		case <-ctx.Done():
-			notifyStopping()
-			// A second signal ends at once: the handler is gone from here on.
-			signal.Reset(os.Interrupt, syscall.SIGTERM)
-			err := <-nodeEnded
-			stopControl()
-			return errors.Join(err, <-controlEnded)
-		case err := <-nodeEnded:
-			stopControl()
-			return errors.Join(err, <-controlEnded)
-		}
-	}
-}
-
-// reload replaces what is served, or keeps it and says why.
-func (e *edge) reload(load func() (selvage.Config, error)) {
-	notifyReloading()
-	defer notifyReady()
-	conf, err := load()
-	if err != nil {
-		e.log.Error("reload refused, the old revision is kept", "error", err)
-		return
-	}
-	restart, err := e.node.Reload(conf)
-	if err != nil {
-		e.log.Error("reload refused, the old revision is kept", "error", err)
-		return
-	}
-	for i := range conf.Services {
-		e.log.Info("reloaded", "service", conf.Services[i].Service, "revision", config.Revision(conf.Services[i]))
-	}
-	if len(restart) > 0 {
-		e.log.Warn("these settings of the node change with a restart only", "settings", strings.Join(restart, ", "))
-	}
+	return fmt.Sprintf("%s and %d more", strings.Join(hosts[:most-1], ", "), len(hosts)-most+1)
 }

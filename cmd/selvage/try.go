@@ -9,8 +9,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,16 +30,17 @@ func tryCommand() *cobra.Command {
 	var listen, admin string
 	var quiet bool
 	cmd := &cobra.Command{
-		Use: "try", Short: "A toy shop, a little traffic and the edge in front, all in here", Args: cobra.NoArgs,
+		Use: "try", Short: "A toy shop, a little traffic and the edge in front, all in here", Args: noArgs,
 		Long: `Start a toy shop as the origin, the edge in front of it and a little traffic,
 all in one process and a temporary folder. Ctrl-C ends everything and leaves
 nothing behind.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return try(cmd.Context(), cmd.ErrOrStderr(), newUI(os.Stderr), tryFlags{listen, admin, quiet})
+			err := try(cmd.Context(), cmd.ErrOrStderr(), newUI(os.Stderr), tryFlags{listen, admin, quiet})
+			return sayProblems(cmd, err)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address of the shop through the edge")
-	cmd.Flags().StringVar(&admin, "admin", "127.0.0.1:9440", "admin address, or off")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "`address` of the shop through the edge")
+	cmd.Flags().StringVar(&admin, "admin", "127.0.0.1:9440", "`address` for operators, or off")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "no traffic of our own")
 	return cmd
 }
@@ -47,6 +51,8 @@ type tryFlags struct {
 }
 
 func try(ctx context.Context, w io.Writer, u ui, f tryFlags) (err error) {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP) // a closed terminal, too, must leave nothing behind
+	defer stop()
 	folder, err := os.MkdirTemp("", "selvage-try-")
 	if err != nil {
 		return err
@@ -61,12 +67,12 @@ func try(ctx context.Context, w io.Writer, u ui, f tryFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	e, err := newEdge(conf, slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn})), nil)
+	e, err := newEdge(ctx, conf, slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn})), nil)
 	if err != nil {
 		return err
 	}
 	base := "http://" + e.node.Addrs()[0].String()
-	sayTry(w, u, base, origin.url, &conf)
+	sayTry(w, u, e, base, origin.url, &conf)
 	traffic, stopTraffic := context.WithCancel(ctx)
 	defer stopTraffic()
 	trafficEnded := make(chan struct{})
@@ -76,6 +82,7 @@ func try(ctx context.Context, w io.Writer, u ui, f tryFlags) (err error) {
 			shop.Traffic(traffic, base, tryUsers)
 		}
 	}()
+	context.AfterFunc(ctx, func() { fmt.Fprintln(w, "  Ending.") })
 	err = e.run(ctx, nil, nil)
 	stopTraffic()
 	<-trafficEnded
@@ -99,7 +106,7 @@ func tryConfig(folder, originURL string, f tryFlags) (selvage.Config, error) {
 	conf.Node.Data = filepath.Join(folder, "data")
 	conf.Node.AccessLog = filepath.Join(folder, "access.log")
 	conf.Node.Deadlines.Drain = selvage.Duration(2 * time.Second)
-	return conf, conf.Node.Validate().Err()
+	return conf, checkFlags(&conf.Node, true, true)
 }
 
 type shopServer struct {
@@ -130,32 +137,53 @@ func startShop(ctx context.Context, folder string) (*shopServer, error) {
 	}}, nil
 }
 
-func sayTry(w io.Writer, u ui, base, originURL string, conf *selvage.Config) {
+// sayTry says where to look. It is not wider than 80 columns but for folders
+// that the machine made longer.
+func sayTry(w io.Writer, u ui, e *edge, base, originURL string, conf *selvage.Config) {
 	folder := filepath.Dir(conf.Node.AccessLog)
-	rows := [][2]string{{"shop", u.link(base) + "      try a page, then reload it"}}
-	if conf.Node.Admin.Address != "off" {
-		rows = append(rows, [2]string{"metrics", u.link("http://" + conf.Node.Admin.Address + "/metrics")})
+	rows := [][3]string{
+		{"shop", u.link(base), "try a page, then reload it"},
+		{"origin", u.link(originURL), "the same without the edge"},
 	}
-	rows = append(rows,
-		[2]string{"origin", u.link(originURL) + "      the same without the edge"},
-		[2]string{"log", filepath.Join(folder, "access.log")},
-		[2]string{"service", filepath.Join(folder, "shop.yaml")})
-	fmt.Fprintf(w, "\n  %s %s   a toy shop, a little traffic and the edge in front, all in here\n\n", u.strong("selvage"), versionString())
+	if addr := e.control.AdminAddr(); addr != nil {
+		rows = append(rows, [3]string{"metrics", u.link("http://" + addr.String() + "/metrics"), ""})
+	}
+	rows = append(rows, [3]string{"service", filepath.Join(folder, "shop.yaml"), ""}, [3]string{"log", conf.Node.AccessLog, ""})
+	fmt.Fprintf(w, "\n  %s %s   a toy shop, a little traffic, the edge in front\n\n", u.strong("selvage"), versionString())
 	for _, r := range rows {
-		fmt.Fprintf(w, "  %-10s%s\n", r[0], r[1])
+		if r[2] != "" {
+			r[2] = "      " + u.dim(r[2])
+		}
+		fmt.Fprintf(w, "  %-10s  %s%s\n", r[0], r[1], r[2])
 	}
-	fmt.Fprintf(w, "\n  Then, in a second terminal:\n%s\n  Ctrl-C ends everything and leaves nothing behind.\n\n", tryHints(base, originURL, conf.Node.Data))
+	fmt.Fprintln(w)
+	for i := range conf.Services {
+		s := &conf.Services[i]
+		fmt.Fprintf(w, "  %s %-8s  ready   %s, revision %s\n", u.sign(signOK), s.Service, count(len(s.Routes), "route"), config.Revision(*s))
+	}
+	fmt.Fprintf(w, "\n  Then, in a second terminal:\n%s\n  Ctrl-C ends everything and leaves nothing behind.\n\n", tryHints(u, base, originURL, conf.Node.Data))
 }
 
-func tryHints(base, originURL, data string) string {
+func tryHints(u ui, base, originURL, data string) string {
 	var b strings.Builder
 	for _, h := range [][2]string{
 		{"curl -sD- -o/dev/null " + base + "/p/42", "the second time a hit: see Cache-Status"},
-		{"selvage status --data " + data, "how it is"},
-		{"curl -d mode=error " + originURL + "/_shop/behave", "break the origin; pages stay up, stale"},
-		{"curl -d mode=ok " + originURL + "/_shop/behave", "and heal it"},
+		{"curl -d mode=error " + originURL + "/_shop/behave", "break the origin: pages stay up, stale"},
+		{self() + " status --data " + data, "how it is"},
+		{"curl -d mode=ok " + originURL + "/_shop/behave", "heal the origin"},
 	} {
-		fmt.Fprintf(&b, "    %s\n        %s\n", h[0], h[1])
+		fmt.Fprintf(&b, "    %s\n        %s\n", h[0], u.dim(h[1]))
 	}
 	return b.String()
+}
+
+// self is how this program can be called again from a shell.
+func self() string {
+	if _, err := exec.LookPath("selvage"); err == nil {
+		return "selvage"
+	}
+	if strings.Contains(os.Args[0], "go-build") {
+		return "go run ./cmd/selvage"
+	}
+	return os.Args[0]
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +36,7 @@ func validateCommand() *cobra.Command {
 		},
 		ValidArgsFunction: yamlFiles,
 	}
-	cmd.Flags().StringVarP(&nodeFile, "config", "c", "", "node file")
+	cmd.Flags().StringVarP(&nodeFile, "config", "c", "", "node `file`")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	outputFlag(cmd, &format)
 	return cmd
@@ -57,8 +58,8 @@ func validate(cmd *cobra.Command, nodeFile string, files []string, format string
 			return err
 		}
 	} else if len(problems) > 0 {
-		fmt.Fprintln(cmd.OutOrStdout(), problems.Error())
-		fmt.Fprintf(cmd.ErrOrStderr(), "\n%s; nothing was changed\n", count(len(problems), "mistake"))
+		fmt.Fprint(cmd.OutOrStdout(), newUI(os.Stdout).problems(problems))
+		fmt.Fprintf(cmd.ErrOrStderr(), "\n%s; nothing was changed\n", mistakes(problems))
 	} else {
 		sayValid(cmd.OutOrStdout(), newUI(os.Stdout), l)
 	}
@@ -79,9 +80,18 @@ func sayValid(w io.Writer, u ui, l *config.Loaded) {
 	}
 }
 
+// mistakes counts them, and names the file if it is one.
+func mistakes(ps selvage.Problems) string {
+	words := count(len(ps), "mistake")
+	if !slices.ContainsFunc(ps, func(p selvage.Problem) bool { return p.File != ps[0].File }) {
+		words += " in " + ps[0].File
+	}
+	return words
+}
+
 func count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return fmt.Sprintf("%s %ss", grouped(int64(n)), noun)
 }

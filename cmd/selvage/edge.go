@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/config"
+	"github.com/selvage-edge/selvage/control"
+	"github.com/selvage-edge/selvage/node"
+)
+
+// edge is a node with its control API.
+type edge struct {
+	node    *node.Node
+	control *control.Server
+	log     *slog.Logger
+	drain   selvage.Duration // how long the end may take
+}
+
+// newEdge opens all that is listened on: what cannot be had is an error before
+// anything is served, and nothing of it stays.
+func newEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened sockets) (*edge, error) {
+	if err := os.MkdirAll(conf.Node.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("data folder: %w: name another with --data", err)
+	}
+	e := &edge{log: log, drain: conf.Node.Deadlines.Drain, control: &control.Server{
+		Admin: conf.Node.Admin, Data: conf.Node.Data, Version: versionString(), Log: log,
+		Listener: opened[conf.Node.Admin.Address],
+	}}
+	if err := e.control.Open(ctx); err != nil {
+		return nil, advise(err, "--admin, or switch it off with --admin off")
+	}
+	opened.warnUnused(log, &conf.Node)
+	var err error
+	e.node, err = node.New(node.Options{Config: conf, Version: versionString(), Log: log, Opened: opened})
+	if err != nil {
+		e.control.Close()
+		return nil, advise(err, "--listen")
+	}
+	e.control.Node = e.node
+	return e, nil
+}
+
+// advise says what to do now about an address that cannot be had.
+func advise(err error, flag string) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: another program has it: name another with %s", err, flag)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: this machine does not have it: name another with %s", err, flag)
+	case errors.Is(err, fs.ErrPermission) && strings.HasPrefix(err.Error(), "control socket"):
+		return fmt.Errorf("%w: name another with --data", err)
+	case errors.Is(err, fs.ErrPermission) && strings.Contains(err.Error(), "bind:"):
+		return fmt.Errorf("%w: ports below 1024 need root or CAP_NET_BIND_SERVICE: name another with %s", err, flag)
+	}
+	return err
+}
+
+// run serves until ctx ends. The control API stays until the node has drained,
+// so that the drain can be watched. At each hup it takes what load gives.
+func (e *edge) run(ctx context.Context, hup <-chan os.Signal, load func() (selvage.Config, error)) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	controlCtx, stopControl := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopControl()
+	controlEnded := make(chan error, 1)
+	go func() { // waited for below
+		controlEnded <- e.control.Run(controlCtx)
+		stop() // a node that cannot be watched must not serve
+	}()
+	nodeEnded := make(chan error, 1)
+	go func() { nodeEnded <- e.node.Run(ctx) }() // waited for below
+	go tuneCollector(ctx)                        // ends with ctx; it holds nothing that had to be waited for
+	notifyReady()
+	onTerminal := term.IsTerminal(int(os.Stdin.Fd()))
+	again := make(chan os.Signal, 1)
+	ending := ctx.Done()
+	for {
+		select {
+		case <-hup:
+			if onTerminal && !term.IsTerminal(int(os.Stdin.Fd())) {
+				stop() // the terminal was closed: nobody is left who could end us
+				continue
+			}
+			e.reload(load)
+		case <-ending:
+			ending = nil
+			notifyStopping()
+			signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+			e.log.Info("draining; a second signal ends at once", "deadline", e.drain.String())
+		case <-again:
+			signal.Reset(os.Interrupt, syscall.SIGTERM) // a third one kills
+			e.control.Close()
+			return errors.New("ended by a second signal before the drain was over")
+		case err := <-nodeEnded:
+			stopControl()
+			return errors.Join(err, <-controlEnded)
+		}
+	}
+}
+
+// reload replaces what is served, or keeps it and says why.
+func (e *edge) reload(load func() (selvage.Config, error)) {
+	notifyReloading()
+	defer notifyReady()
+	conf, err := load()
+	var restart []string
+	if err == nil {
+		restart, err = e.node.Reload(conf)
+	}
+	if err != nil {
+		e.refused(err)
+		return
+	}
+	for i := range conf.Services {
+		e.log.Info("reloaded", "service", conf.Services[i].Service, "revision", config.Revision(conf.Services[i]))
+	}
+	if len(restart) > 0 {
+		e.log.Warn("these settings of the node change with a restart only", "settings", strings.Join(restart, ", "))
+	}
+}
+
+// refused says why nothing was changed; mistakes in files a line each.
+func (e *edge) refused(err error) {
+	const words = "reload refused, the old revision is kept"
+	problems, ok := errors.AsType[selvage.Problems](err)
+	if !ok {
+		e.log.Error(words, "error", err)
+		return
+	}
+	for _, p := range problems {
+		p.Excerpt = "" // it has lines of its own
+		e.log.Error(words, "error", p.String())
+	}
+}
