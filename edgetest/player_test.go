@@ -27,7 +27,7 @@ func startPlain(s edgetest.Setup) (edgetest.Edge, error) {
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "one"})
 	tr := &http.Transport{DialContext: s.Dial}
 	proxy.Transport = tr
-	proxy.ErrorLog = log.New(os.Stderr, "", 0)
+	proxy.ErrorLog = log.New(io.Discard, "", 0)
 	srv := &http.Server{Handler: proxy, Protocols: new(http.Protocols), ReadHeaderTimeout: 10 * time.Second}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
