@@ -274,6 +274,14 @@ func (s *flights) closeLocked(f *flight) {
 	}
 }
 
+// closeToOthers lets nobody else in.
+func (f *flight) closeToOthers() {
+	s := &f.transport.store.flights
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closeLocked(f)
+}
+
 // leave ends a hold. With the last one the flight is cut off, unless its answer
 // is nearly there.
 func (f *flight) leave(leader bool) {

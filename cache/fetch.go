@@ -165,6 +165,9 @@ func (w *filler) run(ctx context.Context, res *http.Response) {
 	if err == nil && w.answer.length >= 0 && w.body.size != w.answer.length {
 		err = io.ErrUnexpectedEOF
 	}
+	if err != nil {
+		w.flight.closeToOthers() // first: who comes after the break begins anew
+	}
 	w.body.end(err, res.Trailer)
 	t := w.flight.transport
 	if w.body.whole.Load() && w.body.size <= t.rules.maxBody {

@@ -581,3 +581,21 @@ func TestCloseEndsAFlightThatHangs(t *testing.T) {
 		}
 	})
 }
+
+func TestRequestWithACookieMayConfirmWhatTheTTLStored(t *testing.T) {
+	onVirtualTime(t, func(t *testing.T) {
+		origin := &script{answer: func(req *http.Request) (*http.Response, error) {
+			if req.Header.Get("If-None-Match") != "" {
+				return reply(req, 304, "", ""), nil
+			}
+			return reply(req, 200, `ETag: "a"`, "one"), nil
+		}}
+		e := newEdge(t, oneMinute, origin)
+		expect(t, e.get("/", "Cookie", "a=b"), 200, "one", "selvage; fwd=uri-miss; detail=cookie")
+		expect(t, e.get("/"), 200, "one", "selvage; fwd=uri-miss; stored")
+		time.Sleep(time.Minute)
+		expect(t, e.get("/", "Cookie", "a=b"), 200, "one", "selvage; fwd=stale; fwd-status=304")
+		settled()
+		expect(t, e.get("/", "Cookie", "a=c"), 200, "one", "selvage; hit; ttl=60")
+	})
+}

@@ -1,0 +1,187 @@
+package cache
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/record"
+)
+
+// real is a cache in front of a server of net/http on a socket.
+func real(t *testing.T, policy selvage.Cache, h http.HandlerFunc) (*Transport, string) {
+	t.Helper()
+	server := httptest.NewServer(h)
+	next := &http.Transport{}
+	store := NewStore(8 << 20)
+	t.Cleanup(func() {
+		store.Close()
+		next.CloseIdleConnections()
+		server.Close()
+	})
+	return NewTransport(store, Scope{Tenant: "main", Service: "shop", Policy: policy}, next), server.URL
+}
+
+func TestOverSocketsBytesArriveAsTheyCome(t *testing.T) {
+	more := make(chan struct{})
+	cached, url := real(t, oneMinute, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "one\n")
+		w.(http.Flusher).Flush()
+		<-more
+		io.WriteString(w, "two\n")
+	})
+	var all []*http.Response
+	for range 3 {
+		res, err := cached.RoundTrip(get(t, url))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		line, err := bufio.NewReader(io.LimitReader(res.Body, 4)).ReadString('\n')
+		if line != "one\n" || err != nil {
+			t.Fatalf("the first line is %q, %v", line, err)
+		}
+		all = append(all, res)
+	}
+	close(more)
+	for _, res := range all {
+		if rest, err := io.ReadAll(res.Body); string(rest) != "two\n" || err != nil {
+			t.Errorf("the rest is %q, %v", rest, err)
+		}
+	}
+}
+
+func TestOverSocketsATruncatedAnswerIsNotStored(t *testing.T) {
+	var asked atomic.Int32
+	cached, url := real(t, oneMinute, func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) > 1 {
+			io.WriteString(w, "whole")
+			return
+		}
+		w.Header().Set("Content-Length", "100")
+		io.WriteString(w, "only this much")
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	res, err := cached.RoundTrip(get(t, url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := io.ReadAll(res.Body); err == nil {
+		t.Errorf("got %q without an error", body)
+	}
+	res.Body.Close()
+	res, err = cached.RoundTrip(get(t, url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := readAll(t, res); got != "whole" {
+		t.Errorf("then got %q, want the whole", got)
+	}
+}
+
+func TestOverSocketsTheLastClientsLeavingReachesTheOrigin(t *testing.T) {
+	left := make(chan struct{})
+	begun := make(chan struct{})
+	cached, url := real(t, oneMinute, func(w http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-r.Context().Done()
+		close(left)
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	go func() { // the test reads the channel
+		_, err := cached.RoundTrip(get(t, url).WithContext(ctx))
+		gone <- err
+	}()
+	<-begun
+	leave()
+	if err := <-gone; err == nil {
+		t.Error("got an answer from an origin that gives none")
+	}
+	<-left
+}
+
+// A hit must not cost more than this; each allocation is paid by every request.
+const hitAllocations = 8
+
+func TestHitKeepsItsAllocationBudget(t *testing.T) {
+	e := hitEdge(t)
+	req := get(t, "http://shop.example/a/b?c=d", "Accept", "*/*", "Accept-Encoding", "gzip", "User-Agent", "x")
+	rec := new(record.Record)
+	req = req.WithContext(record.NewContext(req.Context(), rec))
+	got := testing.AllocsPerRun(1000, func() {
+		res, err := e.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := res.Body.(io.WriterTo).WriteTo(io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+	})
+	if !rec.Cache.Hit || got > hitAllocations {
+		t.Errorf("a hit (%v) allocates %v times, the budget is %d", rec.Cache.Hit, got, hitAllocations)
+	}
+}
+
+// hitEdge has an answer of 1 KiB and nine fields in its store.
+func hitEdge(t testing.TB) *Transport {
+	e := NewTransport(NewStore(8<<20), Scope{Tenant: "main", Service: "shop", Policy: selvage.Cache{TTL: selvage.Duration(time.Hour)}},
+		always(200, "Content-Type: text/html\nServer: nginx\nEtag: \"a\"\nLast-Modified: Sat, 21 Nov 2026 12:00:00 GMT\nVary: Accept-Encoding\nX-A: 1\nX-B: 2",
+			strings.Repeat("x", 1024)))
+	t.Cleanup(e.store.Close)
+	res, err := e.RoundTrip(get(t, "http://shop.example/a/b?c=d", "Accept-Encoding", "gzip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.ReadAll(res.Body)
+	res.Body.Close()
+	for e.store.Stats().Objects == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	return e
+}
+
+func BenchmarkHit(b *testing.B) {
+	e := hitEdge(b)
+	req := get(b, "http://shop.example/a/b?c=d", "Accept", "*/*", "Accept-Encoding", "gzip", "User-Agent", "x")
+	req = req.WithContext(record.NewContext(req.Context(), new(record.Record)))
+	b.ReportAllocs()
+	for b.Loop() {
+		res, err := e.RoundTrip(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		res.Body.(io.WriterTo).WriteTo(io.Discard)
+		res.Body.Close()
+	}
+}
+
+func BenchmarkMissThatIsStored(b *testing.B) {
+	s := NewStore(64 << 20)
+	defer s.Close()
+	origin := always(200, "Cache-Control: max-age=60", strings.Repeat("x", 1024))
+	e := NewTransport(s, Scope{Tenant: "main", Service: "shop"}, origin)
+	req := get(b, "http://shop.example/")
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		n++
+		req.URL.RawQuery = string(rune(n))
+		res, err := e.RoundTrip(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		origin.asked = origin.asked[:0]
+	}
+}
