@@ -78,8 +78,9 @@ func readSome(src io.Reader, p []byte) (int, error) {
 	return n, err
 }
 
-// Read takes unread bytes first. With nothing unread and a large p it reads
-// into p without a detour.
+// Read takes unread bytes first, and into a large p also what the source has
+// ready, so that one write can send both on. With nothing unread and a large p
+// it reads into p without a detour.
 func (in *input) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -94,8 +95,17 @@ func (in *input) Read(p []byte) (int, error) {
 	}
 	n := copy(p, in.bytes())
 	in.discard(n)
+	if rest := p[n:]; len(rest) >= inputSize/2 {
+		if src, ok := in.src.(readySource); ok {
+			n += src.readReady(rest)
+		}
+	}
 	return n, nil
 }
+
+// readySource is a source that can give what is there already, without
+// waiting. What went wrong is told by the next Read.
+type readySource interface{ readReady(p []byte) int }
 
 // release gives the buffer back if nothing is unread.
 func (in *input) release() {

@@ -23,6 +23,7 @@ type originConn struct {
 
 	perRead    time.Duration // every Read may take so long; 0 is as expect said
 	writeArmed bool          // a write deadline is set
+	late       error         // what readReady met; Read tells it
 
 	mu    sync.Mutex // guards what is below: a request's body is sent beside the answer
 	by    time.Time  // when the wait for bytes ends; zero is never
@@ -88,6 +89,9 @@ func (o *originConn) early() bool {
 
 // Read is io.Reader.
 func (o *originConn) Read(p []byte) (int, error) {
+	if o.late != nil {
+		return 0, o.late
+	}
 	if o.perRead > 0 {
 		o.expect(o.perRead)
 	}
@@ -97,6 +101,17 @@ func (o *originConn) Read(p []byte) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// readReady reads what is there without waiting, 0 bytes if nothing is or the
+// driver cannot tell.
+func (o *originConn) readReady(p []byte) int {
+	if o.raw == nil || o.late != nil {
+		return 0
+	}
+	n, err := o.raw.readReady(p)
+	o.late = err
+	return n
 }
 
 // exchange sends out, within bound, and reads the first bytes of the answer

@@ -17,6 +17,7 @@ import (
 type rawExchange struct {
 	rc   syscall.RawConn
 	step func(fd uintptr) bool
+	take func(fd uintptr)
 
 	// The running exchange.
 	out    []byte // what is to be written
@@ -24,6 +25,10 @@ type rawExchange struct {
 	looked bool // the connection was quiet, and out was written as far as wrote says
 	wrote  int
 	err    error
+
+	// The running readReady.
+	into []byte
+	took int
 }
 
 func newRawExchange(c net.Conn) *rawExchange {
@@ -36,7 +41,7 @@ func newRawExchange(c net.Conn) *rawExchange {
 		return nil
 	}
 	x := &rawExchange{rc: rc}
-	x.step = x.run
+	x.step, x.take = x.run, x.takeReady
 	return x
 }
 
@@ -103,6 +108,29 @@ func (x *rawExchange) run(fd uintptr) (done bool) {
 		x.in.filled(n)
 	}
 	return true
+}
+
+// readReady reads once without waiting. It is 0 and nil if nothing is there.
+func (x *rawExchange) readReady(p []byte) (int, error) {
+	x.into, x.took, x.err = p, 0, nil
+	if err := x.rc.Control(x.take); err != nil {
+		x.err = err
+	}
+	x.into = nil
+	return x.took, x.err
+}
+
+func (x *rawExchange) takeReady(fd uintptr) {
+	n, errno := recvSocket(fd, x.into, syscall.MSG_DONTWAIT)
+	switch {
+	case errno == syscall.EAGAIN:
+	case errno != 0:
+		x.err = errno
+	case n == 0:
+		x.err = io.EOF
+	default:
+		x.took = n
+	}
 }
 
 // newPeek looks at a socket without waiting. The result of the function is nil

@@ -8,31 +8,44 @@ import (
 	"sync"
 	"time"
 
+	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/record"
 )
 
 // copyBuffer is what is read from an origin at once.
-const copyBuffer = 32 << 10
+const copyBuffer = 64 << 10
 
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }}
 
 // errTotal ends a request that took longer than the node's total deadline.
 var errTotal = errors.New("total deadline passed")
 
-// boundedBody ends a request body at the total deadline. It needs no timer:
-// the deadline between two reads bounds how late it notices.
-type boundedBody struct {
+// clientBody is a request body on its way to the origin. Its errors say that
+// they are the client's, so that no stage takes them for the origin's; and it
+// ends at the total deadline. That needs no timer: the deadline between two
+// reads bounds how late it notices.
+type clientBody struct {
 	io.ReadCloser
 	rec   *record.Record
-	total time.Duration
+	total time.Duration // 0 is no bound
 }
 
-func (b *boundedBody) Read(p []byte) (int, error) {
-	if time.Since(b.rec.Start) > b.total {
+func (b *clientBody) Read(p []byte) (int, error) {
+	if b.total > 0 && time.Since(b.rec.Start) > b.total {
 		b.rec.LimitHit = "deadline_total"
-		return 0, errTotal
+		return 0, &selvage.ProxyError{Type: selvage.RequestError, Err: errTotal}
 	}
-	return b.ReadCloser.Read(p)
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = &selvage.ProxyError{Type: selvage.RequestError, Err: err}
+	}
+	return n, err
+}
+
+// Buffered says whether Read waits for nobody until the end of the body.
+func (b *clientBody) Buffered() bool {
+	inner, ok := b.ReadCloser.(interface{ Buffered() bool })
+	return ok && inner.Buffered()
 }
 
 // answer sends an answer on. Whatever is read is sent at once unless the end
@@ -146,7 +159,7 @@ func (x *exchange) upgrade(ask string) {
 	if x.answeredByPolicy(out) {
 		return
 	}
-	resp, err := x.route.upstream.RoundTrip(out)
+	resp, err := x.forward(out)
 	if err != nil {
 		x.fail(err)
 		return
