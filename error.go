@@ -67,6 +67,10 @@ const (
 	UpgradeFailed         ProxyErrorType = "http_upgrade_failed"               // 502
 	LoopDetected          ProxyErrorType = "proxy_loop_detected"               // 502
 	ProxyInternalError    ProxyErrorType = "proxy_internal_error"              // 500
+
+	// RequestError is the client's doing: its request's body could not be read
+	// to its end. No origin failed, and nothing stands in for an answer.
+	RequestError ProxyErrorType = "http_request_error" // 400
 )
 
 // Status is the status that RFC 9209 recommends for the type.
@@ -78,6 +82,8 @@ func (t ProxyErrorType) Status() int {
 		return http.StatusServiceUnavailable
 	case DestinationNotFound, ProxyInternalError:
 		return http.StatusInternalServerError
+	case RequestError:
+		return http.StatusBadRequest
 	default:
 		return http.StatusBadGateway
 	}

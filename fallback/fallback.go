@@ -9,13 +9,14 @@
 // rung stale is the cache's, which stands behind this transport and has tried
 // it before a failure comes here.
 //
-// It refuses to stand in for a client that has gone away, and for the 504 that
-// a client asked for with only-if-cached.
+// It refuses to stand in for a client that has gone away or has sent half a
+// request, and for the 504 that a client asked for with only-if-cached.
 package fallback
 
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -47,7 +48,7 @@ type ladder struct {
 // RoundTrip implements http.RoundTripper.
 func (l *ladder) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := l.next.RoundTrip(req)
-	if err == nil && !isFailure(res.StatusCode) || req.Context().Err() != nil {
+	if err == nil && !isFailure(res.StatusCode) || req.Context().Err() != nil || isClients(err) {
 		return res, err
 	}
 	rec := record.From(req.Context())
@@ -59,6 +60,12 @@ func (l *ladder) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	rec.Origin.Fallback = "default"
 	return l.fixed.answer(req), nil
+}
+
+// isClients says whether an error is the client's own: its request had no proper end.
+func isClients(err error) bool {
+	pe, ok := errors.AsType[*selvage.ProxyError](err)
+	return ok && pe.Type == selvage.RequestError
 }
 
 // isFailure says whether a status means that the origin failed.

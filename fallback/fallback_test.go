@@ -181,3 +181,11 @@ func TestLadderWithoutAnAnswerOfItsOwnIsNotThere(t *testing.T) {
 		}
 	}
 }
+
+func TestClientsOwnFailureHasNoDefault(t *testing.T) {
+	half := &selvage.ProxyError{Type: selvage.RequestError, Err: io.ErrUnexpectedEOF}
+	_, _, rec, err := ask(t, sorry, "POST", func(*http.Request) (*http.Response, error) { return nil, half })
+	if !errors.Is(err, half) || rec.Origin.Fallback != "" {
+		t.Errorf("got %v, fallback %q; want the error", err, rec.Origin.Fallback)
+	}
+}

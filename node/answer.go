@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"os"
 	"strconv"
 
 	"github.com/selvage-edge/selvage"
@@ -46,6 +47,10 @@ func originFailed(w http.ResponseWriter, r *http.Request, rec *record.Record, er
 	if pe, ok := errors.AsType[*selvage.ProxyError](err); ok {
 		kind, words = pe.Type, sayFailed[pe.Type]
 	}
+	if kind == selvage.RequestError {
+		requestFailed(w, rec, err)
+		return
+	}
 	rec.Origin.Type, rec.Detail = kind, err.Error()
 	rec.WhyBad = record.OriginFailed
 	if kind == selvage.ProxyInternalError {
@@ -56,6 +61,23 @@ func originFailed(w http.ResponseWriter, r *http.Request, rec *record.Record, er
 	}
 	w.Header().Set("Proxy-Status", Pseudonym+"; error="+string(kind))
 	refuse(w, rec, kind.Status(), words)
+}
+
+// requestFailed answers for a client whose request had no proper end. That is
+// nobody else's failure. The server knows better what was wrong with the body, and
+// says it instead where it can.
+func requestFailed(w http.ResponseWriter, rec *record.Record, err error) {
+	rec.Detail = err.Error()
+	w.Header().Set("Proxy-Status", Pseudonym+"; error="+string(selvage.RequestError))
+	switch {
+	case errors.Is(err, errTotal):
+		rec.WhyBad, rec.LimitHit = record.DeadlineTotal, "deadline_total"
+		refuse(w, rec, http.StatusGatewayTimeout, "the request took too long")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		refuse(w, rec, http.StatusRequestTimeout, "the request body did not come in time")
+	default:
+		refuse(w, rec, http.StatusBadRequest, "the request body is malformed or incomplete")
+	}
 }
 
 // sayFailed is for the person in front of the browser, who can do nothing

@@ -61,7 +61,7 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if x.answeredByPolicy(out) {
 		return
 	}
-	resp, err := x.route.upstream.RoundTrip(out)
+	resp, err := x.forward(out)
 	interim.stop()
 	if err != nil {
 		x.fail(err)
@@ -221,10 +221,16 @@ func (x *exchange) outgoing(ctx context.Context, upgrade string) *http.Request {
 	out.Close = false
 	if out.ContentLength == 0 {
 		out.Body = http.NoBody
-	} else if total := x.node.settings().Deadlines.Total.Std(); total > 0 {
-		out.Body = &boundedBody{ReadCloser: out.Body, rec: x.rec, total: total}
 	}
 	return out
+}
+
+// forward sends the request across.
+func (x *exchange) forward(out *http.Request) (*http.Response, error) {
+	if out.Body != nil && out.Body != http.NoBody { // outside what the policies made of it
+		out.Body = &clientBody{ReadCloser: out.Body, rec: x.rec, total: x.node.settings().Deadlines.Total.Std()}
+	}
+	return x.route.upstream.RoundTrip(out)
 }
 
 // answeredByPolicy runs the policies of the route, and answers if one of them does.

@@ -200,6 +200,8 @@ func (x *h2Exchange) Close() error {
 func (x *h2Exchange) fail(err error) *http1.AnswerError {
 	e := &http1.AnswerError{Sent: x.sent.Load(), Reused: x.reused.Load(), Err: err}
 	switch known, ok := errors.AsType[*selvage.ProxyError](err); {
+	case ok && known.Type == selvage.RequestError:
+		e.Type = known.Type // the request's body said so, not the connection
 	case ok:
 		e.Type, e.Sent, e.Reused = known.Type, false, false
 	case x.outer.Err() != nil:

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/selvage-edge/selvage"
@@ -411,6 +412,18 @@ func TestH2RetriesRepeatTheBody(t *testing.T) {
 			if got, _, err := ask(p, "PUT", "order"); err != nil || got != "200 OK order" {
 				t.Errorf("got %q, %v; want 200 OK order", got, err)
 			}
+		}
+	})
+}
+
+func TestBrokenUploadIsNotTheH2OriginsFault(t *testing.T) {
+	overH2(t, nil, func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }, func(t *testing.T, p *Pool) {
+		half := &selvage.ProxyError{Type: selvage.RequestError, Err: errors.New("malformed chunk")}
+		req, _ := http.NewRequest("POST", "http://shop.example/", io.MultiReader(strings.NewReader("half"), iotest.ErrReader(half)))
+		_, err := p.RoundTrip(req)
+		wantType(t, err, selvage.RequestError)
+		if s := p.Status()[0]; s.LastError != "" {
+			t.Errorf("the endpoint is blamed: %s", s.LastError)
 		}
 	})
 }
