@@ -16,6 +16,11 @@ const (
 	// requests in flight tell them apart.
 	latencyFloor = float64(100 * time.Microsecond)
 
+	// latencyCeiling is what all slower endpoints count as. A failure counts as
+	// twice the average, so that without it a row of failures would grow to
+	// infinity, from which an average never comes back.
+	latencyCeiling = float64(time.Minute)
+
 	// latencyLeap bounds what one answer can do to an average. Without it the one
 	// slow report of a mixed load would keep an endpoint out of use for a minute;
 	// an endpoint that became slow is still known for it after three answers.
@@ -34,7 +39,7 @@ func unpackLatency(word uint64) (average float64, ms uint32) {
 }
 
 func packLatency(average float64, ms uint32) uint64 {
-	return uint64(math.Float32bits(float32(max(average, 1))))<<32 | uint64(ms)
+	return uint64(math.Float32bits(float32(min(max(average, 1), latencyCeiling))))<<32 | uint64(ms)
 }
 
 // remaining is the share of an average that is left after its age.

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -62,5 +63,18 @@ func TestClockOfTheAverageMayWrap(t *testing.T) {
 	l.observe(1<<32-500, 1e9)
 	if got := l.at(500); got > 0.95e9 || got < 0.85e9 {
 		t.Errorf("a second later, over the wrap: %v; want about 0.9s", time.Duration(got))
+	}
+}
+
+func TestRowOfFailuresIsForgivenInTime(t *testing.T) {
+	var l latency
+	for range 1000 { // as a failure that was fast counts
+		l.observe(0, max(float64(time.Millisecond), 2*l.at(0)))
+	}
+	if got := l.at(0); math.Abs(got-latencyCeiling) > 1e5 {
+		t.Errorf("after 1000 failures: %v; want the ceiling", got)
+	}
+	if got := l.at(150_000); got > latencyFloor {
+		t.Errorf("150 s later: %v; want less than %v", got, latencyFloor)
 	}
 }
