@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"maps"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -89,9 +90,7 @@ func (a *answer) completed(size int64) *answer {
 	c.length = size
 	if c.status != http.StatusNoContent {
 		c.header = make(http.Header, len(a.header)+1)
-		for name, values := range a.header {
-			c.header[name] = values
-		}
+		maps.Copy(c.header, a.header)
 		c.header["Content-Length"] = []string{strconv.FormatInt(size, 10)}
 	}
 	return &c

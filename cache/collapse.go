@@ -9,7 +9,6 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/selvage-edge/selvage/record"
@@ -17,7 +16,8 @@ import (
 
 // What bounds flights. Their bodies are bounded by max_body and by the store.
 const (
-	// FlightDeadline ends a flight that goes on for longer, whoever reads it.
+	// FlightDeadline ends a flight that goes on for longer, whoever reads it. An
+	// answer that is its leader's alone has the leader's own deadlines.
 	FlightDeadline = time.Hour
 	// MaxRefreshes is how many fetches in the background there are at once.
 	// Beyond it stale answers are used without one.
@@ -42,6 +42,7 @@ type flight struct {
 	candidate *answer       // the stored answer that is asked about or stands in for an error; may be nil
 	record    *record.Record
 	cancel    context.CancelFunc
+	deadline  *time.Timer // cancels, too
 	interim   chan interim
 	settled   chan struct{} // closed when the outcome is known
 	outcome   outcome       // not changed after that
@@ -73,44 +74,6 @@ type outcome struct {
 type interim struct {
 	status int
 	header textproto.MIMEHeader
-}
-
-// flights are all that are under way in a store.
-type flights struct {
-	mu          sync.Mutex                   // guards all below, and the flights' own states
-	byKey       map[Key][]*flight            // the joinable ones
-	running     map[Key]map[*flight]struct{} // the joinable ones too
-	count       int
-	refreshes   int
-	unstorables unstorables
-	closed      bool
-	wg          sync.WaitGroup
-}
-
-func newFlights() flights {
-	return flights{
-		byKey:       make(map[Key][]*flight),
-		running:     make(map[Key]map[*flight]struct{}),
-		unstorables: unstorables{until: make(map[uint64]time.Time)},
-	}
-}
-
-func (s *flights) number() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.count
-}
-
-func (s *flights) close() {
-	s.mu.Lock()
-	s.closed = true
-	for _, same := range s.running {
-		for f := range same {
-			f.cancel()
-		}
-	}
-	s.mu.Unlock()
-	s.wg.Wait()
 }
 
 // part is what a request plays in a flight.
@@ -220,8 +183,8 @@ func (t *Transport) newFlight(q *inquiry, conditions bool) *flight {
 		interim: make(chan interim, interimKept),
 		settled: make(chan struct{}),
 	}
-	ctx, cancel := context.WithTimeout(record.NewContext(context.Background(), f.record), FlightDeadline)
-	f.cancel = cancel
+	ctx, cancel := context.WithCancel(record.NewContext(context.Background(), f.record))
+	f.cancel, f.deadline = cancel, time.AfterFunc(FlightDeadline, cancel)
 	if trace := httptrace.ContextClientTrace(q.req.Context()); trace != nil && trace.Got1xxResponse != nil {
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: f.heardInterim})
 	}
@@ -241,37 +204,6 @@ func (f *flight) heardInterim(status int, h textproto.MIMEHeader) error {
 	default:
 	}
 	return nil
-}
-
-// startLocked lets a flight run. Close waits for it.
-func (t *Transport) startLocked(f *flight, joinable bool) {
-	s := &t.store.flights
-	f.joinable = joinable
-	if joinable {
-		s.byKey[f.key] = append(s.byKey[f.key], f)
-	}
-	same := s.running[f.key]
-	if same == nil {
-		same = make(map[*flight]struct{}, 1)
-		s.running[f.key] = same
-	}
-	same[f] = struct{}{}
-	s.count++
-	s.wg.Go(f.run)
-}
-
-// closeLocked lets nobody else in.
-func (s *flights) closeLocked(f *flight) {
-	if !f.joinable {
-		return
-	}
-	f.joinable = false
-	rest := slices.DeleteFunc(s.byKey[f.key], func(other *flight) bool { return other == f })
-	if len(rest) == 0 {
-		delete(s.byKey, f.key)
-	} else {
-		s.byKey[f.key] = rest
-	}
 }
 
 // closeToOthers lets nobody else in.
@@ -383,38 +315,4 @@ func (f *flight) commit(a *answer, reserved int64) {
 		t.store.put(f.key, f.req.Header, a, reserved)
 	}
 	t.store.flights.closeLocked(f)
-}
-
-// finish ends a flight. It may be called again.
-func (f *flight) finish() {
-	f.cancel()
-	s := &f.transport.store.flights
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	same := s.running[f.key]
-	if _, running := same[f]; !running {
-		return
-	}
-	s.closeLocked(f)
-	s.count--
-	if delete(same, f); len(same) == 0 {
-		delete(s.running, f.key)
-	}
-	if f.refreshing {
-		s.refreshes--
-	}
-}
-
-// invalidate forgets what is stored for the keys, and lets nothing that is on
-// its way take its place.
-func (s *Store) invalidate(keys []Key) {
-	for _, k := range keys {
-		s.flights.mu.Lock()
-		for f := range s.flights.running[k] {
-			f.doomed = true
-			s.flights.closeLocked(f)
-		}
-		s.flights.mu.Unlock()
-		s.removeAll(k)
-	}
 }

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -54,9 +55,7 @@ func notCached(q *inquiry) *http.Response {
 func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.Response {
 	m := new(made)
 	h := make(http.Header, len(a.header)+3)
-	for name, values := range a.header {
-		h[name] = values
-	}
+	maps.Copy(h, a.header)
 	if aged {
 		m.age[0] = strconv.FormatInt(seconds(a.terms.age(q.now)), 10)
 		h["Age"] = m.age[:]
@@ -157,6 +156,7 @@ func (t *Transport) handOver(q *inquiry, f *flight) *http.Response {
 		return bodyless(q.req, http.StatusNotModified, res.Header)
 	}
 	addStatus(res.Header, status)
+	f.deadline.Stop()
 	res.Body = &handedBody{
 		ReadCloser: res.Body,
 		stop:       context.AfterFunc(q.req.Context(), f.cancel),

@@ -136,7 +136,7 @@ func (s *Store) lookup(key *Key, request http.Header) (f found) {
 
 // put stores an answer with its whole body. It takes the place of all that the
 // request which it answers would have been given. reserved is given back.
-func (s *Store) put(key Key, request http.Header, a *answer, reserved int64) (stored bool) {
+func (s *Store) put(key Key, request http.Header, a *answer, reserved int64) {
 	e := &entry{key: key.clone(), answer: a}
 	e.size = a.cost(key) + a.body.kept()
 	hash := maphash.Comparable(s.seed, e.key)
@@ -154,7 +154,7 @@ func (s *Store) put(key Key, request http.Header, a *answer, reserved int64) (st
 		}
 	}
 	if e.size > s.limit {
-		return false
+		return
 	}
 	s.queues.add(e, hash, proven)
 	o := s.objects[e.key]
@@ -170,7 +170,6 @@ func (s *Store) put(key Key, request http.Header, a *answer, reserved int64) (st
 		s.reached("variants")
 	}
 	s.makeRoomLocked()
-	return true
 }
 
 // reserve takes n bytes for a body that is being received. It is refused when

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -53,9 +54,7 @@ func freshens(stored, notModified http.Header) bool {
 // 3.2). What describes the stored bytes stays with them.
 func updated(stored, notModified http.Header) http.Header {
 	h := make(http.Header, len(stored))
-	for name, values := range stored {
-		h[name] = values
-	}
+	maps.Copy(h, stored)
 	for name, values := range notModified {
 		switch name {
 		case "Content-Length", "Content-Encoding", "Content-Range", "Content-Md5", "Content-Type":

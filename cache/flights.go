@@ -1,0 +1,111 @@
+package cache
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// flights are all that are under way in a store.
+type flights struct {
+	mu          sync.Mutex                   // guards all below, and the flights' own states
+	byKey       map[Key][]*flight            // the joinable ones
+	running     map[Key]map[*flight]struct{} // the joinable ones too
+	count       int
+	refreshes   int
+	unstorables unstorables
+	closed      bool
+	wg          sync.WaitGroup
+}
+
+func newFlights() flights {
+	return flights{
+		byKey:       make(map[Key][]*flight),
+		running:     make(map[Key]map[*flight]struct{}),
+		unstorables: unstorables{until: make(map[uint64]time.Time)},
+	}
+}
+
+func (s *flights) number() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count
+}
+
+func (s *flights) close() {
+	s.mu.Lock()
+	s.closed = true
+	for _, same := range s.running {
+		for f := range same {
+			f.cancel()
+		}
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
+}
+
+// startLocked lets a flight run. Close waits for it.
+func (t *Transport) startLocked(f *flight, joinable bool) {
+	s := &t.store.flights
+	f.joinable = joinable
+	if joinable {
+		s.byKey[f.key] = append(s.byKey[f.key], f)
+	}
+	same := s.running[f.key]
+	if same == nil {
+		same = make(map[*flight]struct{}, 1)
+		s.running[f.key] = same
+	}
+	same[f] = struct{}{}
+	s.count++
+	s.wg.Go(f.run)
+}
+
+// closeLocked lets nobody else in.
+func (s *flights) closeLocked(f *flight) {
+	if !f.joinable {
+		return
+	}
+	f.joinable = false
+	rest := slices.DeleteFunc(s.byKey[f.key], func(other *flight) bool { return other == f })
+	if len(rest) == 0 {
+		delete(s.byKey, f.key)
+	} else {
+		s.byKey[f.key] = rest
+	}
+}
+
+// finish ends a flight. It may be called again.
+func (f *flight) finish() {
+	f.deadline.Stop()
+	f.cancel()
+	s := &f.transport.store.flights
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	same := s.running[f.key]
+	if _, running := same[f]; !running {
+		return
+	}
+	s.closeLocked(f)
+	s.count--
+	if delete(same, f); len(same) == 0 {
+		delete(s.running, f.key)
+	}
+	if f.refreshing {
+		s.refreshes--
+	}
+}
+
+// invalidate forgets what is stored for the keys, and lets nothing that is on
+// its way take its place.
+func (s *Store) invalidate(keys []Key) {
+	for _, k := range keys {
+		s.flights.mu.Lock()
+		for f := range s.flights.running[k] {
+			f.doomed = true
+			s.flights.closeLocked(f)
+		}
+		s.flights.mu.Unlock()
+		s.removeAll(k)
+	}
+}
