@@ -73,6 +73,11 @@ func (w *response) Header() http.Header {
 	return w.header
 }
 
+// SetHeader makes h the header section, in place of what Header gave before. A
+// proxy that has an answer's header already need not copy it. From here on h
+// is the answer's own.
+func (w *response) SetHeader(h http.Header) { w.header = h }
+
 // WriteHeader fixes status and header. A status below 200 but 101 is an interim
 // answer and sent at once; HTTP/1.0 clients are sent none.
 func (w *response) WriteHeader(status int) {

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -52,11 +53,7 @@ func (b *clientBody) Buffered() bool {
 // is known to be near, so that events arrive when they happen.
 func (x *exchange) answer(resp *http.Response) {
 	defer resp.Body.Close()
-	h := x.w.Header()
-	for name, values := range resp.Header {
-		h[name] = values
-	}
-	dropHopByHop(h)
+	h := x.passHeader(resp.Header)
 	via(h, resp.Proto)
 	x.route.policies.Response(&x.pol, h)
 	announced := len(resp.Trailer)
@@ -85,6 +82,19 @@ func (x *exchange) answer(resp *http.Response) {
 	for name, values := range resp.Trailer {
 		h[prefix+name] = values
 	}
+}
+
+// passHeader makes from the header of our answer. Ours of HTTP/1.1 takes it as
+// it is: an answer's header belongs to whoever got it, only its values are shared.
+func (x *exchange) passHeader(from http.Header) http.Header {
+	dropHopByHop(from)
+	if s, ok := x.w.(interface{ SetHeader(http.Header) }); ok {
+		s.SetHeader(from)
+		return from
+	}
+	h := x.w.Header()
+	maps.Copy(h, from)
+	return h
 }
 
 // copyError tells which side failed.
