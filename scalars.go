@@ -184,5 +184,5 @@ func (p Prefix) MarshalText() ([]byte, error) {
 	if p.IsSingleIP() {
 		return []byte(p.Addr().String()), nil
 	}
-	return []byte(p.Prefix.String()), nil
+	return []byte(p.String()), nil
 }

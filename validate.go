@@ -223,7 +223,7 @@ func validFieldValue(s string) bool {
 
 // visible says that s holds only what may stand in a URL, percent-encodings whole.
 func visible(s string) bool {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if s[i] <= ' ' || s[i] >= 0x7f || strings.IndexByte("\"<>\\^`{|}", s[i]) >= 0 {
 			return false
 		}

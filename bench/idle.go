@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -11,7 +12,7 @@ import (
 
 // idle measures what servers cost that do nothing: fresh from the start, and
 // with many connections that have had one answer each.
-func (b *bench) idle(w io.Writer, conns int) error {
+func (b *bench) idle(ctx context.Context, w io.Writer, conns int) error {
 	fmt.Fprintf(w, "\n## Doing nothing\n\nTargets: idle under 40 MiB, 10,000 idle connections under 150 MiB, start to first answer under 300 ms.\n\n")
 	fmt.Fprintf(w, "| server | idle | %d idle connections | KiB a connection | start to first answer |\n|---|---:|---:|---:|---:|\n", conns)
 	for _, s := range b.servers {
@@ -19,7 +20,7 @@ func (b *bench) idle(w io.Writer, conns int) error {
 		if err != nil {
 			return err
 		}
-		held, err := s.hold(conns)
+		held, err := s.hold(ctx, conns)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
@@ -30,7 +31,7 @@ func (b *bench) idle(w io.Writer, conns int) error {
 
 // hold opens connections, has one answer on each, and reads the server's
 // memory while they stand open.
-func (s *server) hold(n int) (mib float64, err error) {
+func (s *server) hold(ctx context.Context, n int) (mib float64, err error) {
 	open := make([]net.Conn, 0, n)
 	defer func() {
 		for _, c := range open {
@@ -38,7 +39,7 @@ func (s *server) hold(n int) (mib float64, err error) {
 		}
 	}()
 	for range n {
-		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.pass))
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", s.pass))
 		if err != nil {
 			return 0, fmt.Errorf("connection %d: %w", len(open)+1, err)
 		}

@@ -102,7 +102,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // what is left of it is in the folder for temporary files
 	b, err := start(ctx, dir)
 	if err != nil {
 		return err
@@ -115,7 +115,7 @@ func (b *bench) measureAll(ctx context.Context, f flags) error {
 	var report strings.Builder
 	head(&report, b, f)
 	if f.idle > 0 && f.only == "" {
-		if err := b.idle(&report, f.idle); err != nil {
+		if err := b.idle(ctx, &report, f.idle); err != nil {
 			return err
 		}
 	}

@@ -62,7 +62,7 @@ func start(ctx context.Context, dir string) (*bench, error) {
 	if b.origin, err = b.spawn(ctx, "1", "nginx", "-p", dir, "-c", filepath.Join(dir, "origin.conf")); err != nil {
 		return nil, fmt.Errorf("the origin is missing: apt-get install nginx: %w", err)
 	}
-	if err := answers(originPort); err != nil {
+	if err := answers(ctx, originPort); err != nil {
 		return nil, err
 	}
 	binary := filepath.Join(dir, "selvage")
@@ -105,7 +105,7 @@ func (b *bench) add(ctx context.Context, s *server, name string, args ...string)
 	}
 	s.cmd = cmd
 	b.servers = append(b.servers, s)
-	if err := answers(s.pass); err != nil {
+	if err := answers(ctx, s.pass); err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	s.started = time.Since(began)
@@ -138,9 +138,9 @@ func (b *bench) stop() {
 }
 
 // answers waits until a port answers a request.
-func answers(port int) error {
+func answers(ctx context.Context, port int) error {
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second)
+		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue
 		}

@@ -15,6 +15,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -138,7 +139,7 @@ hosts: ["*"]
 origins: {web: {endpoints: [%s]}}
 routes: [{match: {path: /*}, origin: web, cache: {}, on_failure: [stale]}]
 `, escape(quoted)))
-	if problems, ok := err.(selvage.Problems); ok {
+	if problems, ok := errors.AsType[selvage.Problems](err); ok {
 		for i := range problems { // the text is ours, nobody wants to see it
 			problems[i] = selvage.Problem{File: "--origin", Message: strings.TrimPrefix(problems[i].Message, `origin "web": `), Hint: problems[i].Hint}
 		}

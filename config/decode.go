@@ -48,13 +48,13 @@ func (s spot) label() string {
 	if s.subject != "" {
 		rest = strings.TrimPrefix(strings.TrimPrefix(s.path, s.base), ".")
 	}
-	out := ""
+	var out strings.Builder
 	for _, part := range []string{s.subject, rest} {
 		if part != "" {
-			out += part + ": "
+			out.WriteString(part + ": ")
 		}
 	}
-	return out
+	return out.String()
 }
 
 func newDecoder(src *source, expand *expander) *decoder {
@@ -408,7 +408,7 @@ func (d *decoder) keyOr(path string, pos position) position {
 // what is around it.
 func (d *decoder) locate(p selvage.Problem) selvage.Problem {
 	for path := p.Path; path != ""; path = parent(path) {
-		if at, ok := d.values[path]; ok && !(p.AtKey && path == p.Path && d.keys[path] != position{}) {
+		if at, ok := d.values[path]; ok && (!p.AtKey || path != p.Path || d.keys[path] == position{}) {
 			return d.src.place(p, at)
 		}
 		if at, ok := d.keys[path]; ok {

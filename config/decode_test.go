@@ -393,7 +393,7 @@ func TestDefaultsAreThoseOfTheTags(t *testing.T) {
 }
 
 func TestTextTakesNumbersAsTheyAreWritten(t *testing.T) {
-	s, err := ParseService("shop.yaml", []byte(`service: 007
+	_, err := ParseService("shop.yaml", []byte(`service: 007
 owner: 1.20
 hosts: [shop.example]
 routes:
@@ -405,7 +405,7 @@ routes:
 	if err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Fatalf("got %v, want %q", err, want)
 	}
-	s, err = ParseService("shop.yaml", []byte("service: 007\nowner: 1.20\nhosts: [a]\nroutes: [{match: {path: /}, redirect: {to: /x}, headers: {response: {set: {A: 0x10, B: true, C: 1_000, D: yes, E: \"\"}}}}]\n"))
+	s, err := ParseService("shop.yaml", []byte("service: 007\nowner: 1.20\nhosts: [a]\nroutes: [{match: {path: /}, redirect: {to: /x}, headers: {response: {set: {A: 0x10, B: true, C: 1_000, D: yes, E: \"\"}}}}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -265,11 +265,11 @@ func TestTheRevisionKnowsWhatTheDefaultAnswerHeld(t *testing.T) {
 
 // TestTheCanonicalFormStays: another form would make every revision a new one.
 func TestTheCanonicalFormStays(t *testing.T) {
-	s, err := ParseService("a.yaml", []byte("service: a\nhosts: [b, a]\norigins: {w: {folder: /}}\nroutes: [{match: {path: /<&}, redirect: {to: /x}}, {match: {path: /}, origin: w, cache: {}}]\n"))
+	_, err := ParseService("a.yaml", []byte("service: a\nhosts: [b, a]\norigins: {w: {folder: /}}\nroutes: [{match: {path: /<&}, redirect: {to: /x}}, {match: {path: /}, origin: w, cache: {}}]\n"))
 	if err == nil {
 		t.Fatal("the path /<& is taken")
 	}
-	s, err = ParseService("a.yaml", []byte("service: a\nowner: <&é\nhosts: [b, a]\norigins: {w: {folder: /}}\nroutes: [{match: {path: /}, origin: w, cache: {}, limit: {rate: 5/s}}]\n"))
+	s, err := ParseService("a.yaml", []byte("service: a\nowner: <&é\nhosts: [b, a]\norigins: {w: {folder: /}}\nroutes: [{match: {path: /}, origin: w, cache: {}, limit: {rate: 5/s}}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -213,9 +214,7 @@ func TestHeaderCannotSplitAnAnswer(t *testing.T) {
 	} {
 		var recs records
 		s := &Server{Done: recs.done, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			for k, v := range bad {
-				w.Header()[k] = v
-			}
+			maps.Copy(w.Header(), bad)
 			_, err := io.WriteString(w, "body")
 			if err == nil {
 				t.Errorf("%v was written", bad)

@@ -9,14 +9,6 @@ import (
 
 var testLimits = headLimits{head: 32 << 10, target: 8 << 10, fields: 128}
 
-func parseHead(t *testing.T, kind headKind, text string) (*Head, bool, error) {
-	t.Helper()
-	h := new(Head)
-	h.reset(kind)
-	done, err := h.parse([]byte(text), testLimits)
-	return h, done, err
-}
-
 func TestCanonicalNamesAreThoseOfNetHTTP(t *testing.T) {
 	if nameCount > 64 {
 		t.Fatalf("%d names, a set holds 64", nameCount)

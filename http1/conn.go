@@ -136,7 +136,7 @@ func (c *conn) rest() {
 }
 
 // park gets ready to wait for bytes. It says no where the connection ends instead.
-func (c *conn) park(now time.Time) bool {
+func (c *conn) park() bool {
 	if c.phase != inHead {
 		c.rest()
 	}

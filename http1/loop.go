@@ -47,7 +47,7 @@ func (c *conn) advance(now time.Time) step {
 			err = tooLarge(http.StatusRequestEntityTooLarge, "body", "request body too large")
 		}
 		if err != nil {
-			c.refuse(err.(*Refusal))
+			c.refuse(err.(*Refusal)) //nolint:errorlint // the parser's errors are of this type, bare
 			return needNothing
 		}
 		c.crlf = false
@@ -129,7 +129,7 @@ func (c *conn) loop() {
 		case needHandler:
 			c.serveRequest()
 		case needBytes:
-			if c.flushOut(nil) == nil && c.park(now) {
+			if c.flushOut(nil) == nil && c.park() {
 				c.readMore()
 			}
 		}

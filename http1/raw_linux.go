@@ -103,7 +103,7 @@ func (w *rawWire) turn(fd uintptr) bool {
 		}
 		if w.drained && w.isWatched() {
 			w.drained = false
-			if !c.park(now) {
+			if !c.park() {
 				return true
 			}
 			if !c.gone.Load() {
@@ -112,7 +112,7 @@ func (w *rawWire) turn(fd uintptr) bool {
 			c.parked.Store(false) // the end of the connection was told already and is not told again
 		}
 		if !w.read(fd) {
-			return !c.park(now)
+			return !c.park()
 		}
 		if w.err != nil {
 			return true

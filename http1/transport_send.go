@@ -237,7 +237,7 @@ func (a *answer) writePart(u *upload, p []byte, end bool) error {
 	}
 	_, err := u.conn.write(p, a.t.Idle)
 	if err != nil && isTimeout(err) {
-		a.blame(u, fmt.Errorf("send the request body: %w", err))
+		_ = a.blame(u, fmt.Errorf("send the request body: %w", err))
 	}
 	return err
 }

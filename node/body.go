@@ -27,6 +27,7 @@ var errTotal = errors.New("total deadline passed")
 // reads bounds how late it notices.
 type clientBody struct {
 	io.ReadCloser
+	out   *http.Request // what is sent on
 	rec   *record.Record
 	total time.Duration // 0 is no bound
 }
@@ -37,7 +38,11 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		return 0, &selvage.ProxyError{Type: selvage.RequestError, Err: errTotal}
 	}
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
+	switch err {
+	case nil:
+	case io.EOF:
+		dropFromTrailer(b.out.Trailer, b.out.Header)
+	default:
 		err = &selvage.ProxyError{Type: selvage.RequestError, Err: err}
 	}
 	return n, err

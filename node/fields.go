@@ -3,6 +3,7 @@ package node
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,12 +58,41 @@ func dropHopByHop(h http.Header) {
 	}
 }
 
-// dropAmbiguous takes away field names with an underscore: an application
-// behind CGI or WSGI cannot tell X_Forwarded_For from X-Forwarded-For.
+// dropAmbiguous takes away what an application behind CGI or WSGI takes for
+// something else: names with an underscore, since it cannot tell X_Forwarded_For
+// from X-Forwarded-For, and Proxy, which becomes the HTTP_PROXY of its
+// environment (CVE-2016-5385).
 func dropAmbiguous(h http.Header) {
 	for name := range h {
-		if strings.IndexByte(name, '_') >= 0 {
+		if isAmbiguous(name) {
 			delete(h, name)
+		}
+	}
+}
+
+func isAmbiguous(name string) bool { return name == "Proxy" || strings.IndexByte(name, '_') >= 0 }
+
+// dropHearsay takes away what proxies in front say of the client and of the
+// request as it came to them.
+func dropHearsay(h http.Header) {
+	for name := range h {
+		if isHearsay(name) {
+			delete(h, name)
+		}
+	}
+}
+
+func isHearsay(name string) bool {
+	return strings.HasPrefix(name, "X-Forwarded-") || name == "X-Real-Ip" || name == "X-Client-Ip"
+}
+
+// dropFromTrailer takes away the trailers that no header would be believed to
+// have, and those that are in the header already: an origin that merges the two
+// must not get from a trailer what the header was kept free of, or has otherwise.
+func dropFromTrailer(trailer, header http.Header) {
+	for name := range trailer {
+		if _, twice := header[name]; twice || isAmbiguous(name) || isHearsay(name) {
+			delete(trailer, name)
 		}
 	}
 }
@@ -159,8 +189,8 @@ func whoAsks(peer netip.Addr, h http.Header, trust []selvage.Prefix) party {
 // is no address ends it at the one before.
 func walk(peer netip.Addr, hops []string, trust []selvage.Prefix) netip.Addr {
 	client := peer
-	for i := len(hops) - 1; i >= 0; i-- {
-		addr, ok := hopAddr(hops[i])
+	for _, hop := range slices.Backward(hops) {
+		addr, ok := hopAddr(hop)
 		if !ok {
 			return client
 		}
@@ -257,10 +287,7 @@ func forwarded(h http.Header, who party, peer netip.Addr, host string, tls bool)
 		xff = joinBefore(h["X-Forwarded-For"], xff)
 		fwd = joinBefore(h["Forwarded"], fwd)
 	} else {
-		delete(h, "X-Forwarded-Proto")
-		delete(h, "X-Forwarded-Host")
-		delete(h, "X-Forwarded-Port")
-		delete(h, "X-Real-Ip")
+		dropHearsay(h)
 	}
 	// One array holds the four values: this is on the way of every request.
 	v := [4]string{xff, proto, host, fwd}

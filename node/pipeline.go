@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -48,7 +49,7 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer x.unpin()
-	if ask := upgradeOf(r.Header); ask != "" && r.ProtoMajor == 1 {
+	if ask := upgradeOf(r.Header); ask != "" && r.ProtoMajor == 1 && r.ProtoMinor > 0 {
 		x.upgrade(ask)
 		return
 	}
@@ -102,6 +103,9 @@ func (x *exchange) findRoute() bool {
 	clean, err := route.Clean(target(r))
 	if err != nil {
 		rec.Detail = err.Error()
+		if r.ProtoMajor == 1 { // as for everything else that is malformed
+			x.w.Header()["Connection"] = []string{"close"}
+		}
 		refuse(x.w, rec, http.StatusBadRequest, "the path is malformed")
 		return false
 	}
@@ -228,7 +232,10 @@ func (x *exchange) outgoing(ctx context.Context, upgrade string) *http.Request {
 // forward sends the request across.
 func (x *exchange) forward(out *http.Request) (*http.Response, error) {
 	if out.Body != nil && out.Body != http.NoBody { // outside what the policies made of it
-		out.Body = &clientBody{ReadCloser: out.Body, rec: x.rec, total: x.node.settings().Deadlines.Total.Std()}
+		dropFromTrailer(out.Trailer, out.Header)
+		out.Body = &clientBody{
+			ReadCloser: out.Body, out: out, rec: x.rec, total: x.node.settings().Deadlines.Total.Std(),
+		}
 	}
 	return x.route.upstream.RoundTrip(out)
 }
@@ -243,9 +250,7 @@ func (x *exchange) answeredByPolicy(out *http.Request) bool {
 		return false
 	}
 	h := x.w.Header()
-	for name, values := range a.Header {
-		h[name] = values
-	}
+	maps.Copy(h, a.Header)
 	x.route.policies.Response(&x.pol, h)
 	if a.Status >= http.StatusInternalServerError {
 		x.rec.WhyBad = record.OwnError
@@ -280,9 +285,7 @@ func (p *passInterim) pass(code int, header textproto.MIMEHeader) error {
 		return nil
 	}
 	h := p.w.Header()
-	for name, values := range header {
-		h[name] = values
-	}
+	maps.Copy(h, header)
 	dropHopByHop(h)
 	p.w.WriteHeader(code)
 	clear(h)

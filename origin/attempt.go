@@ -215,7 +215,7 @@ func (a *attempt) handOver(req *http.Request) *http.Response {
 // Read is io.Reader. Its errors are *selvage.ProxyError.
 func (a *attempt) Read(p []byte) (int, error) {
 	n, err := a.src.Read(p)
-	if err == io.EOF { //nolint:errorlint // a reader ends with io.EOF itself
+	if err == io.EOF {
 		a.complete()
 	} else if err != nil {
 		err = a.broken(err)

@@ -183,7 +183,7 @@ func (x *h2Exchange) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	if err != io.EOF { //nolint:errorlint // a reader ends with io.EOF itself
+	if err != io.EOF {
 		x.began = true
 		err = x.fail(err)
 	}

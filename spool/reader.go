@@ -141,7 +141,7 @@ func (r *Reader) endTurn(got []byte, err error, inMemory, kept bool) {
 	}
 	if err != nil {
 		s.err = err
-		if err == io.EOF && s.sum != nil { //nolint:errorlint // a reader ends with io.EOF itself
+		if err == io.EOF && s.sum != nil {
 			s.sum.Sum(s.digest[:0])
 		}
 	}

@@ -125,7 +125,7 @@ func (s *Spool) Ended() bool {
 func (s *Spool) Digest() (digest [sha256.Size]byte, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.digest, s.err == io.EOF && s.sum != nil //nolint:errorlint // a reader ends with io.EOF itself
+	return s.digest, s.err == io.EOF && s.sum != nil
 }
 
 // Fill reads the source to its end before anybody else needs it. It fails with
@@ -140,7 +140,7 @@ func (s *Spool) Fill() error {
 	buf := make([]byte, 32<<10)
 	for {
 		switch _, err := r.readOn(buf); {
-		case err == io.EOF: //nolint:errorlint // a reader ends with io.EOF itself
+		case err == io.EOF:
 			return nil
 		case err != nil:
 			return err

@@ -93,8 +93,7 @@ func oneLine(doc *ast.CommentGroup) string {
 
 // walk lists the fields of a struct and of what lies in them.
 func (m *model) walk(file, path string, t reflect.Type) error {
-	for i := range t.NumField() {
-		sf := t.Field(i)
+	for sf := range t.Fields() {
 		key := sf.Tag.Get("yaml")
 		if key == "" || key == "-" {
 			continue
@@ -139,8 +138,8 @@ func keyed(t reflect.Type) bool {
 	if t.Kind() != reflect.Struct {
 		return false
 	}
-	for i := range t.NumField() {
-		if key := t.Field(i).Tag.Get("yaml"); key != "" && key != "-" {
+	for field := range t.Fields() {
+		if key := field.Tag.Get("yaml"); key != "" && key != "-" {
 			return true
 		}
 	}
@@ -176,7 +175,7 @@ func words(t reflect.Type) string {
 	if s, ok := scalars[t]; ok {
 		return s.words
 	}
-	if v, ok := reflect.Zero(t).Interface().(interface{ Values() []string }); ok {
+	if v, ok := reflect.TypeAssert[interface{ Values() []string }](reflect.Zero(t)); ok {
 		return oneOf(v.Values())
 	}
 	switch t.Kind() {

@@ -85,8 +85,7 @@ func schema(m *model, k kind) ([]byte, error) {
 func (b *builder) structure(t reflect.Type) (object, error) {
 	var properties object
 	var required []string
-	for i := range t.NumField() {
-		sf := t.Field(i)
+	for sf := range t.Fields() {
 		key := sf.Tag.Get("yaml")
 		if key == "" || key == "-" {
 			continue
@@ -167,7 +166,7 @@ func (b *builder) value(t reflect.Type, tag reflect.StructTag) (object, error) {
 	if s, ok := scalars[t]; ok {
 		return orReference(object{{"type", "string"}, {"pattern", s.pattern}}), nil
 	}
-	if v, ok := reflect.Zero(t).Interface().(interface{ Values() []string }); ok {
+	if v, ok := reflect.TypeAssert[interface{ Values() []string }](reflect.Zero(t)); ok {
 		return orReference(object{{"enum", v.Values()}}), nil
 	}
 	switch t.Kind() {
