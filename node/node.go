@@ -125,6 +125,7 @@ func (n *Node) Run(ctx context.Context) error {
 		n.drain(ctx)
 	case <-loops.Done(): // one of them failed
 	}
+	n.registry.store.Close()
 	stop()
 	err := g.wait()
 	n.table.Load().release()
