@@ -30,7 +30,8 @@ func (n *Node) newRegistry(o Options) (*registry, error) {
 		series: new(telemetry.Series),
 	}
 	reg.metrics = telemetry.NewMetrics(n.gauges(o.Version, reg))
-	reg.limits.OnLimit, reg.passwords.OnLimit = reg.metrics.LimitHit, reg.metrics.LimitHit
+	reg.limits.OnLimit, reg.store.OnLimit = reg.metrics.LimitHit, reg.metrics.LimitHit
+	// The limits of reg.passwords are in the records of those who hit them.
 	reg.origins = &origin.Registry{Dial: o.Dial, Resolve: o.Resolve, Log: o.Log, OnLimit: reg.metrics.LimitHit}
 	access := o.AccessLog
 	if access == nil {
