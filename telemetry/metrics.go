@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,16 +51,29 @@ var (
 	familyConnFailures = family{"selvage_connection_failures_total", "Connections that ended before their first request, by why.", []string{"why"}}
 )
 
-// Families lists the name and the help of every metric, for the reference.
-func Families() []Field {
-	var fields []Field
-	for _, f := range recorded {
-		fields = append(fields, Field{f.name, f.help})
+// Family describes a metric for the reference.
+type Family struct {
+	Name, Help string
+	Kind       string // counter, gauge or histogram
+	Labels     []string
+}
+
+// Families lists every metric of ours. Those of the Go runtime and of the
+// process, go_ and process_, are there too.
+func Families() []Family {
+	var all []Family
+	list := func(families []*family, kind string) {
+		for _, f := range families {
+			one := Family{f.name, f.help, kind, f.labels}
+			if strings.HasSuffix(f.name, "_total") {
+				one.Kind = "counter"
+			}
+			all = append(all, one)
+		}
 	}
-	for _, f := range asked {
-		fields = append(fields, Field{f.name, f.help})
-	}
-	return fields
+	list(recorded, "histogram")
+	list(asked, "gauge")
+	return all
 }
 
 var recorded = []*family{

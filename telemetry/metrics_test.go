@@ -221,7 +221,7 @@ func TestEveryMetricIsListed(t *testing.T) {
 	}
 	listed := map[string]string{}
 	for _, f := range Families() {
-		listed[f.Name] = f.Help
+		listed[f.Name] = f.Kind + ": " + f.Help
 	}
 	ours := 0
 	for _, f := range families {
@@ -229,8 +229,8 @@ func TestEveryMetricIsListed(t *testing.T) {
 			continue
 		}
 		ours++
-		if listed[f.GetName()] != f.GetHelp() || f.GetHelp() == "" {
-			t.Errorf("%s: help %q, listed %q", f.GetName(), f.GetHelp(), listed[f.GetName()])
+		if got := strings.ToLower(f.GetType().String()) + ": " + f.GetHelp(); listed[f.GetName()] != got || f.GetHelp() == "" {
+			t.Errorf("%s: got %q, listed %q", f.GetName(), got, listed[f.GetName()])
 		}
 	}
 	if ours != len(listed) {
