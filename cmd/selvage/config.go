@@ -27,7 +27,9 @@ func configShowCommand() *cobra.Command {
 		Short: "Print the whole configuration with every default",
 		Args:  cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f.files = args
+			if err := f.take(cmd, args); err != nil {
+				return err
+			}
 			out, err := f.show()
 			if err != nil {
 				return sayProblems(cmd, err)
@@ -37,8 +39,8 @@ func configShowCommand() *cobra.Command {
 		},
 		ValidArgsFunction: yamlFiles,
 	}
-	cmd.Flags().StringVarP(&f.nodeFile, "config", "c", "", "node `file`")
-	cmd.Flags().StringVar(&f.origin, "origin", "", "show the service of run --origin for this `URL`")
+	cmd.Flags().VarP(word{&f.nodeFile, "file"}, "config", "c", "node file")
+	cmd.Flags().Var(word{&f.origin, "URL"}, "origin", "the service of run --origin, instead of files")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	return cmd
 }

@@ -31,6 +31,8 @@ const (
 	exitUsage  = 2
 )
 
+//go:generate go test -count=1 -run TestReferenceIsCurrent . -generate
+
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
@@ -87,6 +89,15 @@ recovers.
 			return cmd.Help()
 		},
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	colour := os.Getenv(colourVariable)
+	cmd.PersistentFlags().Var(word{&colour, "when"}, "color", "auto, always or never; auto is on a terminal ($"+colourVariable+")")
+	_ = cmd.RegisterFlagCompletionFunc("color", cobra.FixedCompletions(colourChoices, cobra.ShellCompDirectiveNoFileComp))
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if colour != "" && !slices.Contains(colourChoices, colour) {
+			return &usageError{cmd.CommandPath(), fmt.Errorf("colour %q: write auto, always or never", colour)}
+		}
+		return os.Setenv(colourVariable, colour) // where newUI looks
 	}
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	cmd.SetUsageTemplate(strings.ReplaceAll(cmd.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80"))

@@ -232,7 +232,7 @@ func newLateOrigin(t *testing.T) *lateOrigin {
 	})
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "at once") })
 	o.Server = httptest.NewServer(mux)
-	t.Cleanup(o.Server.Close)
+	t.Cleanup(o.Close)
 	return o
 }
 

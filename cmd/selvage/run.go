@@ -44,23 +44,32 @@ Without a file and without --origin it takes ./selvage.yaml, then
 $XDG_CONFIG_HOME/selvage/selvage.yaml, then /etc/selvage/selvage.yaml.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f.files = args
-			if f.origin != "" && len(args) > 0 {
-				return &usageError{cmd.CommandPath(), errors.New("--origin and service files exclude each other")}
+			if err := f.take(cmd, args); err != nil {
+				return err
 			}
 			return serve(cmd, f)
 		},
 		ValidArgsFunction: yamlFiles,
 	}
+	f.nodeFile, f.listen = os.Getenv("SELVAGE_CONFIG"), os.Getenv("SELVAGE_LISTEN")
+	f.admin, f.data = os.Getenv("SELVAGE_ADMIN"), os.Getenv("SELVAGE_DATA")
 	fl := cmd.Flags()
-	fl.StringVarP(&f.nodeFile, "config", "c", os.Getenv("SELVAGE_CONFIG"), "node `file` ($SELVAGE_CONFIG)")
-	fl.StringVar(&f.origin, "origin", "", "serve one origin without a file: its `URL`")
-	fl.StringVar(&f.listen, "listen", os.Getenv("SELVAGE_LISTEN"), "`address` for clients instead of the node file's ($SELVAGE_LISTEN)")
-	fl.StringVar(&f.admin, "admin", os.Getenv("SELVAGE_ADMIN"), "`address` for operators, or off, instead of the node file's ($SELVAGE_ADMIN)")
-	fl.StringVar(&f.data, "data", os.Getenv("SELVAGE_DATA"), "data `folder` instead of the node file's ($SELVAGE_DATA)")
+	fl.VarP(word{&f.nodeFile, "file"}, "config", "c", "node file ($SELVAGE_CONFIG)")
+	fl.Var(word{&f.origin, "URL"}, "origin", "serve this one origin, without a file")
+	fl.Var(word{&f.listen, "address"}, "listen", "where clients come in, instead of the node file's ($SELVAGE_LISTEN)")
+	fl.Var(word{&f.admin, "address"}, "admin", "where operators come in, or off, instead of the node file's ($SELVAGE_ADMIN)")
+	fl.Var(word{&f.data, "folder"}, "data", "data folder, instead of the node file's ($SELVAGE_DATA)")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	_ = cmd.MarkFlagDirname("data")
 	return cmd
+}
+
+// take puts the arguments beside the flags.
+func (f *runFlags) take(cmd *cobra.Command, args []string) error {
+	if f.files = args; f.origin != "" && len(args) > 0 {
+		return &usageError{cmd.CommandPath(), errors.New("--origin and service files exclude each other")}
+	}
+	return nil
 }
 
 func yamlFiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

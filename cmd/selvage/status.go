@@ -17,8 +17,9 @@ import (
 type target struct{ data, address string }
 
 func (t *target) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.data, "data", os.Getenv("SELVAGE_DATA"), "data `folder` of the node on this machine ($SELVAGE_DATA)")
-	cmd.Flags().StringVar(&t.address, "address", os.Getenv("SELVAGE_ADDRESS"), "admin address of another node: its `URL` ($SELVAGE_ADDRESS)")
+	t.data, t.address = os.Getenv("SELVAGE_DATA"), os.Getenv("SELVAGE_ADDRESS")
+	cmd.Flags().Var(word{&t.data, "folder"}, "data", "data folder of a node on this machine ($SELVAGE_DATA)")
+	cmd.Flags().Var(word{&t.address, "URL"}, "address", "admin address of another node ($SELVAGE_ADDRESS)")
 	_ = cmd.MarkFlagDirname("data")
 }
 
@@ -83,6 +84,7 @@ read from $SELVAGE_TOKEN.`,
 }
 
 func outputFlag(cmd *cobra.Command, format *string) {
-	cmd.Flags().StringVarP(format, "output", "o", "text", "`form` of the answer: text or json")
+	*format = "text"
+	cmd.Flags().VarP(word{format, "form"}, "output", "o", "text or json")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 }

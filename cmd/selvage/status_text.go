@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +40,11 @@ func (p statusPage) node(s *client.Status, now time.Time) {
 		if l.TLS {
 			scheme = "https"
 		}
-		p.row("listens", "%s://%s", scheme, l.Address)
+		at := l.Address
+		if host, port, err := net.SplitHostPort(at); err == nil && (host == "::" || host == "0.0.0.0") {
+			at = "*:" + port
+		}
+		p.row("listens", "%s://%s", scheme, at)
 	}
 	c := s.Connections
 	p.row("clients", "%d HTTP/1.1, %d HTTP/2, %d of them upgraded", c.HTTP1, c.HTTP2, c.Upgraded)
@@ -69,7 +74,7 @@ func (p statusPage) service(s *client.Service) {
 		p.promises(s)
 	}
 	for _, o := range s.Origins {
-		p.origin(&o)
+		p.origin(&o, t.Bad > 0)
 	}
 }
 
@@ -101,7 +106,8 @@ func keeps(s *client.Service) (availability, latency bool) {
 	return good >= o.Availability, o.P99MS == 0 || t.P99MS <= o.P99MS
 }
 
-func (p statusPage) origin(o *client.Origin) {
+// origin shows a pool. The last error is of interest only while requests go bad.
+func (p statusPage) origin(o *client.Origin, bad bool) {
 	if o.Folder != "" {
 		p.row(o.Origin, "%s in    folder %s", p.u.sign(signOK), o.Folder)
 		return
@@ -117,8 +123,12 @@ func (p statusPage) origin(o *client.Origin) {
 			load = fmt.Sprintf("   %d in flight, %s", e.InFlight, millis(e.LatencyMS))
 		}
 		p.row(name, "%s %-5s %s%s", p.u.sign(endpointSign(e.State)), e.State, at, p.u.dim(load))
-		if e.Why != "" {
-			p.row("", "        %s", e.Why)
+		why := e.Why
+		if why == "" && bad {
+			why = e.LastError
+		}
+		if why != "" {
+			p.row("", "        %s", why)
 		}
 		name = ""
 	}
@@ -152,9 +162,12 @@ func judge(s *client.Service) (glyph, string) {
 		}
 	}
 	availability, latency := keeps(s)
+	t := s.LastMinute
 	switch {
 	case !availability || !latency:
 		return signWatch, "misses what was promised"
+	case s.Objectives.Availability == 0 && t.Bad > 0 && 100*t.Bad >= t.Requests:
+		return signWatch, "requests go bad"
 	case len(lame) > 0:
 		return signWatch, "runs on " + strings.Join(lame, ", ")
 	}

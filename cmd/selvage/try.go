@@ -27,21 +27,20 @@ import (
 const tryUsers = 5
 
 func tryCommand() *cobra.Command {
-	var listen, admin string
-	var quiet bool
+	f := tryFlags{listen: "127.0.0.1:8080", admin: "127.0.0.1:9440"}
 	cmd := &cobra.Command{
 		Use: "try", Short: "A toy shop, a little traffic and the edge in front, all in here", Args: noArgs,
 		Long: `Start a toy shop as the origin, the edge in front of it and a little traffic,
 all in one process and a temporary folder. Ctrl-C ends everything and leaves
 nothing behind.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := try(cmd.Context(), cmd.ErrOrStderr(), newUI(os.Stderr), tryFlags{listen, admin, quiet})
+			err := try(cmd.Context(), cmd.ErrOrStderr(), newUI(os.Stderr), f)
 			return sayProblems(cmd, err)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "`address` of the shop through the edge")
-	cmd.Flags().StringVar(&admin, "admin", "127.0.0.1:9440", "`address` for operators, or off")
-	cmd.Flags().BoolVar(&quiet, "quiet", false, "no traffic of our own")
+	cmd.Flags().Var(word{&f.listen, "address"}, "listen", "where the shop is, through the edge")
+	cmd.Flags().Var(word{&f.admin, "address"}, "admin", "where operators come in, or off")
+	cmd.Flags().BoolVar(&f.quiet, "quiet", false, "no traffic of our own")
 	return cmd
 }
 
@@ -72,7 +71,7 @@ func try(ctx context.Context, w io.Writer, u ui, f tryFlags) (err error) {
 		return err
 	}
 	base := "http://" + e.node.Addrs()[0].String()
-	sayTry(w, u, e, base, origin.url, &conf)
+	tryScreen{w, u, base, origin.url}.greet(e, &conf)
 	traffic, stopTraffic := context.WithCancel(ctx)
 	defer stopTraffic()
 	trafficEnded := make(chan struct{})
@@ -82,7 +81,7 @@ func try(ctx context.Context, w io.Writer, u ui, f tryFlags) (err error) {
 			shop.Traffic(traffic, base, tryUsers)
 		}
 	}()
-	context.AfterFunc(ctx, func() { fmt.Fprintln(w, "  Ending.") })
+	context.AfterFunc(ctx, func() { fmt.Fprintln(w, "\n  Ending.") })
 	err = e.run(ctx, nil, nil)
 	stopTraffic()
 	<-trafficEnded
@@ -137,13 +136,21 @@ func startShop(ctx context.Context, folder string) (*shopServer, error) {
 	}}, nil
 }
 
-// sayTry says where to look. It is not wider than 80 columns but for folders
+// tryScreen is what is said of a shop through the edge and without it.
+type tryScreen struct {
+	w            io.Writer
+	u            ui
+	base, origin string // URLs
+}
+
+// greet says where to look. It is not wider than 80 columns but for folders
 // that the machine made longer.
-func sayTry(w io.Writer, u ui, e *edge, base, originURL string, conf *selvage.Config) {
+func (s tryScreen) greet(e *edge, conf *selvage.Config) {
+	w, u := s.w, s.u
 	folder := filepath.Dir(conf.Node.AccessLog)
 	rows := [][3]string{
-		{"shop", u.link(base), "try a page, then reload it"},
-		{"origin", u.link(originURL), "the same without the edge"},
+		{"shop", u.link(s.base), "try a page, then reload it"},
+		{"origin", u.link(s.origin), "the same without the edge"},
 	}
 	if addr := e.control.AdminAddr(); addr != nil {
 		rows = append(rows, [3]string{"metrics", u.link("http://" + addr.String() + "/metrics"), ""})
@@ -158,21 +165,21 @@ func sayTry(w io.Writer, u ui, e *edge, base, originURL string, conf *selvage.Co
 	}
 	fmt.Fprintln(w)
 	for i := range conf.Services {
-		s := &conf.Services[i]
-		fmt.Fprintf(w, "  %s %-8s  ready   %s, revision %s\n", u.sign(signOK), s.Service, count(len(s.Routes), "route"), config.Revision(*s))
+		one := &conf.Services[i]
+		fmt.Fprintf(w, "  %s %-8s  ready   %s, revision %s\n", u.sign(signOK), one.Service, count(len(one.Routes), "route"), config.Revision(*one))
 	}
-	fmt.Fprintf(w, "\n  Then, in a second terminal:\n%s\n  Ctrl-C ends everything and leaves nothing behind.\n\n", tryHints(u, base, originURL, conf.Node.Data))
+	fmt.Fprintf(w, "\n  Then, in a second terminal:\n%s\n  Ctrl-C ends everything and leaves nothing behind.\n\n", s.hints(conf.Node.Data))
 }
 
-func tryHints(u ui, base, originURL, data string) string {
+func (s tryScreen) hints(data string) string {
 	var b strings.Builder
 	for _, h := range [][2]string{
-		{"curl -sD- -o/dev/null " + base + "/p/42", "the second time a hit: see Cache-Status"},
-		{"curl -d mode=error " + originURL + "/_shop/behave", "break the origin: pages stay up, stale"},
+		{"curl -sD- -o/dev/null " + s.base + "/p/42", "the second time a hit: see Cache-Status"},
+		{"curl -d mode=error " + s.origin + "/_shop/behave", "break the origin: pages stay up, stale"},
 		{self() + " status --data " + data, "how it is"},
-		{"curl -d mode=ok " + originURL + "/_shop/behave", "heal the origin"},
+		{"curl -d mode=ok " + s.origin + "/_shop/behave", "heal the origin"},
 	} {
-		fmt.Fprintf(&b, "    %s\n        %s\n", h[0], u.dim(h[1]))
+		fmt.Fprintf(&b, "    %s\n        %s\n", h[0], s.u.dim(h[1]))
 	}
 	return b.String()
 }

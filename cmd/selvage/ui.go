@@ -14,12 +14,21 @@ import (
 // glyphs where the locale has them. Colour never carries meaning alone.
 type ui struct{ colour, utf8 bool }
 
+// colourVariable says when there is colour, one of colourChoices.
+const colourVariable = "SELVAGE_COLOR"
+
+var colourChoices = []string{"auto", "always", "never"}
+
 func newUI(f *os.File) ui {
-	tty := term.IsTerminal(int(f.Fd()))
-	return ui{
-		colour: tty && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
-		utf8:   localeIsUTF8(),
+	u := ui{utf8: localeIsUTF8()}
+	switch os.Getenv(colourVariable) {
+	case "always":
+		u.colour = true
+	case "never":
+	default:
+		u.colour = term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	}
+	return u
 }
 
 func localeIsUTF8() bool {
@@ -72,23 +81,64 @@ func (u ui) sign(g glyph) string {
 	return u.bad(form("■", "x"))
 }
 
-// problems paints mistakes in files: the place, and what is below the caret.
+// maxColumns is the width that is always there.
+const maxColumns = 80
+
+// problems writes mistakes in files, painted: the place, and the caret. What to
+// do now stands beside the caret, or below it where it is too long for that.
 func (u ui) problems(ps selvage.Problems) string {
 	var b strings.Builder
 	for i, p := range ps {
 		if i > 0 && (p.Excerpt != "" || ps[i-1].Excerpt != "") {
 			b.WriteByte('\n')
 		}
+		hint, last := p.Hint, p.Excerpt[strings.LastIndexByte(p.Excerpt, '\n')+1:]
+		gutter := strings.IndexByte(last, '|')
+		below := gutter >= 0 && len([]rune(last+" "+hint)) > maxColumns
+		if below {
+			p.Hint = ""
+		}
 		text := p.String()
-		if u.colour && p.File != "" && p.Line > 0 {
+		if p.File != "" && p.Line > 0 {
 			place := fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 			text = u.strong(place) + strings.TrimPrefix(text, place)
 		}
-		if i := strings.LastIndexByte(p.Excerpt, '^'); u.colour && i >= 0 {
+		if i := strings.LastIndexByte(p.Excerpt, '^'); i >= 0 {
 			from := len(strings.TrimRight(p.Excerpt[:i+1], "^"))
 			text = strings.Replace(text, p.Excerpt, p.Excerpt[:from]+u.bad(p.Excerpt[from:i+1])+p.Excerpt[i+1:], 1)
 		}
 		b.WriteString(text + "\n")
+		if below {
+			b.WriteString(wrap(hint, last[:gutter+1]+" "))
+		}
 	}
 	return b.String()
 }
+
+// wrap breaks words into lines that begin with a margin.
+func wrap(words, margin string) string {
+	var b strings.Builder
+	line := margin
+	for w := range strings.FieldsSeq(words) {
+		if line != margin && len([]rune(line+w)) > maxColumns {
+			b.WriteString(strings.TrimRight(line, " ") + "\n")
+			line = margin
+		}
+		line += w + " "
+	}
+	b.WriteString(strings.TrimRight(line, " ") + "\n")
+	return b.String()
+}
+
+// word is a flag of text whose help says what kind of text it wants.
+type word struct {
+	to   *string
+	kind string
+}
+
+// Set is pflag.Value.
+func (w word) Set(s string) error { *w.to = s; return nil }
+func (w word) String() string     { return *w.to }
+
+// Type is what stands behind the flag in its help.
+func (w word) Type() string { return w.kind }

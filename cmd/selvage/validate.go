@@ -36,7 +36,7 @@ func validateCommand() *cobra.Command {
 		},
 		ValidArgsFunction: yamlFiles,
 	}
-	cmd.Flags().StringVarP(&nodeFile, "config", "c", "", "node `file`")
+	cmd.Flags().VarP(word{&nodeFile, "file"}, "config", "c", "node file")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	outputFlag(cmd, &format)
 	return cmd
