@@ -130,10 +130,9 @@ func (s *Server) Run(ctx context.Context) error {
 		srv.Close()
 	}
 	for range waiting {
-		<-ended
-	}
-	if errors.Is(first, http.ErrServerClosed) {
-		return nil
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			first = errors.Join(first, err)
+		}
 	}
 	return first
 }
