@@ -12,6 +12,7 @@ var (
 	errEscape    = errors.New("clean path: invalid percent-encoding")
 	errNUL       = errors.New("clean path: a NUL byte")
 	errBackslash = errors.New("clean path: a backslash")
+	errHidden    = errors.New("clean path: a dot segment that only some see")
 	errByte      = errors.New("clean path: a byte that no path has")
 )
 
@@ -50,8 +51,10 @@ var classes = func() (t [256]byte) {
 // is not touched.
 //
 // It refuses what two servers read in two ways: an invalid escape, NUL, a
-// backslash, a raw space or control character, a fragment. A target that is
-// clean already is returned as it is, without an allocation. The target `*` is clean.
+// backslash, a raw space or control character, a fragment; and a dot segment
+// for those who decode %2F and %5C before they remove dots, or take away what
+// follows a semicolon, as in `/a/..%2Fb` and `/a/..;/b`. A target that is clean
+// already is returned as it is, without an allocation. The target `*` is clean.
 func Clean(target string) (string, error) {
 	if target == "*" {
 		return target, nil
@@ -72,6 +75,9 @@ func Clean(target string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if hidesAnyDot(b) {
+		return "", errHidden
+	}
 	return string(removeDots(b)) + target[end:], nil
 }
 
@@ -81,7 +87,7 @@ func isClean(path string) (bool, error) {
 	for i := 0; i < len(path); i++ {
 		switch c := path[i]; classes[c] {
 		case plain:
-			if c == '/' && isDot(path[i+1:]) {
+			if c == '/' && (isDot(path[i+1:]) || hidesDot(path[i+1:], false)) {
 				return false, nil
 			}
 		case foreign:
@@ -97,6 +103,8 @@ func isClean(path string) (bool, error) {
 				return false, errNUL
 			case classes[c] == unreserved || lower(path[i+1]) || lower(path[i+2]):
 				return false, nil
+			case isSlash(c) && hidesDot(path[i+3:], true):
+				return false, errHidden
 			}
 			i += 2
 		}
@@ -111,6 +119,49 @@ func isDot(s string) bool {
 	}
 	s = strings.TrimPrefix(s[1:], ".")
 	return s == "" || s[0] == '/'
+}
+
+// hidesDot says whether s begins with a segment that is a dot segment for some
+// only: one that ends with an encoded slash or a semicolon, or, if it began
+// behind an encoded slash, any.
+func hidesDot[T ~string | ~[]byte](s T, hidden bool) bool {
+	if len(s) == 0 || s[0] != '.' {
+		return false
+	}
+	n := 1
+	if len(s) > n && s[n] == '.' {
+		n++
+	}
+	switch {
+	case len(s) == n || s[n] == '/':
+		return hidden
+	case s[n] == ';':
+		return true
+	case s[n] != '%' || len(s) < n+3:
+		return false
+	}
+	hi, ok1 := digit(s[n+1])
+	lo, ok2 := digit(s[n+2])
+	return ok1 && ok2 && isSlash(hi<<4|lo)
+}
+
+func isSlash(c byte) bool { return c == '/' || c == '\\' }
+
+// hidesAnyDot looks at all segments of a path whose escapes are in their one form.
+func hidesAnyDot(b []byte) bool {
+	for i, c := range b {
+		switch {
+		case c == '/':
+			if hidesDot(b[i+1:], false) {
+				return true
+			}
+		case c == '%' && len(b) >= i+3:
+			if hex := string(b[i+1 : i+3]); (hex == "2F" || hex == "5C") && hidesDot(b[i+3:], true) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // normalise appends path with its escapes in their one form.

@@ -23,7 +23,8 @@ func TestCleanNormalises(t *testing.T) {
 		{"/../../etc/passwd", "/etc/passwd"},
 		{"/%2e%2E/x", "/x"},
 		{"/a/.%2e/x", "/x"},
-		{"/a/..%2fx", "/a/..%2Fx"},
+		{"/a/b..%2fx", "/a/b..%2Fx"},
+		{"/a%2f.b;c/..d;e", "/a%2F.b;c/..d;e"},
 		{"//a//b/", "//a//b/"},
 		{"/a//../b", "/a/b"},
 		{"/..//evil", "//evil"},
@@ -58,6 +59,16 @@ func TestCleanRefusesWhatTwoServersReadInTwoWays(t *testing.T) {
 		"/\x00":        errNUL,
 		`/a\b`:         errBackslash,
 		`/a/../\b`:     errBackslash,
+		"/a/..%2fx":    errHidden,
+		"/a/.%2Fx":     errHidden,
+		"/a/..%5cx":    errHidden,
+		"/a%2f../x":    errHidden,
+		"/a%2F..":      errHidden,
+		"/a%5C.":       errHidden,
+		"/%2e%2e%2fx":  errHidden,
+		"/a/..;/x":     errHidden,
+		"/a/%2e.;b=c":  errHidden,
+		"/a/./..;":     errHidden,
 		"/a b":         errByte,
 		"/a\tb":        errByte,
 		"/a\x7f":       errByte,
@@ -128,6 +139,13 @@ func naiveClean(p string) (string, bool) {
 	var out []string
 	parts := strings.Split(b.String(), "/")[1:]
 	for i, s := range parts {
+		most := strings.Split(strings.ReplaceAll(s, "%5C", "%2F"), "%2F") // as those see it who decode first
+		for _, m := range most {
+			m, _, parameters := strings.Cut(m, ";")
+			if (m == "." || m == "..") && (parameters || len(most) > 1) {
+				return "", false
+			}
+		}
 		switch s {
 		case ".", "..":
 			if s == ".." && len(out) > 0 {
@@ -144,7 +162,7 @@ func naiveClean(p string) (string, bool) {
 }
 
 func FuzzClean(f *testing.F) {
-	for _, s := range []string{"/", "/a/../b", "/%2e%2e//x", "/a%2fb?c=/../", "/é", "/%", "//..//.", "/a/./../.%2e/b/", "*"} {
+	for _, s := range []string{"/", "/a/../b", "/%2e%2e//x", "/a%2fb?c=/../", "/é", "/%", "//..//.", "/a/./../.%2e/b/", "/a/..%2f.;/%5c..", "*"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
