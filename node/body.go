@@ -155,6 +155,11 @@ func (x *exchange) broken(err error) {
 	rec := x.rec
 	rec.Answer.Broken, rec.Detail = true, err.Error()
 	ce, _ := errors.AsType[*copyError](err)
+	if ce != nil && ce.fromOrigin && rec.Answer.BodyBytes == 0 {
+		// A connection that closes without a byte invites the client to send
+		// its request again, whatever its method.
+		_ = http.NewResponseController(x.w).Flush() // it breaks off anyway
+	}
 	switch {
 	case errors.Is(err, errTotal), x.pastTotal():
 		rec.WhyBad, rec.LimitHit = record.DeadlineTotal, "deadline_total"

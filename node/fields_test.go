@@ -150,3 +150,11 @@ func FuzzForwarded(f *testing.F) {
 		}
 	})
 }
+
+func TestTrailersSayNothingThatTheHeaderMayNot(t *testing.T) {
+	trailer := http.Header{"Checksum": {"1"}, "X-Forwarded-Port": {"1"}, "X_user": {"root"}, "X-Plan": {"large"}, "Proxy": {"http://x"}}
+	dropFromTrailer(trailer, http.Header{"X-Plan": {"small"}})
+	if diff := cmp.Diff(http.Header{"Checksum": {"1"}}, trailer); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
