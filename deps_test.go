@@ -50,6 +50,9 @@ var house = map[string]imports{
 	"control":    {ours: []string{".", "record", "client"}, others: []string{"github.com/danielgtaylor/huma/v2", unix}}, // client has the types of the wire
 	"client":     {},
 
+	// What changes it, and judges.
+	"judge": {ours: []string{"."}}, // pure: no I/O, no clock
+
 	// These put it together.
 	"node":                   {ours: []string{everything}},
 	"edgetest":               {ours: []string{everything}},
