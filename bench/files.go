@@ -40,8 +40,8 @@ http {
 `
 
 const nginxConf = `
-worker_processes 1; daemon off; master_process off; pid DIR/nginx.pid; error_log DIR/nginx.error.log; worker_rlimit_nofile 65536;
-events { worker_connections 32768; multi_accept on; }
+worker_processes 1; daemon off; master_process off; pid DIR/nginx.pid; error_log DIR/nginx.error.log; worker_rlimit_nofile 20000;
+events { worker_connections 16384; multi_accept on; }
 http {
   access_log off; sendfile on; tcp_nopush off; tcp_nodelay on; keepalive_timeout 75s; keepalive_requests 1000000000;
   client_body_temp_path DIR/t1; proxy_temp_path DIR/t2; fastcgi_temp_path DIR/t3; uwsgi_temp_path DIR/t4; scgi_temp_path DIR/t5;
@@ -61,7 +61,7 @@ http {
 const haproxyConf = `
 global
   nbthread 1
-  maxconn 30000
+  maxconn 9000
   tune.bufsize 131072
 defaults
   mode http
@@ -95,12 +95,11 @@ const caddyConf = `
 {
 	admin off
 	auto_https off
-	persist_config off
 	log {
 		level ERROR
 	}
 }
-http://127.0.0.1:9941 {
+http://:9941 {
 	reverse_proxy 127.0.0.1:9901 {
 		transport http {
 			keepalive_idle_conns_per_host 1000
@@ -109,7 +108,7 @@ http://127.0.0.1:9941 {
 		}
 	}
 }
-https://127.0.0.1:9943, https://localhost:9943 {
+https://:9943 {
 	tls DIR/cert.pem DIR/key.pem
 	reverse_proxy 127.0.0.1:9901 {
 		transport http {

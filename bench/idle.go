@@ -20,6 +20,10 @@ func (b *bench) idle(ctx context.Context, w io.Writer, conns int) error {
 		if err != nil {
 			return err
 		}
+		if conns > s.most && s.most > 0 {
+			fmt.Fprintf(w, "| %s | %.0f MiB | holds %d at the most here | | %d ms |\n", s.name, fresh, s.most, s.started.Milliseconds())
+			continue
+		}
 		held, err := s.hold(ctx, conns)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
@@ -56,6 +60,6 @@ func (s *server) hold(ctx context.Context, n int) (mib float64, err error) {
 		}
 		resp.Body.Close()
 	}
-	time.Sleep(2 * time.Second) // what was used for the answers settles
+	time.Sleep(5 * time.Second) // what was used for the answers settles
 	return s.memory()
 }

@@ -114,7 +114,7 @@ func run() error {
 func (b *bench) measureAll(ctx context.Context, f flags) error {
 	var report strings.Builder
 	head(&report, b, f)
-	if f.idle > 0 && f.only == "" {
+	if f.idle > 0 && strings.Contains("doing nothing", f.only) {
 		if err := b.idle(ctx, &report, f.idle); err != nil {
 			return err
 		}

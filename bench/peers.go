@@ -28,6 +28,7 @@ type server struct {
 	pass, hit     int // ports, 0 where it cannot
 	passTLS       int
 	hitTLS        int
+	most          int           // connections it can hold under common limits of file descriptors, 0 for no bound
 	started       time.Duration // from the start of the process to the first answer
 }
 
@@ -81,7 +82,7 @@ func start(ctx context.Context, dir string) (*bench, error) {
 		args []string
 	}{
 		{server{name: "nginx", pass: 9921, hit: 9922, passTLS: 9923, hitTLS: 9924}, []string{"nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf")}},
-		{server{name: "haproxy", pass: 9931, hit: 9932, passTLS: 9933, hitTLS: 9934}, []string{"haproxy", "-db", "-q", "-f", filepath.Join(dir, "haproxy.cfg")}},
+		{server{name: "haproxy", pass: 9931, hit: 9932, passTLS: 9933, hitTLS: 9934, most: 9000}, []string{"haproxy", "-db", "-q", "-f", filepath.Join(dir, "haproxy.cfg")}},
 		{server{name: "caddy", pass: 9941, passTLS: 9943}, []string{"caddy", "run", "--config", filepath.Join(dir, "Caddyfile"), "--adapter", "caddyfile"}},
 	}
 	for _, p := range peers {

@@ -12,18 +12,31 @@ import (
 // that stores little would otherwise collect a hundred times a second under load.
 const heapFloor = 32 << 20
 
+// A node that allocates less than quietBytes in a second is idle. When it has
+// become so, what its busy time left is collected and given back, quietRounds
+// times: stacks shrink by half each time.
+const (
+	quietBytes  = 256 << 10
+	quietRounds = 3
+)
+
 // tuneCollector keeps the collector's goal at twice what lives, but at least
-// heapFloor above it, until ctx ends. Whoever sets GOGC has decided otherwise.
+// heapFloor above it, and gives memory back when the node has become idle,
+// until ctx ends. Whoever sets GOGC has decided otherwise.
 func tuneCollector(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	now := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	var idle idleness
 	for {
-		metrics.Read(live)
-		debug.SetGCPercent(collectorPercent(live[0].Value.Uint64()))
+		metrics.Read(now)
+		debug.SetGCPercent(collectorPercent(now[0].Value.Uint64()))
+		if idle.giveBack(now[1].Value.Uint64()) {
+			debug.FreeOSMemory()
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -38,4 +51,28 @@ func collectorPercent(live uint64) int {
 		return 800
 	}
 	return int(min(max(100*heapFloor/live, 100), 800))
+}
+
+// idleness finds the end of a busy time.
+type idleness struct {
+	allocated uint64 // in all, a second ago
+	busy      bool   // since memory was given back last
+	quiet     int    // seconds in a row
+}
+
+// giveBack says whether to give memory back now, given the bytes that were
+// allocated in all. It is asked once a second.
+func (i *idleness) giveBack(allocated uint64) bool {
+	fresh := allocated - i.allocated
+	i.allocated = allocated
+	if fresh >= quietBytes {
+		i.busy, i.quiet = true, 0
+		return false
+	}
+	if !i.busy {
+		return false
+	}
+	i.quiet++
+	i.busy = i.quiet < quietRounds
+	return true
 }

@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 func TestSmallHeapsGrowToTheFloorAndLargeOnesDouble(t *testing.T) {
 	for _, tt := range []struct {
@@ -10,5 +13,19 @@ func TestSmallHeapsGrowToTheFloorAndLargeOnesDouble(t *testing.T) {
 		if got := collectorPercent(tt.live); got != tt.want {
 			t.Errorf("%d live bytes: %d %%, want %d", tt.live, got, tt.want)
 		}
+	}
+}
+
+func TestMemoryIsGivenBackOnceAfterABusyTime(t *testing.T) {
+	var i idleness
+	allocated := uint64(0)
+	var got []bool
+	for _, fresh := range []uint64{0, 10 << 20, 10 << 20, 1000, 1000, 1000, 1000, 1000, 10 << 20, 1000, 10 << 20, 1000} {
+		allocated += fresh
+		got = append(got, i.giveBack(allocated))
+	}
+	want := []bool{false, false, false, true, true, true, false, false, false, true, false, true}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
 	}
 }
