@@ -138,7 +138,7 @@ func (t *Transport) newAnswer(f *flight, x *exchange, origin http.Header, reques
 			lifetime:   lifetime,
 			noCache:    d.noCache,
 			neverStale: neverStale(d),
-			stale:      windows(d, t.rules.stale),
+			stale:      windows(d, t.rules.stale, lifetime),
 		},
 		selectors: selectorsOf(names, f.req.Header),
 		hadAge:    hadAge,

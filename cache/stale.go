@@ -16,8 +16,15 @@ type staleWindows struct {
 	ifError         time.Duration
 }
 
-// windows takes what the answer says, and what the policy says where the answer does not.
-func windows(d answerDirectives, policy staleWindows) staleWindows {
+// windows takes what the answer says, and what the policy says where the answer
+// does not. An answer that is stale from its beginning, and is not said to be
+// public, has only the windows that it names itself: max-age=0 and a past Expires
+// are how many applications say that a page is for one person, and nobody asks
+// them before a stale answer is used.
+func windows(d answerDirectives, policy staleWindows, lifetime time.Duration) staleWindows {
+	if lifetime == 0 && !d.public {
+		policy = staleWindows{}
+	}
 	if d.staleWhileRevalidate.set {
 		policy.whileRevalidate = d.staleWhileRevalidate.d
 	}

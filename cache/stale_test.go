@@ -32,10 +32,31 @@ func TestAnswerStandsInForAnErrorAsLongAsItMay(t *testing.T) {
 		lifetime, _ := explicitLifetime(nil, d, epoch)
 		x := terms{
 			received: epoch, lifetime: lifetime, noCache: d.noCache, neverStale: neverStale(d),
-			stale: windows(d, staleWindows{ifError: policy}),
+			stale: windows(d, staleWindows{ifError: policy}, time.Minute),
 		}
 		if got := standsIn(epoch.Add(tt.age), &x); got != tt.want {
 			t.Errorf("%q after %v stands in: %v, want %v", tt.control, tt.age, got, tt.want)
+		}
+	}
+}
+
+func TestAnswerStaleFromItsBeginningHasOnlyItsOwnWindows(t *testing.T) {
+	policy := staleWindows{whileRevalidate: time.Hour, ifError: time.Hour}
+	own := staleWindows{ifError: time.Minute}
+	for _, c := range []struct {
+		field    string
+		lifetime time.Duration
+		want     staleWindows
+	}{
+		{"max-age=1", time.Second, policy},
+		{"max-age=0", 0, staleWindows{}},
+		{"", 0, staleWindows{}}, // Expires said so
+		{"max-age=0, stale-if-error=60", 0, own},
+		{"public, max-age=0", 0, policy},
+	} {
+		d := readAnswerDirectives([]string{c.field})
+		if got := windows(d, policy, c.lifetime); got != c.want {
+			t.Errorf("%q: %+v; want %+v", c.field, got, c.want)
 		}
 	}
 }

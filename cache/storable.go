@@ -68,7 +68,7 @@ func storable(x *exchange, d answerDirectives, r rules, received time.Time) (lif
 		}
 		lifetime = r.ttl
 	}
-	w := windows(d, r.stale)
+	w := windows(d, r.stale, lifetime)
 	usableStale := !neverStale(d) && max(w.whileRevalidate, w.ifError) > 0
 	if lifetime == 0 && !usableStale && !hasValidator(x.header) {
 		return 0, refuseUseless
