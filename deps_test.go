@@ -50,6 +50,10 @@ var house = map[string]imports{
 	"control":    {ours: []string{".", "record", "client"}, others: []string{"github.com/danielgtaylor/huma/v2", unix}}, // client has the types of the wire
 	"client":     {},
 
+	// What it remembers. NATS is behind this wall.
+	"state":         {ours: []string{".", "state/conform"}}, // its tests run the suite
+	"state/conform": {ours: []string{".", "state"}},
+
 	// What changes it, and judges.
 	"judge": {ours: []string{"."}}, // pure: no I/O, no clock
 
