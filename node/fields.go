@@ -301,6 +301,20 @@ func forwarded(h http.Header, who party, peer netip.Addr, host string, tls bool)
 	h["Forwarded"] = v[3:4:4]
 }
 
+// asForwarded is the scheme and the host by which answers are told apart behind
+// a trusted proxy: as the origin is told that they are. The Host that came is a
+// part of it too, since origins may look at either. Without that, who can make
+// the proxy pass on a field of theirs chose what everybody gets.
+func asForwarded(h http.Header, scheme, host string) (string, string) {
+	if proto := h["X-Forwarded-Proto"]; len(proto) > 0 {
+		scheme = strings.Join(proto, ",")
+	}
+	if as := strings.Join(h["X-Forwarded-Host"], ","); as != "" && !strings.EqualFold(as, host) {
+		host += "," + as
+	}
+	return scheme, host
+}
+
 func joinBefore(before []string, last string) string {
 	if len(before) == 0 {
 		return last

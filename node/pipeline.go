@@ -215,8 +215,9 @@ func (x *exchange) outgoing(ctx context.Context, upgrade string) *http.Request {
 		u.Scheme = "https"
 	}
 	route.SetPath(u, x.path)
-	if x.route.rewrites {
+	if x.route.rewrites || x.who.trusted {
 		own := *u
+		own.Scheme, own.Host = asForwarded(h, u.Scheme, u.Host)
 		ctx = cache.WithURL(ctx, &own)
 	}
 	out := x.r.WithContext(ctx)
