@@ -67,6 +67,7 @@ type Ticket struct {
 	epoch   uint64
 	stratum int32
 	side    side
+	timed   bool
 }
 
 // Outcome is how a making ended. The first attempt counts, also where a retry
@@ -97,8 +98,9 @@ func (b *Book) Share(now time.Time, f float64) {
 }
 
 // Start books the start of a making of a class of routes. Stored answers are
-// not makings: they say nothing about who would make them now.
-func (b *Book) Start(now time.Time, arm selvage.Arm, class string) Ticket {
+// not makings: they say nothing about who would make them now. timed is
+// [Clients.Making]'s: whether its latency counts.
+func (b *Book) Start(now time.Time, arm selvage.Arm, class string, timed bool) Ticket {
 	if b.share <= 0 {
 		return Ticket{}
 	}
@@ -117,7 +119,11 @@ func (b *Book) Start(now time.Time, arm selvage.Arm, class string) Ticket {
 	}
 	s.open.tally.N[who]++
 	s.open.pending[who]++
-	return Ticket{s.epoch, int32(at), who}
+	timed = timed && s.open.marks.Slow != [3]time.Duration{}
+	if timed {
+		s.open.tally.Timed[who]++
+	}
+	return Ticket{s.epoch, int32(at), who, timed}
 }
 
 // stratum finds a class, or makes it, or takes the last one, which is "other".
@@ -163,23 +169,22 @@ func (b *Book) close(s *stratum, now time.Time) {
 	if c.epoch == 0 {
 		return
 	}
-	odds, ok := c.realised()
-	if !ok {
+	if !c.settle() {
 		return // a canary alone says nothing
 	}
-	c.odds, c.since = odds, now
+	c.since = now
 	s.proc.close(&c)
 	s.tally.add(&c.tally)
 	for _, h := range c.hits {
-		b.prints.book(h, odds)
+		b.prints.book(h, c.odds[0])
 	}
 	c.hits = nil
 	s.closed = append(s.closed, c)
 	b.settle(s, now)
 }
 
-// End books how a making ended. A bad that counts needs also to pass
-// [Clients.Bad], which the caller asks first.
+// End books how a making ended and says how it was bad. o.Bad holds what passed
+// [Clients.Bad], which the caller asks first; latency and body are judged here.
 func (b *Book) End(now time.Time, t Ticket, o Outcome) Set {
 	if t.epoch == 0 || int(t.stratum) >= len(b.strata) {
 		return 0
@@ -192,7 +197,7 @@ func (b *Book) End(now time.Time, t Ticket, o Outcome) Set {
 	if c == nil {
 		return 0 // past its deadline: it was booked then
 	}
-	bad := c.marks.judge(&o)
+	bad := c.marks.judge(&o, t.timed)
 	c.pending[t.side]--
 	b.book(s, c, closed, t.side, bad)
 	if i, ok := b.prints.index(o.Fingerprint); ok {
@@ -213,7 +218,9 @@ func (b *Book) book(s *stratum, c *cohort, closed bool, who side, bad Set) {
 		c.tally.Bad[who][k]++
 		if closed {
 			s.tally.Bad[who][k]++
-			s.proc.bads(k, who, c.odds, 1)
+			if odds, ok := c.watched(k); ok {
+				s.proc.bads(k, who, odds, 1)
+			}
 		}
 	}
 }
@@ -222,7 +229,7 @@ func (b *Book) book(s *stratum, c *cohort, closed bool, who side, bad Set) {
 func (b *Book) hit(c *cohort, closed bool, h hit) {
 	switch {
 	case closed:
-		b.prints.book(h, c.odds)
+		b.prints.book(h, c.odds[0])
 	case len(c.hits) < maxHits: // of both arms alike
 		c.hits = append(c.hits, h)
 	}
@@ -278,7 +285,7 @@ func (b *Book) settle(s *stratum, now time.Time) {
 			if n > 0 {
 				c.tally.Bad[who][OverLimit] += n
 				s.tally.Bad[who][OverLimit] += n
-				s.proc.bads(OverLimit, side(who), c.odds, float64(n))
+				s.proc.bads(OverLimit, side(who), c.odds[0], float64(n))
 			}
 		}
 		s.proc.end(c)

@@ -15,13 +15,15 @@ const (
 
 // Tally counts makings and bads, by arm: baseline first, then canary.
 type Tally struct {
-	N   [2]int64
-	Bad [2][Indicators]int64
+	N     [2]int64
+	Timed [2]int64 // those whose latency counts
+	Bad   [2][Indicators]int64
 }
 
 func (t *Tally) add(o *Tally) {
 	for s := range t.N {
 		t.N[s] += o.N[s]
+		t.Timed[s] += o.Timed[s]
 		for k := range t.Bad[s] {
 			t.Bad[s][k] += o.Bad[s][k]
 		}
@@ -30,10 +32,19 @@ func (t *Tally) add(o *Tally) {
 
 // Rate is the share of the arm's makings that were bad in k.
 func (t *Tally) rate(s side, k Indicator) float64 {
-	if t.N[s] <= 0 {
+	n := t.of(s, k)
+	if n <= 0 {
 		return 0
 	}
-	return float64(t.Bad[s][k]) / float64(t.N[s])
+	return float64(t.Bad[s][k]) / float64(n)
+}
+
+// of is how many makings of the arm k looks at.
+func (t *Tally) of(s side, k Indicator) int64 {
+	if k.latency() {
+		return t.Timed[s]
+	}
+	return t.N[s]
 }
 
 // cohort is what started in one epoch of one stratum. Its marks were fixed
@@ -41,33 +52,41 @@ func (t *Tally) rate(s side, k Indicator) float64 {
 // here, with these.
 type cohort struct {
 	epoch   uint64
-	since   time.Time // open since; closed since
-	share   float64   // the assignment probability
-	odds    float64   // canary : baseline, 0 while it is open
+	since   time.Time  // open since; closed since
+	share   float64    // the assignment probability
+	odds    [2]float64 // canary : baseline of all makings and of the timed ones
 	tally   Tally
 	pending [2]int64 // started and not ended
 	marks   Marks
 	hits    []hit // of fingerprints, while it is open
 }
 
-// watched says whether makings of this epoch are judged by k.
-func (c *cohort) watched(k Indicator) bool {
-	return !k.latency() || c.marks.Slow != [3]time.Duration{}
+// watched says whether makings of this epoch are judged by k, and by which odds.
+func (c *cohort) watched(k Indicator) (odds float64, ok bool) {
+	if !k.latency() {
+		return c.odds[0], true
+	}
+	return c.odds[1], c.odds[1] > 0
 }
 
-// realised is the odds by which an epoch is judged: those of its makings, or,
-// where the canary made nothing, those of the assignment. Without a baseline
-// there is nothing to compare with: the assignment probability would then
-// count every canary bad and no baseline bad, which convicts the innocent at
-// large shares (measured: see the design page).
-func (c *cohort) realised() (odds float64, ok bool) {
-	switch {
-	case c.tally.N[baseline] == 0:
-		return 0, false
-	case c.tally.N[canary] == 0:
-		return c.share / (1 - min(c.share, 0.999)), true
+// settle fixes the odds by which the epoch is judged: those of its makings,
+// or, where the canary made nothing, those of the assignment. Without a
+// baseline there is nothing to compare with: the assignment probability would
+// then count every canary bad and no baseline bad, which convicts the innocent
+// at large shares (measured: see the design page).
+func (c *cohort) settle() (ok bool) {
+	n, timed := c.tally.N, c.tally.Timed
+	if n[baseline] == 0 {
+		return false
 	}
-	return float64(c.tally.N[canary]) / float64(c.tally.N[baseline]), true
+	c.odds[0] = float64(n[canary]) / float64(n[baseline])
+	if n[canary] == 0 {
+		c.odds[0] = c.share / (1 - min(c.share, 0.999))
+	}
+	if timed[baseline] > 0 {
+		c.odds[1] = float64(timed[canary]) / float64(timed[baseline])
+	}
+	return true
 }
 
 // process is a stratum's evidence: logarithms, cumulative, never reset.
@@ -105,15 +124,19 @@ func (p *process) bads(k Indicator, s side, odds, n float64) {
 // that started, and the bads so far.
 func (p *process) close(c *cohort) {
 	for k := range Indicator(Indicators) {
+		odds, ok := c.watched(k)
+		if !ok {
+			continue
+		}
 		if d := rules[k].delta; d > 0 && c.tally.N[canary] > 0 {
 			for j, m := range above {
-				lnA, _ := factors(c.odds, rules[k].rho, rules[k].rho*m)
+				lnA, _ := factors(odds, rules[k].rho, rules[k].rho*m)
 				p.Undo[k][j] -= float64(c.tally.N[canary]) * d * math.Expm1(lnA)
 			}
 		}
 		for s := range c.tally.Bad {
 			if n := c.tally.Bad[s][k]; n > 0 {
-				p.bads(k, side(s), c.odds, float64(n))
+				p.bads(k, side(s), odds, float64(n))
 			}
 		}
 	}
@@ -125,13 +148,14 @@ func (p *process) end(c *cohort) {
 		return // the baseline's bads alone would speak for the canary
 	}
 	for k := range Indicator(Indicators) {
-		if !c.watched(k) {
+		odds, ok := c.watched(k)
+		if !ok {
 			continue
 		}
 		for j, r := range rules[k].gate {
-			lnA, lnB := factors(c.odds, rules[k].rho, r)
+			lnA, lnB := factors(odds, rules[k].rho, r)
 			p.Gate[k][j] += float64(c.tally.Bad[canary][k])*lnA + float64(c.tally.Bad[baseline][k])*lnB
-			p.Room[k][j] -= float64(c.tally.N[canary]) * math.Expm1(lnA)
+			p.Room[k][j] -= float64(c.tally.of(canary, k)) * math.Expm1(lnA)
 		}
 	}
 }

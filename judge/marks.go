@@ -81,9 +81,9 @@ func marks(latency, size *histogram) Marks {
 }
 
 // judge adds to a making's indicators those that follow from its marks.
-func (m *Marks) judge(o *Outcome) Set {
+func (m *Marks) judge(o *Outcome, timed bool) Set {
 	bad := o.Bad
-	if o.Latency > 0 && m.Slow != [3]time.Duration{} {
+	if timed {
 		for i, mark := range m.Slow {
 			if o.Latency > mark {
 				bad = bad.With(Slow75 + Indicator(i))

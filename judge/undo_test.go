@@ -53,7 +53,7 @@ func (p *play) step(bad func(stratum int, canary bool) float64) {
 	for s, name := range p.strata {
 		for range poisson(p.rng, p.rate*slot.Seconds()) {
 			c := p.rng.Float64() < p.share
-			t := p.book.Start(p.now, arm(c), name)
+			t := p.book.Start(p.now, arm(c), name, true)
 			var o Outcome
 			if p.rng.Float64() < bad(s, c) {
 				o.Bad = o.Bad.With(p.k)
@@ -207,7 +207,7 @@ func TestTrap1EpochsWithoutCanaryCount(t *testing.T) {
 		t.Errorf("booked %+v, want %+v", got, want)
 	}
 	// An epoch that ends with no canary at all speaks for the canary.
-	tk := p.book.Start(p.now, selvage.Baseline, "all")
+	tk := p.book.Start(p.now, selvage.Baseline, "all", true)
 	p.book.End(p.now, tk, Outcome{Bad: Set(0).With(OriginError), NoBody: true})
 	was := p.book.strata[0].proc.Undo[OriginError][4]
 	p.book.Share(p.now, 0.004)
@@ -235,16 +235,17 @@ func TestTrap2RealisedShareCountsNotTheAssigned(t *testing.T) {
 		t.Errorf("%d of 40 innocent changes undone", innocent)
 	}
 	c := cohort{share: 0.25}
-	if odds, ok := c.realised(); ok {
-		t.Errorf("an empty epoch has odds %v", odds)
+	c.tally.N = [2]int64{0, 7}
+	if c.settle() {
+		t.Errorf("without a baseline the odds are %v", c.odds)
 	}
 	c.tally.N = [2]int64{10, 0}
-	if odds, ok := c.realised(); !ok || math.Abs(odds-1./3) > 1e-12 {
-		t.Errorf("without canary: odds %v, want those of the assignment", odds)
+	if !c.settle() || math.Abs(c.odds[0]-1./3) > 1e-12 {
+		t.Errorf("without canary: odds %v, want those of the assignment", c.odds)
 	}
 	c.tally.N = [2]int64{10, 5}
-	if odds, ok := c.realised(); !ok || odds != 0.5 {
-		t.Errorf("odds %v, want 0.5", odds)
+	if !c.settle() || c.odds[0] != 0.5 {
+		t.Errorf("odds %v, want 0.5", c.odds)
 	}
 	// 95 % canary, few requests: epochs without a baseline are frequent.
 	if n := convictions(40, 3000, 0.95, 5, nil, same(0.2)); n > 0 {
@@ -273,7 +274,7 @@ func TestTrap3MediumShiftsAreSeen(t *testing.T) {
 // is not booked, and marks come from the baseline as it was before.
 func TestTrap4NothingIsBookedBeforeTheShareIsSet(t *testing.T) {
 	b := NewBook(Options{})
-	tk := b.Start(begin, selvage.Canary, "all")
+	tk := b.Start(begin, selvage.Canary, "all", true)
 	b.End(begin, tk, Outcome{Bad: Set(0).With(Trap), Latency: time.Hour})
 	if r := b.Report(0); r.Tally != (Tally{}) || tk != (Ticket{}) {
 		t.Errorf("booked %+v", r.Tally)
@@ -282,7 +283,7 @@ func TestTrap4NothingIsBookedBeforeTheShareIsSet(t *testing.T) {
 		b.Learn("all", Outcome{Latency: 10 * time.Millisecond, Bytes: 1000})
 	}
 	b.Share(begin, 0.5)
-	tk = b.Start(begin, selvage.Canary, "all")
+	tk = b.Start(begin, selvage.Canary, "all", true)
 	if bad := b.End(begin, tk, Outcome{Latency: 20 * time.Millisecond, Bytes: 100}); bad != Set(0).With(Slow75).With(Slow90).With(Slow99).With(Shrunken) {
 		t.Errorf("got %v", bad)
 	}
@@ -304,7 +305,7 @@ func TestTrap5PooledStrataConvictTheInnocent(t *testing.T) {
 					}
 					for range poisson(p.rng, 10) {
 						c := p.rng.Float64() < share
-						tk := p.book.Start(p.now, arm(c), name)
+						tk := p.book.Start(p.now, arm(c), name, true)
 						o := Outcome{NoBody: true}
 						if p.rng.Float64() < []float64{0.001, 0.05}[pop] {
 							o.Bad = o.Bad.With(OriginError)
@@ -345,7 +346,7 @@ func TestTrap6BothArmsOnTheSamePathLookAlike(t *testing.T) {
 		for range 1200 {
 			for range poisson(p.rng, 20) {
 				c := p.rng.Float64() < 0.1
-				tk := p.book.Start(p.now, arm(c), "all")
+				tk := p.book.Start(p.now, arm(c), "all", true)
 				l := latency(p.rng)
 				if c {
 					l += extra
@@ -397,11 +398,11 @@ func TestMakingsBelongToTheEpochOfTheirStart(t *testing.T) {
 	}
 	b := NewBook(Options{})
 	b.Share(begin, 0.1)
-	early := b.Start(begin, selvage.Canary, "all")
-	b.Start(begin, selvage.Baseline, "all")
+	early := b.Start(begin, selvage.Canary, "all", true)
+	b.Start(begin, selvage.Baseline, "all", true)
 	b.Share(begin.Add(time.Second), 0.9)
 	b.End(begin.Add(2*time.Second), early, Outcome{Bad: Set(0).With(Trap), NoBody: true})
-	if got := b.strata[0].closed[0]; got.tally.Bad[canary][Trap] != 1 || got.odds != 1 {
+	if got := b.strata[0].closed[0]; got.tally.Bad[canary][Trap] != 1 || got.odds[0] != 1 {
 		t.Errorf("the bad went elsewhere: %+v", got)
 	}
 }
@@ -455,9 +456,9 @@ func TestTotalFailureIsConvictedByThreeBadsAtOnePercent(t *testing.T) {
 	now := begin
 	for i := 1; i <= 4; i++ {
 		for range 99 {
-			b.End(now, b.Start(now, selvage.Baseline, "all"), Outcome{NoBody: true})
+			b.End(now, b.Start(now, selvage.Baseline, "all", true), Outcome{NoBody: true})
 		}
-		b.End(now, b.Start(now, selvage.Canary, "all"), Outcome{Bad: Set(0).With(OriginError), NoBody: true})
+		b.End(now, b.Start(now, selvage.Canary, "all", true), Outcome{Bad: Set(0).With(OriginError), NoBody: true})
 		now = now.Add(300 * time.Millisecond)
 		b.Tick(now)
 		if b.MayUndoAlone(now.Sub(begin)) {
@@ -475,7 +476,7 @@ func TestStrataAreAtMostSixtyFour(t *testing.T) {
 		b := NewBook(Options{Nodes: nodes})
 		b.Share(begin, 0.5)
 		for i := range 200 {
-			b.Start(begin, selvage.Canary, string(rune('a'+i)))
+			b.Start(begin, selvage.Canary, string(rune('a'+i)), true)
 		}
 		if got := len(b.strata) * min(nodes, maxStrata); got > maxStrata {
 			t.Errorf("%d nodes have %d strata", nodes, got)
