@@ -75,12 +75,13 @@ type Origin struct {
 
 // Endpoint is how one address of an origin is.
 type Endpoint struct {
-	Endpoint    string  `json:"endpoint" doc:"as in the file"`
-	Address     string  `json:"address" doc:"as resolved"`
-	State       string  `json:"state" enum:"in,down,ejected,trying,unresolved"`
-	Why         string  `json:"why,omitempty"`
-	InFlight    int     `json:"in_flight"`
-	LatencyMS   float64 `json:"latency_ms" doc:"moving average to the first byte"`
-	Connections int     `json:"connections"`
-	LastError   string  `json:"last_error,omitempty"`
+	Endpoint    string    `json:"endpoint" doc:"as in the file"`
+	Address     string    `json:"address" doc:"as resolved"`
+	State       string    `json:"state" enum:"in,down,ejected,trying,unresolved"`
+	Why         string    `json:"why,omitempty"`
+	InFlight    int       `json:"in_flight"`
+	LatencyMS   float64   `json:"latency_ms" doc:"moving average to the first byte"`
+	Connections int       `json:"connections"`
+	LastError   string    `json:"last_error,omitempty" doc:"of a request"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 }

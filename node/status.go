@@ -63,7 +63,7 @@ func originStatus(name selvage.OriginName, folder string, endpoints []origin.End
 	for _, e := range endpoints {
 		o.Endpoints = append(o.Endpoints, client.Endpoint{
 			Endpoint: e.URL, Address: e.Address, State: string(e.State), Why: e.Why, InFlight: e.InFlight,
-			LatencyMS: millis(e.Latency), Connections: e.Connections, LastError: e.LastError,
+			LatencyMS: millis(e.Latency), Connections: e.Connections, LastError: e.LastError, LastErrorAt: e.LastErrorAt,
 		})
 	}
 	return o

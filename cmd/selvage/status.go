@@ -74,7 +74,7 @@ read from $SELVAGE_TOKEN.`,
 				enc.SetIndent("", "  ")
 				return enc.Encode(s)
 			}
-			statusPage{cmd.OutOrStdout(), newUI(os.Stdout)}.node(s, time.Now())
+			statusPage{cmd.OutOrStdout(), newUI(os.Stdout), time.Now()}.node(s)
 			return nil
 		},
 	}

@@ -137,7 +137,10 @@ func TestStatusFitsTheTerminal(t *testing.T) {
 			Objectives: client.Objectives{Availability: 0.9999, P99MS: 300},
 			LastMinute: client.Traffic{Requests: 123_456, Bad: 789, Hits: 99_999, P50MS: 12.3, P99MS: 1234},
 			Origins: []client.Origin{{Origin: "web", Endpoints: []client.Endpoint{
-				{Endpoint: "http://10.0.0.1:8080", Address: "10.0.0.1:8080", State: "in", InFlight: 12, LatencyMS: 123.4},
+				{
+					Endpoint: "http://10.0.0.1:8080", Address: "10.0.0.1:8080", State: "in", InFlight: 12, LatencyMS: 123.4,
+					LastError: "connection reset", LastErrorAt: time.Now().Add(-2500 * time.Millisecond),
+				},
 				{Endpoint: "http://10.0.0.2:8080", Address: "10.0.0.2:8080", State: "ejected", Why: "7 bad answers in a row"},
 			}}},
 		}},
@@ -147,7 +150,7 @@ func TestStatusFitsTheTerminal(t *testing.T) {
 		u    ui
 	}{{"UTF-8", ui{utf8: true}}, {"ASCII", ui{}}} {
 		var b strings.Builder
-		statusPage{&b, tt.u}.node(s, time.Now())
+		statusPage{&b, tt.u, time.Now()}.node(s)
 		for line := range strings.Lines(b.String()) {
 			if n := len([]rune(line)) - 1; n > 80 {
 				t.Errorf("%s: %d columns: %s", tt.name, n, line)
@@ -158,7 +161,7 @@ func TestStatusFitsTheTerminal(t *testing.T) {
 				}
 			}
 		}
-		for _, want := range []string{"ready, up 2 d 2 h", "misses what was promised", "123,456 requests, 789 bad (0.64 %), 99,999 hits (81 %)", "missed: 99.36 % of 99.99 %", "missed: p99 1.2 s of 300 ms", "2 GiB of 4 GiB"} {
+		for _, want := range []string{"ready, up 2 d 2 h", "misses what was promised", "123,456 requests, 789 bad (0.6 %), 99,999 hits (81 %)", "missed: 99.361 % of 99.99 %", "missed: p99 1.2 s of 300 ms", "2 GiB of 4 GiB", " s ago: connection reset"} {
 			if !strings.Contains(b.String(), want) {
 				t.Errorf("%s: no %q in\n%s", tt.name, want, &b)
 			}
@@ -172,8 +175,8 @@ func TestColourNeverCarriesMeaningAlone(t *testing.T) {
 		{Origin: "web", Endpoints: []client.Endpoint{{Endpoint: "http://10.0.0.1:1", State: "down", Why: "refused"}}},
 	}}}}
 	var plain, painted strings.Builder
-	statusPage{&plain, ui{}}.node(s, time.Now())
-	statusPage{&painted, ui{colour: true}}.node(s, time.Now())
+	statusPage{&plain, ui{}, time.Now()}.node(s)
+	statusPage{&painted, ui{colour: true}, time.Now()}.node(s)
 	if got := regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(painted.String(), ""); got != plain.String() || got == painted.String() {
 		t.Errorf("painted:\n%s\nplain:\n%s", painted.String(), plain.String())
 	}

@@ -14,8 +14,9 @@ import (
 // statusPage writes how a node is for people. Every line fits 80 columns, but
 // for names that people made longer.
 type statusPage struct {
-	w io.Writer
-	u ui
+	w   io.Writer
+	u   ui
+	now time.Time
 }
 
 // row is a name and what is said of it; without a name it goes on with the one above.
@@ -29,12 +30,12 @@ func (p statusPage) head(g glyph, name, format string, args ...any) {
 	fmt.Fprintf(p.w, "%s %s%s %s\n", p.u.sign(g), p.u.strong(name), pad, fmt.Sprintf(format, args...))
 }
 
-func (p statusPage) node(s *client.Status, now time.Time) {
+func (p statusPage) node(s *client.Status) {
 	g := signOK
 	if s.State != "ready" {
 		g = signWatch
 	}
-	p.head(g, s.Node, "%s, up %s   POP %s, zone %s   %s", s.State, span(now.Sub(s.Started)), s.POP, s.Zone, p.u.dim("selvage "+s.Version))
+	p.head(g, s.Node, "%s, up %s   POP %s, zone %s   %s", s.State, span(p.now.Sub(s.Started)), s.POP, s.Zone, p.u.dim("selvage "+s.Version))
 	for _, l := range s.Listeners {
 		scheme := "http"
 		if l.TLS {
@@ -69,12 +70,12 @@ func (p statusPage) service(s *client.Service) {
 		p.row("last 60 s", "no requests")
 	} else {
 		p.row("last 60 s", "%s, %s, %s", count(int(t.Requests), "request"),
-			share(t.Bad, t.Requests, "bad"), share(t.Hits, t.Requests, "hits"))
+			share(t.Bad, t.Requests, "bad", "bad"), share(t.Hits, t.Requests, "hit", "hits"))
 		p.row("answered", "half within %s, 99 of 100 within %s", millis(t.P50MS), millis(t.P99MS))
 		p.promises(s)
 	}
 	for _, o := range s.Origins {
-		p.origin(&o, t.Bad > 0)
+		p.origin(&o)
 	}
 }
 
@@ -89,7 +90,7 @@ func (p statusPage) promises(s *client.Service) {
 	availability, latency := keeps(s)
 	if o := s.Objectives; o.Availability > 0 {
 		good := 1 - float64(s.LastMinute.Bad)/float64(s.LastMinute.Requests)
-		p.row("promised", "%s %s of %s without an error", kept(availability), percent(good), percent(o.Availability))
+		p.row("promised", "%s %s of %s without an error", kept(availability), percent(good, 3), percent(o.Availability, 3))
 	}
 	if o := s.Objectives; o.P99MS > 0 {
 		p.row("promised", "%s p99 %s of %s", kept(latency), millis(s.LastMinute.P99MS), millis(o.P99MS))
@@ -106,8 +107,7 @@ func keeps(s *client.Service) (availability, latency bool) {
 	return good >= o.Availability, o.P99MS == 0 || t.P99MS <= o.P99MS
 }
 
-// origin shows a pool. The last error is of interest only while requests go bad.
-func (p statusPage) origin(o *client.Origin, bad bool) {
+func (p statusPage) origin(o *client.Origin) {
 	if o.Folder != "" {
 		p.row(o.Origin, "%s in    folder %s", p.u.sign(signOK), o.Folder)
 		return
@@ -124,8 +124,8 @@ func (p statusPage) origin(o *client.Origin, bad bool) {
 		}
 		p.row(name, "%s %-5s %s%s", p.u.sign(endpointSign(e.State)), e.State, at, p.u.dim(load))
 		why := e.Why
-		if why == "" && bad {
-			why = e.LastError
+		if ago := p.now.Sub(e.LastErrorAt); why == "" && ago < time.Minute {
+			why = span(ago) + " ago: " + e.LastError
 		}
 		if why != "" {
 			p.row("", "        %s", why)
@@ -175,20 +175,24 @@ func judge(s *client.Service) (glyph, string) {
 }
 
 // share is a part, and how much of the whole it is.
-func share(part, whole int64, noun string) string {
-	if part == 0 {
-		return "no " + noun
+func share(part, whole int64, one, many string) string {
+	switch part {
+	case 0:
+		return "no " + many
+	case 1:
+		many = one
 	}
-	return fmt.Sprintf("%s %s (%s)", grouped(part), noun, percent(float64(part)/float64(whole)))
+	return fmt.Sprintf("%s %s (%s)", grouped(part), many, percent(float64(part)/float64(whole), 1))
 }
 
 // percent is rounded so that only all of it is 100 %.
-func percent(v float64) string {
-	s := strconv.FormatFloat(100*v, 'f', 2, 64)
-	if v < 1 && s == "100.00" {
+func percent(v float64, digits int) string {
+	s := strconv.FormatFloat(100*v, 'f', digits, 64)
+	s = strings.TrimSuffix(strings.TrimRight(s, "0"), ".") + " %"
+	if v < 1 && s == "100 %" {
 		return "almost 100 %"
 	}
-	return strings.TrimSuffix(strings.TrimRight(s, "0"), ".") + " %"
+	return s
 }
 
 // grouped is a number with a comma before every three digits.
