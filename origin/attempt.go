@@ -111,7 +111,7 @@ func (c *call) failed(a *attempt, err error, took time.Duration) {
 		a.sent = true // no transport of ours: be careful
 	}
 	switch {
-	case a.caller.Err() != nil || errors.Is(err, http1.ErrRequestBody) || a.result.err == selvage.RequestError:
+	case a.caller.Err() != nil, a.result.err == selvage.RequestError, errors.Is(err, http1.ErrRequestBody), errors.Is(err, errNoUpgrade):
 		a.ours = true
 	case a.result.err == selvage.ConnectionLimit || a.stale() || a.result.err == selvage.ProxyInternalError:
 	case a.cutShort() && (took < a.pool.set.Timeout.Total.Std()/2 || c.uploading()):

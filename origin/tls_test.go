@@ -375,6 +375,9 @@ func TestH2FailuresHaveTheirType(t *testing.T) {
 			req.Header.Set("Upgrade", "websocket")
 			_, err := p.RoundTrip(req)
 			wantType(t, err, selvage.UpgradeFailed)
+			if s := p.Status()[0]; s.LastError != "" {
+				t.Errorf("the endpoint is blamed for what the client asked: %s", s.LastError)
+			}
 		})
 	})
 	t.Run("the other protocol", func(t *testing.T) {
