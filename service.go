@@ -154,7 +154,7 @@ type HeaderEdits struct {
 
 // Cache says how answers are stored and reused (RFC 9111).
 type Cache struct {
-	// How long an answer is fresh that does not say it itself. 0s stores only those that do.
+	// How long an answer is fresh that does not say it itself. With 0s it is a tenth of the time since its Last-Modified, at most an hour; one without that is not stored.
 	TTL Duration `yaml:"ttl" default:"0s" example:"60s"`
 	// For how long after that it may be used while a new one is fetched, where the answer does not say (RFC 5861).
 	StaleWhileRevalidate Duration `yaml:"stale_while_revalidate" default:"0s" example:"30s"`

@@ -20,7 +20,8 @@ type answer struct {
 	length    int64 // of the body, -1 while it grows and nobody has said
 	terms     terms
 	selectors []selector
-	hadAge    bool // it came with an Age: somebody before us stored it
+	surrogate []string // the lines of Surrogate-Control, which nobody else is sent
+	hadAge    bool     // it came with an Age: somebody before us stored it
 }
 
 // notStored are the fields that belong to a connection or to the proxy itself
@@ -80,6 +81,18 @@ func connectionNamed(lines []string) (names []string) {
 	return names
 }
 
+// clones are the strings in memory of their own.
+func clones(lines []string) []string {
+	if len(lines) == 0 {
+		return nil
+	}
+	out := make([]string, len(lines))
+	for i, line := range lines {
+		out[i] = strings.Clone(line)
+	}
+	return out
+}
+
 // completed is the answer once its body is whole: now its length is known to
 // everybody. The answer given to the first readers stays as it is.
 func (a *answer) completed(size int64) *answer {
@@ -102,7 +115,7 @@ const (
 	costFixed    = 800 // entry, answer, body, and their places in the table, which may be half empty
 	costMap      = 400 // a header map with up to eight fields
 	costSlot     = 100 // each further field: such a map may be half empty, too
-	costSelector = 48
+	costSelector = 64
 )
 
 // cost is what the answer takes in memory, without the bytes of its body.
@@ -116,7 +129,10 @@ func (a *answer) cost(k Key) int64 {
 		}
 	}
 	for _, s := range a.selectors {
-		n += costSelector + len(s.name) + len(s.value)
+		n += costSelector + len(s.name) + len(s.value) + len(s.raw)
+	}
+	for _, line := range a.surrogate {
+		n += 16 + len(line)
 	}
 	return int64(n)
 }

@@ -126,8 +126,8 @@ func (f *flight) admits(q *inquiry, alone bool) bool {
 		return false
 	}
 	for _, s := range q.found.latest {
-		mine, have := selecting(q.req.Header[s.name])
-		theirs, had := selecting(f.req.Header[s.name])
+		mine, have := selecting(s.name, q.req.Header[s.name])
+		theirs, had := selecting(s.name, f.req.Header[s.name])
 		if mine != theirs || have != had {
 			return false
 		}

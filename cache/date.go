@@ -2,6 +2,7 @@ package cache
 
 import (
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -12,19 +13,27 @@ const (
 	asctimeFormat = "Mon Jan _2 15:04:05 2006"
 )
 
-// parseDate reads an HTTP date in any of its three forms, exactly: a wrong
-// weekday, a wrong case, a fraction or another zone is not a date.
+// parseDate reads an HTTP date in any of its three forms. Upper and lower case
+// are alike (RFC 9111, section 4.2), and a weekday that does not fit is
+// overlooked where the date is whole without it. All else is read exactly: a
+// fraction, another zone, a digit too few is not a date.
 func parseDate(s string, now time.Time) (t time.Time, ok bool) {
+	if n := len(s) - len("GMT"); n > 0 && strings.EqualFold(s[n:], "GMT") {
+		s = s[:n] + "GMT"
+	}
 	for _, layout := range []string{http.TimeFormat, asctimeFormat, rfc850Format} {
 		t, err := time.Parse(layout, s)
 		if err != nil {
 			continue
 		}
+		weekday := 3
 		if layout == rfc850Format {
-			// Two digits of a year that seem more than 50 years ahead mean the past.
-			t = nearestCentury(t, now)
+			// Two digits of a year that seem more than 50 years ahead mean the
+			// past. Only the weekday confirms that, so that it must fit.
+			t, weekday = nearestCentury(t, now), 0
 		}
-		return t, t.Format(layout) == s
+		want := t.Format(layout)
+		return t, len(s) == len(want) && strings.EqualFold(s[weekday:], want[weekday:])
 	}
 	return time.Time{}, false
 }

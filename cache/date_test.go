@@ -2,13 +2,14 @@ package cache
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
 
 var epoch = time.Date(2026, time.November, 21, 12, 0, 0, 0, time.UTC)
 
-func TestDatesAreReadExactly(t *testing.T) {
+func TestDatesAreReadExactlyButForCaseAndWeekday(t *testing.T) {
 	want := time.Date(1994, time.November, 6, 8, 49, 37, 0, time.UTC)
 	tests := []struct {
 		s  string
@@ -17,8 +18,14 @@ func TestDatesAreReadExactly(t *testing.T) {
 		{"Sun, 06 Nov 1994 08:49:37 GMT", true},
 		{"Sunday, 06-Nov-94 08:49:37 GMT", true},
 		{"Sun Nov  6 08:49:37 1994", true},
-		{"Mon, 06 Nov 1994 08:49:37 GMT", false}, // it was a Sunday
-		{"sun, 06 nov 1994 08:49:37 gmt", false},
+		{"sun, 06 NOV 1994 08:49:37 gmt", true},
+		{"SUNDAY, 06-nov-94 08:49:37 Gmt", true},
+		{"sun nov  6 08:49:37 1994", true},
+		// It was a Sunday, which only a year of two digits needs.
+		{"Mon, 06 Nov 1994 08:49:37 GMT", true},
+		{"Mon Nov  6 08:49:37 1994", true},
+		{"Monday, 06-Nov-94 08:49:37 GMT", false},
+		{"Xyz, 06 Nov 1994 08:49:37 GMT", false},
 		{"Sun, 6 Nov 1994 08:49:37 GMT", false},
 		{"Sun, 06 Nov 1994 08:49:37 UTC", false},
 		{"Sun, 06 Nov 1994 08:49:37 PST", false},
@@ -90,6 +97,9 @@ func FuzzDate(f *testing.F) {
 		got, ok := parseDate(s, epoch)
 		if !ok {
 			return
+		}
+		if n := len(s) - 3; n > 0 && strings.EqualFold(s[n:], "GMT") {
+			s = s[:n] + "GMT" // net/http wants it so
 		}
 		want, err := http.ParseTime(s)
 		if err != nil {

@@ -32,7 +32,9 @@ func (v *delta) agree(d time.Duration) {
 type answerDirectives struct {
 	noStore, noCache, private, public               bool
 	mustRevalidate, proxyRevalidate, mustUnderstand bool
+	immutable                                       bool
 	malformed                                       bool
+	targeted                                        bool // they are from a targeted field, and Expires does not count
 	maxAge, sharedMaxAge                            delta
 	staleWhileRevalidate, staleIfError              delta
 }
@@ -40,33 +42,52 @@ type answerDirectives struct {
 // readAnswerDirectives reads the lines of an answer's Cache-Control.
 func readAnswerDirectives(lines []string) (d answerDirectives) {
 	for p := range directives(lines) {
-		switch p.name {
-		case "no-store":
-			d.noStore = true
-		case "no-cache":
-			d.noCache = true
-		case "private":
-			d.private = true
-		case "public":
-			d.public = true
-		case "must-revalidate":
-			d.mustRevalidate = true
-		case "proxy-revalidate":
-			d.proxyRevalidate = true
-		case "must-understand":
-			d.mustUnderstand = true
-		case "max-age":
-			d.maxAge.agree(p.seconds())
-		case "s-maxage":
-			d.sharedMaxAge.agree(p.seconds())
-		case "stale-while-revalidate":
-			d.staleWhileRevalidate.agree(p.seconds())
-		case "stale-if-error":
-			d.staleIfError.agree(p.seconds())
+		if v := d.number(p.name); v != nil {
+			v.agree(p.seconds())
+		} else if b := d.word(p.name); b != nil {
+			*b = true
 		}
 		d.malformed = d.malformed || p.malformed
 	}
 	return d
+}
+
+// word is the directive of that name among those without a number, nil for all others.
+func (d *answerDirectives) word(name string) *bool {
+	switch name {
+	case "no-store":
+		return &d.noStore
+	case "no-cache":
+		return &d.noCache
+	case "private":
+		return &d.private
+	case "public":
+		return &d.public
+	case "must-revalidate":
+		return &d.mustRevalidate
+	case "proxy-revalidate":
+		return &d.proxyRevalidate
+	case "must-understand":
+		return &d.mustUnderstand
+	case "immutable":
+		return &d.immutable
+	}
+	return nil
+}
+
+// number is the directive of that name among those with a number, nil for all others.
+func (d *answerDirectives) number(name string) *delta {
+	switch name {
+	case "max-age":
+		return &d.maxAge
+	case "s-maxage":
+		return &d.sharedMaxAge
+	case "stale-while-revalidate":
+		return &d.staleWhileRevalidate
+	case "stale-if-error":
+		return &d.staleIfError
+	}
+	return nil
 }
 
 // requestDirectives are the directives of a request (RFC 9111, section 5.2.1).

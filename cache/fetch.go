@@ -70,12 +70,15 @@ func (f *flight) exchange(status int, h http.Header) exchange {
 // the moment of the 304 (RFC 9111, section 4.3.4).
 func (f *flight) confirmed(res *http.Response, requested, received time.Time) {
 	t, old := f.transport, f.candidate
-	t.withoutTags(res.Header)
+	surrogate := t.takeOurs(res.Header)
+	if len(surrogate) == 0 {
+		surrogate = old.surrogate
+	}
 	h := updated(old.header, storedHeader(res.Header, received))
 	x := f.exchange(old.status, h)
 	// The body was stored from a request without credentials, and is the same.
-	x.cookie = false
-	a, why := t.newAnswer(f, &x, res.Header, requested, received)
+	x.cookie, x.surrogate = false, surrogate
+	a, why := t.newAnswer(f.req.Header, &x, res.Header, requested, received)
 	a.body, a.length = old.body, old.length
 	f.settle(outcome{
 		answer: a, shared: why == storeIt && judge(received, &a.terms, requestDirectives{}) == useFresh,
@@ -94,11 +97,12 @@ func (f *flight) confirmed(res *http.Response, requested, received time.Time) {
 // arrived takes the head of any other answer, and its body where it is stored.
 func (f *flight) arrived(ctx context.Context, res *http.Response, requested, received time.Time) {
 	t := f.transport
-	t.withoutTags(res.Header)
+	surrogate := t.takeOurs(res.Header)
 	x := f.exchange(res.StatusCode, res.Header)
+	x.surrogate = surrogate
 	x.length = res.ContentLength
 	x.trailer = len(res.Trailer) > 0 || len(res.Header["Trailer"]) > 0
-	a, why := t.newAnswer(f, &x, res.Header, requested, received)
+	a, why := t.newAnswer(f.req.Header, &x, res.Header, requested, received)
 	a.body, a.length = new(body), res.ContentLength
 	filling := filler{flight: f, answer: a, body: a.body, src: res.Body}
 	if why == storeIt && x.length != 0 && !filling.grow() {
@@ -122,10 +126,11 @@ func (f *flight) arrived(ctx context.Context, res *http.Response, requested, rec
 	f.finish()
 }
 
-// newAnswer judges an answer and reckons its terms. origin is the header that
-// came, x.header what is to be stored. The answer is of use to its leader even if it is refused.
-func (t *Transport) newAnswer(f *flight, x *exchange, origin http.Header, requested, received time.Time) (*answer, refusal) {
-	d := readAnswerDirectives(x.header["Cache-Control"])
+// newAnswer judges an answer and reckons its terms. request is the header that
+// selected it, origin the one that came, x.header what is to be stored. The
+// answer is of use to its leader even if it is refused.
+func (t *Transport) newAnswer(request http.Header, x *exchange, origin http.Header, requested, received time.Time) (*answer, refusal) {
+	d := control(x.header, x.surrogate)
 	lifetime, why := storable(x, d, t.rules, received)
 	names, _ := varyNames(x.header["Vary"])
 	_, hadAge := ageValue(origin["Age"])
@@ -137,16 +142,24 @@ func (t *Transport) newAnswer(f *flight, x *exchange, origin http.Header, reques
 			initialAge: initialAge(origin, requested, received),
 			lifetime:   lifetime,
 			noCache:    d.noCache,
+			immutable:  d.immutable,
 			neverStale: neverStale(d),
 			stale:      windows(d, t.rules.stale, lifetime),
 		},
-		selectors: selectorsOf(names, f.req.Header),
+		selectors: selectorsOf(names, request),
+		surrogate: clones(x.surrogate),
 		hadAge:    hadAge,
 	}, why
 }
 
-// withoutTags takes the tags away: they are between the origin and us.
-func (t *Transport) withoutTags(h http.Header) { delete(h, t.tagHeader) }
+// takeOurs takes away what is between the origin and us: the tags, and
+// Surrogate-Control, whose lines it returns.
+func (t *Transport) takeOurs(h http.Header) (surrogate []string) {
+	delete(h, t.tagHeader)
+	surrogate = h[surrogateControl]
+	delete(h, surrogateControl)
+	return surrogate
+}
 
 // filler fills a flight's body from its source.
 type filler struct {

@@ -12,6 +12,7 @@ type terms struct {
 	initialAge time.Duration // its age then
 	lifetime   time.Duration
 	noCache    bool // never used without validation
+	immutable  bool // a client's wish for a younger one is overlooked while it is fresh (RFC 8246)
 	neverStale bool // never used stale, whoever permits it
 	stale      staleWindows
 }
@@ -39,7 +40,8 @@ const (
 // the origin (RFC 9111, sections 4.2 and 5.2.1).
 func judge(now time.Time, t *terms, r requestDirectives) verdict {
 	ttl := t.ttl(now)
-	refused := r.noCache || r.maxAge.set && t.age(now) > r.maxAge.d || r.minFresh.set && ttl < r.minFresh.d
+	tooOld := r.maxAge.set && t.age(now) > r.maxAge.d && !(t.immutable && ttl > 0)
+	refused := r.noCache || tooOld || r.minFresh.set && ttl < r.minFresh.d
 	switch {
 	case t.noCache:
 		return needsValidation
@@ -59,14 +61,15 @@ func judge(now time.Time, t *terms, r requestDirectives) verdict {
 
 // explicitLifetime is how long an answer says that it is fresh (RFC 9111,
 // section 4.2.1): s-maxage before max-age before Expires. What does not parse
-// is 0. An answer that is validated each time has said so with no-cache.
+// is 0. Expires does not count beside a targeted field (RFC 9213, section 2.2).
+// An answer that is validated each time has said so with no-cache.
 func explicitLifetime(h http.Header, d answerDirectives, received time.Time) (lifetime time.Duration, ok bool) {
 	switch {
 	case d.sharedMaxAge.set:
 		return d.sharedMaxAge.d, true
 	case d.maxAge.set:
 		return d.maxAge.d, true
-	case len(h["Expires"]) > 0:
+	case len(h["Expires"]) > 0 && !d.targeted:
 		expires, ok := soleDate(h["Expires"], received)
 		if !ok {
 			return 0, true
@@ -78,4 +81,25 @@ func explicitLifetime(h http.Header, d answerDirectives, received time.Time) (li
 		return min(max(0, expires.Sub(date)), maxDelta), true
 	}
 	return 0, d.noCache
+}
+
+// The lifetime that is guessed from Last-Modified.
+const (
+	heuristicPart = 10 // one of so many parts of the time that it has not changed
+	heuristicMost = time.Hour
+)
+
+// heuristicLifetime is how long an answer that does not say it is taken to be
+// fresh (RFC 9111, section 4.2.2): the longer it has not changed, the longer.
+// Without a Last-Modified it is 0.
+func heuristicLifetime(h http.Header, received time.Time) time.Duration {
+	modified, ok := soleDate(h["Last-Modified"], received)
+	if !ok {
+		return 0
+	}
+	date, ok := soleDate(h["Date"], received)
+	if !ok {
+		date = received
+	}
+	return min(max(0, date.Sub(modified))/heuristicPart, heuristicMost)
 }

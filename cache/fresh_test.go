@@ -86,7 +86,6 @@ func TestInitialAgeIsTheGreaterOfWhatClockAndFieldSay(t *testing.T) {
 		{ago(0) + "Age: ", 0, 0},
 		{ago(0) + "Age: 2147483647", 0, maxDelta - time.Second},
 		{ago(0) + "Age: 99999999999999999999", time.Hour, maxDelta},
-		{"Date: Thu, 01 Jan 1700 00:00:00 GMT", 0, 0}, // that was a Friday
 		{"Date: Fri, 01 Jan 1700 00:00:00 GMT", 0, maxDelta},
 		{"Date: oops", 3 * time.Second, 3 * time.Second},
 	}
@@ -118,6 +117,10 @@ func TestVerdict(t *testing.T) {
 		{"no-cache", terms{noCache: true}, 0, "", needsValidation},
 		{"no-cache and max-stale", terms{noCache: true}, 0, "max-stale", needsValidation},
 		{"reload", terms{}, 0, "no-cache", requestForbids},
+		{"immutable and max-age", terms{immutable: true}, 10 * time.Second, "max-age=0", useFresh},
+		{"immutable and a reload", terms{immutable: true}, 10 * time.Second, "no-cache", requestForbids},
+		{"immutable and min-fresh", terms{immutable: true}, 51 * time.Second, "min-fresh=10", requestForbids},
+		{"immutable, stale and max-age", terms{immutable: true, stale: stale}, lifetime, "max-age=0", needsValidation},
 		{"max-age kept", terms{}, 10 * time.Second, "max-age=10", useFresh},
 		{"max-age passed", terms{}, 11 * time.Second, "max-age=10", requestForbids},
 		{"min-fresh kept", terms{}, 50 * time.Second, "min-fresh=10", useFresh},
@@ -150,5 +153,27 @@ func TestArithmeticDoesNotOverflow(t *testing.T) {
 	}
 	if judge(now, &old, requestDirectives{}) == useFresh {
 		t.Error("an answer from centuries ago is fresh")
+	}
+}
+
+func TestLifetimeIsGuessedFromLastModified(t *testing.T) {
+	date := "Date: " + httpDate(epoch) + "\n"
+	ago := func(d time.Duration) string { return "Last-Modified: " + httpDate(epoch.Add(-d)) + "\n" }
+	for _, tt := range []struct {
+		head string
+		want time.Duration
+	}{
+		{date, 0},
+		{date + ago(100*time.Second), 10 * time.Second},
+		{ago(100 * time.Second), 10 * time.Second},
+		{date + ago(0), 0},
+		{date + ago(-time.Hour), 0}, // changed in the future
+		{date + ago(240*time.Hour), time.Hour},
+		{date + "Last-Modified: oops", 0},
+		{date + ago(time.Hour) + ago(2*time.Hour), 0},
+	} {
+		if got := heuristicLifetime(head(tt.head), epoch); got != tt.want {
+			t.Errorf("lifetime guessed of\n%s= %v, want %v", tt.head, got, tt.want)
+		}
 	}
 }

@@ -39,8 +39,9 @@ type exchange struct {
 	cookie        bool // and such a one
 	status        int
 	header        http.Header
-	trailer       bool  // fields will follow the body
-	length        int64 // of the body, -1 if unknown
+	trailer       bool     // fields will follow the body
+	length        int64    // of the body, -1 if unknown
+	surrogate     []string // the lines of Surrogate-Control, which is not in header any more
 }
 
 // rules is what a route's policy says, with the defaults filled in.
@@ -58,15 +59,17 @@ func storable(x *exchange, d answerDirectives, r rules, received time.Time) (lif
 	}
 	lifetime, explicit := explicitLifetime(x.header, d, received)
 	if !explicit {
+		if lifetime = r.ttl; lifetime == 0 {
+			lifetime = heuristicLifetime(x.header, received)
+		}
 		switch {
-		case r.ttl == 0 || !heuristic(x.status):
+		case lifetime == 0 || !heuristic(x.status) && (!d.public || isFailure(x.status)):
 			return 0, refuseNoLifetime
 		case x.authorization:
 			return 0, refuseAuthorized
 		case x.cookie:
 			return 0, refuseCookie
 		}
-		lifetime = r.ttl
 	}
 	w := windows(d, r.stale, lifetime)
 	usableStale := !neverStale(d) && max(w.whileRevalidate, w.ifError) > 0
@@ -119,8 +122,8 @@ func isEventStream(h http.Header) bool {
 	return t == "text/event-stream"
 }
 
-// heuristic says whether a status may be given a lifetime by configuration
-// (RFC 9110, section 15.1). 206 is among them there; it is never stored here.
+// heuristic says whether a status may be given a lifetime by configuration or
+// by guess (RFC 9110, section 15.1). 206 is among them there; it is never stored here.
 func heuristic(status int) bool {
 	switch status {
 	case 200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501:

@@ -8,6 +8,7 @@ import (
 
 func TestStorable(t *testing.T) {
 	const fresh = "Cache-Control: max-age=60\n"
+	const long = "Last-Modified: Sat, 21 Nov 2020 12:00:00 GMT\n"
 	type request struct{ noStore, authorization, cookie, trailer bool }
 	policy := rules{maxBody: 1000}
 	withTTL := rules{maxBody: 1000, ttl: time.Minute}
@@ -24,6 +25,18 @@ func TestStorable(t *testing.T) {
 		{"nothing said, with a validator", 200, `Etag: "a"`, policy, request{}, refuseNoLifetime},
 		{"nothing said, a ttl", 200, "", withTTL, request{}, storeIt},
 		{"nothing said, a ttl, 404", 404, "", withTTL, request{}, storeIt},
+		{"nothing said, changed long ago", 200, long, policy, request{}, storeIt},
+		{"nothing said, changed long ago, 302", 302, long, policy, request{}, refuseNoLifetime},
+		{"public, changed long ago, 302", 302, long + "Cache-Control: public", policy, request{}, storeIt},
+		{"public, changed long ago, 599", 599, long + "Cache-Control: public", policy, request{}, storeIt},
+		{"public, changed long ago, 500", 500, long + "Cache-Control: public", policy, request{}, refuseNoLifetime},
+		{"changed long ago, cookie", 200, long, policy, request{cookie: true}, refuseCookie},
+		{"changed long ago, authorization", 200, long, policy, request{authorization: true}, refuseAuthorized},
+		{"changed long ago, set-cookie", 200, long + "Set-Cookie: a=b", policy, request{}, refuseSetCookie},
+		{"targeted, beside no-store", 200, "CDN-Cache-Control: max-age=60\nCache-Control: no-store", policy, request{}, storeIt},
+		{"targeted no-store", 200, fresh + "CDN-Cache-Control: no-store", policy, request{}, refuseNoStore},
+		{"targeted, beside what does not parse", 200, "CDN-Cache-Control: max-age=60\nCache-Control: a b", policy, request{}, storeIt},
+		{"targeted, and Expires does not count", 200, "CDN-Cache-Control: foo\nExpires: Fri, 31 Dec 9999 23:59:59 GMT", policy, request{}, refuseNoLifetime},
 		{"nothing said, a ttl, 302", 302, "", withTTL, request{}, refuseNoLifetime},
 		{"nothing said, a ttl, 500", 500, "", withTTL, request{}, refuseNoLifetime},
 		{"nothing said, a ttl, 599", 599, "", withTTL, request{}, refuseNoLifetime},
@@ -75,7 +88,7 @@ func TestStorable(t *testing.T) {
 			noStore: tt.ask.noStore, authorization: tt.ask.authorization, cookie: tt.ask.cookie,
 			status: tt.status, header: head(tt.head), trailer: tt.ask.trailer, length: 10,
 		}
-		_, got := storable(&x, readAnswerDirectives(x.header["Cache-Control"]), tt.rules, epoch)
+		_, got := storable(&x, control(x.header, nil), tt.rules, epoch)
 		if got != tt.want {
 			t.Errorf("%s: refused %q, want %q", tt.name, got, tt.want)
 		}

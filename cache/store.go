@@ -203,6 +203,27 @@ func (s *Store) removeAll(key Key) {
 	}
 }
 
+// replace puts an answer of the same body into the place of another, if that is still there.
+func (s *Store) replace(key Key, old, a *answer) {
+	size := a.cost(key) + a.body.kept()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.objects[key]
+	if o == nil {
+		return
+	}
+	for _, e := range o.variants {
+		if e.answer == old {
+			more := size - e.size
+			e.answer, e.size = a, size
+			e.queue.bytes += more
+			s.used += more
+			s.makeRoomLocked()
+			return
+		}
+	}
+}
+
 // remove forgets one answer.
 func (s *Store) remove(key Key, a *answer) {
 	s.mu.Lock()

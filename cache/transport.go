@@ -167,7 +167,8 @@ func (t *Transport) pass(q *inquiry) (*http.Response, error) {
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return res, nil
 	}
-	t.withoutTags(res.Header)
+	t.learnFromHead(q, res)
+	t.takeOurs(res.Header)
 	addStatus(res.Header, cacheStatus(c))
 	return res, nil
 }

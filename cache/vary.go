@@ -11,6 +11,7 @@ import (
 type selector struct {
 	name    string
 	value   string
+	raw     string // as it came, if it came on one line: most requests have just the same
 	present bool
 }
 
@@ -52,8 +53,11 @@ func selectorsOf(names []string, h http.Header) []selector {
 	}
 	sel := make([]selector, len(names))
 	for i, name := range names {
-		value, present := selecting(h[name])
-		sel[i] = selector{strings.Clone(name), strings.Clone(value), present}
+		value, present := selecting(name, h[name])
+		sel[i] = selector{name: strings.Clone(name), value: strings.Clone(value), present: present}
+		if len(h[name]) == 1 {
+			sel[i].raw = strings.Clone(h[name][0])
+		}
 	}
 	return sel
 }
@@ -62,16 +66,62 @@ func selectorsOf(names []string, h http.Header) []selector {
 // that was absent must be absent.
 func selected(sel []selector, h http.Header) bool {
 	for i := range sel {
-		if value, present := selecting(h[sel[i].name]); present != sel[i].present || value != sel[i].value {
+		s := &sel[i]
+		lines := h[s.name]
+		if len(lines) == 1 && s.present && s.raw == lines[0] && s.raw != "" {
+			continue
+		}
+		if value, present := selecting(s.name, lines); present != s.present || value != s.value {
 			return false
 		}
 	}
 	return true
 }
 
-// selecting is a field's value for comparing: lines combined and the space
-// around commas taken away, which changes no list's meaning.
-func selecting(lines []string) (value string, present bool) {
+// selecting is a field's value for comparing. Fields of preferences are brought
+// into one form of all that say the same; of others only the lines are combined
+// and the space around commas is taken away, which changes no list's meaning.
+func selecting(name string, lines []string) (value string, present bool) {
+	switch name {
+	case "Accept-Encoding", "Accept-Language", "Accept-Charset":
+		return preferences(lines), len(lines) > 0
+	}
+	return combined(lines)
+}
+
+// preferences is the one form of fields whose members are weighted and do not
+// depend on case or order (RFC 9110, sections 12.5.2 to 12.5.4: that some
+// recipients take order for a preference cannot be relied upon).
+func preferences(lines []string) string {
+	var members []string
+	for _, line := range lines {
+		for member := range strings.SplitSeq(line, ",") {
+			member = strings.ToLower(strings.Map(withoutSpace, member))
+			choice, weight, _ := strings.Cut(member, ";q=")
+			if strings.IndexByte(weight, '.') >= 0 {
+				weight = strings.TrimSuffix(strings.TrimRight(weight, "0"), ".")
+			}
+			if weight != "" && weight != "1" {
+				choice += ";q=" + weight
+			}
+			if choice != "" {
+				members = append(members, choice)
+			}
+		}
+	}
+	slices.Sort(members)
+	return strings.Join(slices.Compact(members), ",")
+}
+
+func withoutSpace(r rune) rune {
+	if r == ' ' || r == '\t' {
+		return -1
+	}
+	return r
+}
+
+// combined is a field's value with its lines in one.
+func combined(lines []string) (value string, present bool) {
 	switch len(lines) {
 	case 0:
 		return "", false

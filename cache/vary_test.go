@@ -58,3 +58,37 @@ func TestSelectingFieldsAreComparedNormalised(t *testing.T) {
 		}
 	}
 }
+
+func TestPreferencesAreComparedByWhatTheySay(t *testing.T) {
+	tests := []struct {
+		name, stored, asked string
+		want                bool
+	}{
+		{"Accept-Encoding", "gzip, br", "br,gzip", true},
+		{"Accept-Encoding", "gzip, br", "BR , GZip", true},
+		{"Accept-Encoding", "gzip;q=1.0, br", "br, gzip", true},
+		{"Accept-Encoding", "gzip; q=0.50, br", "br, gzip;q=0.5", true},
+		{"Accept-Encoding", "gzip, gzip", "gzip", true},
+		{"Accept-Encoding", "gzip;q=0, br", "br", false},
+		{"Accept-Encoding", "gzip;q=0.0", "gzip;q=0", true},
+		{"Accept-Encoding", "gzip;q=0.1", "gzip;q=1", false},
+		{"Accept-Encoding", "gzip;q=10", "gzip;q=1", false},
+		{"Accept-Encoding", "gzip", "gzip, br", false},
+		{"Accept-Encoding", "", "gzip", false},
+		{"Accept-Language", "en, de", "de, en", true},
+		{"Accept-Language", "en-GB, de;q=0.8", "DE;q=0.8,en-gb", true},
+		{"Accept-Language", "en, de;q=0.8", "en;q=0.8, de", false},
+		{"Accept-Charset", "utf-8, x", "X,UTF-8", true},
+		{"Accept", "a/b, c/d", "c/d, a/b", false},
+	}
+	for _, tt := range tests {
+		sel := selectorsOf([]string{tt.name}, map[string][]string{tt.name: {tt.stored}})
+		if got := selected(sel, map[string][]string{tt.name: {tt.asked}}); got != tt.want {
+			t.Errorf("%s stored for %q, asked with %q: selected %v, want %v", tt.name, tt.stored, tt.asked, got, tt.want)
+		}
+	}
+	sel := selectorsOf([]string{"Accept-Encoding"}, nil)
+	if selected(sel, map[string][]string{"Accept-Encoding": {""}}) {
+		t.Error("an empty Accept-Encoding, which refuses every coding, is taken for none")
+	}
+}
