@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,6 +18,8 @@ var (
 	p99Line    = regexp.MustCompile(`99%\s+([\d.]+)(us|ms|s)`)
 	errorLines = regexp.MustCompile(`(?m)^\s+(Socket errors:.*|Non-2xx or 3xx responses:.*)$`)
 )
+
+var errNothing = errors.New("no answer was counted")
 
 // load puts one server under load and reads what wrk and the kernel say.
 func load(ctx context.Context, s *server, r row, d time.Duration) (slice, error) {
@@ -44,7 +47,7 @@ func load(ctx context.Context, s *server, r row, d time.Duration) (slice, error)
 	}
 	rate, total := number(rateLine, out), number(totalLine, out)
 	if rate == 0 || total == 0 {
-		return slice{}, fmt.Errorf("wrk said nothing of use: %s", out)
+		return slice{}, fmt.Errorf("%w: %s", errNothing, out)
 	}
 	return slice{rate: rate, cpu: float64((after - before).Microseconds()) / total, p99: quantile(out)}, nil
 }
