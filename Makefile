@@ -1,7 +1,7 @@
 # `make run` and `make test` set up all they need: Go and nothing else.
 RACE := $(if $(CI),-race)
 
-run:      ; go run ./cmd/selvage try
+run: build ; @bin/selvage try
 test:     ; go test $(RACE) -timeout 20m ./...
 check:    ; sh tools/check.sh
 lint:     ; go tool -modfile=tools/go.mod golangci-lint run
