@@ -69,7 +69,8 @@ const (
 	ProxyInternalError    ProxyErrorType = "proxy_internal_error"              // 500
 
 	// RequestError is the client's doing: its request's body could not be read
-	// to its end. No origin failed, and nothing stands in for an answer.
+	// to its end, or its head is more than the origin says that it takes. No
+	// origin failed, and nothing stands in for an answer.
 	RequestError ProxyErrorType = "http_request_error" // 400
 )
 

@@ -63,8 +63,8 @@ func originFailed(w http.ResponseWriter, r *http.Request, rec *record.Record, er
 	refuse(w, rec, kind.Status(), words)
 }
 
-// requestFailed answers for a client whose request had no proper end. That is
-// nobody else's failure. The server knows better what was wrong with the body, and
+// requestFailed answers for a client whose request could not be sent whole. That
+// is nobody else's failure. The server knows better what was wrong with the body, and
 // says it instead where it can.
 func requestFailed(w http.ResponseWriter, rec *record.Record, err error) {
 	rec.Detail = err.Error()
@@ -76,7 +76,7 @@ func requestFailed(w http.ResponseWriter, rec *record.Record, err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		refuse(w, rec, http.StatusRequestTimeout, "the request body did not come in time")
 	default:
-		refuse(w, rec, http.StatusBadRequest, "the request body is malformed or incomplete")
+		refuse(w, rec, http.StatusBadRequest, "the request is malformed, incomplete, or more than the origin takes")
 	}
 }
 

@@ -226,6 +226,8 @@ func (x *h2Exchange) errorType(err error) selvage.ProxyErrorType {
 	case timeout != nil && timeout.Timeout():
 		return selvage.ResponseTimeout
 	// net/http exports none of its HTTP/2 errors.
+	case strings.Contains(err.Error(), "request header list larger"): // than the origin takes: nothing was sent
+		return selvage.RequestError
 	case strings.Contains(err.Error(), "header list larger"):
 		return selvage.ResponseHeadTooLarge
 	case x.began:

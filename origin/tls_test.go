@@ -431,6 +431,21 @@ func TestBrokenUploadIsNotTheH2OriginsFault(t *testing.T) {
 	})
 }
 
+func TestHeadBeyondTheH2OriginsLimitIsTheClients(t *testing.T) {
+	overH2(t, nil, hello, func(t *testing.T, p *Pool) {
+		if _, _, err := ask(p, "GET", ""); err != nil { // now the limit is known: net/http's is 1 MiB
+			t.Fatal(err)
+		}
+		req, _ := http.NewRequest("GET", "http://shop.example/", nil)
+		req.Header.Set("X", strings.Repeat("x", 2<<20))
+		_, err := p.RoundTrip(req)
+		wantType(t, err, selvage.RequestError)
+		if s := p.Status()[0]; s.LastError != "" {
+			t.Errorf("the endpoint is blamed: %s", s.LastError)
+		}
+	})
+}
+
 func TestClientsEndReachesTheH2Origin(t *testing.T) {
 	gone := make(chan bool, 1)
 	overH2(t, nil, func(w http.ResponseWriter, r *http.Request) {
