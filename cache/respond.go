@@ -70,8 +70,8 @@ func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.R
 		StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: h, ContentLength: a.length, Request: q.req,
 	}
-	part, whole := q.wanted(a, &m.res)
-	if !whole && f != nil {
+	p := q.wanted(a, &m.res)
+	if !p.whole && f != nil {
 		f.keep()
 	}
 	if m.res.Body == http.NoBody {
@@ -80,41 +80,57 @@ func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.R
 		}
 		return &m.res
 	}
-	m.reader = reader{b: a.body, gone: q.req.Context().Done(), pos: part.start, end: -1, res: &m.res}
-	if !whole {
-		m.reader.end = part.start + part.length
+	m.reader = reader{b: a.body, gone: q.req.Context().Done(), pos: p.part.start, end: -1, res: &m.res}
+	if !p.whole {
+		m.reader.end = p.part.start + p.part.length
 	}
 	if f != nil {
 		m.reader.done = func() { f.leave(false) }
 	}
 	m.res.Body = &m.reader
+	if p.several != nil {
+		m.res.Body = severalOf(&m.reader, p.several, a)
+	}
 	return &m.res
+}
+
+// portion is what of an answer's body is sent.
+type portion struct {
+	whole   bool
+	part    span
+	several []span
 }
 
 // wanted makes of a whole answer what the request wants of it: nothing but the
 // head, 304, 206 or 416. It sets http.NoBody where no body is to follow.
-func (q *inquiry) wanted(a *answer, res *http.Response) (part span, whole bool) {
+func (q *inquiry) wanted(a *answer, res *http.Response) portion {
 	h := res.Header
 	received := a.terms.received
 	if isNotModified(q.req.Header, a.status, a.header, received) {
 		res.StatusCode, res.ContentLength, res.Body = http.StatusNotModified, 0, http.NoBody
 		onlyMetadata(h)
-		return span{}, false
+		return portion{}
 	}
 	if q.req.Method == http.MethodHead {
 		res.Body = http.NoBody
-		return span{}, false
+		return portion{}
 	}
 	if !q.partial || a.status != http.StatusOK || a.length < 0 {
-		return span{}, true
+		return portion{whole: true}
 	}
-	part, v := wantedRange(q.req.Header, a.header, a.length, received)
+	part, several, v := wantedRange(q.req.Header, a.header, a.length, received)
+	if v == severalParts && !ascend(several) && !a.body.whole.Load() {
+		return portion{whole: true} // what is coming in can be read once only, from front to back
+	}
 	switch v {
 	case onePart:
 		res.StatusCode, res.ContentLength = http.StatusPartialContent, part.length
 		h["Content-Range"] = []string{contentRange(part, a.length)}
 		h["Content-Length"] = []string{strconv.FormatInt(part.length, 10)}
-		return part, false
+		return portion{part: part}
+	case severalParts:
+		res.StatusCode = http.StatusPartialContent
+		return portion{several: several}
 	case unsatisfiable:
 		res.StatusCode, res.ContentLength, res.Body = http.StatusRequestedRangeNotSatisfiable, 0, http.NoBody
 		onlyMetadata(h)
@@ -123,9 +139,9 @@ func (q *inquiry) wanted(a *answer, res *http.Response) (part span, whole bool) 
 		}
 		h["Content-Range"] = []string{"bytes */" + strconv.FormatInt(a.length, 10)}
 		h["Content-Length"] = []string{"0"}
-		return span{}, false
+		return portion{}
 	}
-	return span{}, true
+	return portion{whole: true}
 }
 
 // onlyMetadata leaves of a header what a 304 has (RFC 9110, section 15.4.5).

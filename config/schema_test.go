@@ -219,7 +219,7 @@ func TestExplainFindsEveryKey(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"routes[2].cache.ttl": "routes[].cache.ttl: duration, default 0s\nHow long an answer is fresh that does not say it itself. 0s stores only those that do.\n\nexample: ttl: 60s\n",
+		"routes[2].cache.ttl": "routes[].cache.ttl: duration, default 0s\nHow long an answer is fresh that does not say it itself. With 0s it is a tenth of the time since its Last-Modified, at most an hour; one without that is not stored.\n\nexample: ttl: 60s\n",
 		"origins.web.timeout": "origins.<name>.timeout: keys\nHow long is waited for it.\n\n  connect     duration, default 1s\n  first_byte  duration, default 30s\n  idle        duration, default 60s\n  total       duration, default 60s\n",
 		"tier":                "tier: number, 1 to 3, default 2\nHow much it matters: 1 is what must not fail, 3 is what may.\n",
 	} {
