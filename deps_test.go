@@ -35,14 +35,15 @@ var house = map[string]imports{
 	"record": {ours: []string{"."}},
 
 	// The stages, in the order in which a request meets them. They never import each other.
-	"listen":   {ours: []string{".", "record", "http1"}, others: []string{unix}},
-	"http1":    {ours: []string{".", "record"}, others: []string{unix}},
-	"route":    {ours: []string{".", "record"}},
-	"policy":   {ours: []string{".", "record"}, others: []string{"golang.org/x/crypto/bcrypt", "github.com/dunglas/httpsfv"}},
-	"cache":    {ours: []string{".", "record"}, others: []string{"github.com/dunglas/httpsfv"}},
-	"fallback": {ours: []string{".", "record"}},
-	"origin":   {ours: []string{".", "record", "http1", "spool"}}, // spool is what makes its retries possible
-	"spool":    {ours: []string{".", "record"}},
+	"listen":    {ours: []string{".", "record", "http1"}, others: []string{unix}},
+	"http1":     {ours: []string{".", "record"}, others: []string{unix}},
+	"route":     {ours: []string{".", "record"}},
+	"policy":    {ours: []string{".", "record"}, others: []string{"golang.org/x/crypto/bcrypt", "github.com/dunglas/httpsfv"}},
+	"cache":     {ours: []string{".", "record"}, others: []string{"github.com/dunglas/httpsfv"}},
+	"transform": {ours: []string{"."}, others: []string{"github.com/klauspost/compress", "github.com/andybalholm/brotli"}},
+	"fallback":  {ours: []string{".", "record"}},
+	"origin":    {ours: []string{".", "record", "http1", "spool"}}, // spool is what makes its retries possible
+	"spool":     {ours: []string{".", "record"}},
 
 	"config":     {ours: []string{"."}, others: []string{"github.com/goccy/go-yaml"}},
 	"config/gen": {ours: []string{".", "config"}},
@@ -51,7 +52,7 @@ var house = map[string]imports{
 	"client":     {},
 
 	// What it remembers. NATS is behind this wall.
-	"state":         {ours: []string{".", "state/conform"}}, // its tests run the suite
+	"state":         {ours: []string{".", "state/conform"}, others: []string{"github.com/nats-io", unix}}, // its tests run the suite
 	"state/conform": {ours: []string{".", "state"}},
 
 	// What changes it, and judges.

@@ -52,12 +52,13 @@ func ReadBlob(ctx context.Context, blobs Blobs, key BlobKey, limit int64) ([]byt
 
 // verifier fails where the bytes that went through are not the digest's.
 type verifier struct {
-	key BlobKey
-	r   io.Reader
-	sum hash.Hash
+	key   BlobKey
+	r     io.Reader
+	sum   hash.Hash
+	right bool // all was read, and it is what the key says
 }
 
-func verify(key BlobKey, r io.Reader) *verifier { return &verifier{key, r, sha256.New()} }
+func verify(key BlobKey, r io.Reader) *verifier { return &verifier{key: key, r: r, sum: sha256.New()} }
 
 func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.r.Read(p)
@@ -66,6 +67,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 		if got := Digest(v.sum.Sum(nil)); got != v.key.Digest {
 			return n, selvage.Errorf(selvage.Invalid, "the bytes of blob %s have the digest %s", v.key, got)
 		}
+		v.right = true
 	}
 	return n, err
 }

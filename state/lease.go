@@ -24,8 +24,6 @@ type Lease struct {
 	// Expires is when the holder must have stopped, by its own clock: counted from before it
 	// asked, so that nobody else has the lease earlier. Get leaves it as the store estimates it.
 	Expires time.Time
-
-	revision uint64 // what the next renewal replaces
 }
 
 // Leases give a name to one holder at a time. The store's clock decides; those

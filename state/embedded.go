@@ -1,0 +1,316 @@
+package state
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/selvage-edge/selvage"
+)
+
+// Options says where and how an [Embedded] store keeps what it remembers.
+type Options struct {
+	Folder   string           // made if it is not there; one process at a time
+	MaxBytes selvage.ByteSize // that may be promised to all limits together; default 8GiB
+	MinFree  selvage.ByteSize // with less room on the disk nothing is written; default 64MiB
+	Limits   Limits
+	Log      *slog.Logger // default: nothing is logged
+}
+
+// Embedded is the store that is durable on one machine: NATS JetStream in this
+// process, without a socket, each write synced before it is acknowledged.
+type Embedded struct {
+	options Options
+	limits  Limits
+	lock    *os.File
+	disk    disk
+
+	ready chan struct{} // closed when live is set
+	quit  chan struct{} // closed by Close
+	done  chan struct{} // closed when Run ended, or Close without it
+	live  *live         // written before ready is closed
+
+	mu      sync.Mutex // guards what follows
+	running bool
+	closed  bool
+	failure error // why Run ended
+}
+
+// live is the running engine.
+type live struct {
+	nc    *nats.Conn
+	js    jetstream.JetStream
+	fixed map[string]jetstream.Stream // those that are always there
+
+	mu      sync.Mutex                  // guards what follows; held while a stream is made, which is I/O, so that the count is right
+	streams map[string]jetstream.Stream // feeds and queues that were asked for
+	count   int                         // feeds and queues on the disk
+}
+
+// callTimeout ends every call to the engine: on a full disk it does not answer.
+const callTimeout = 10 * time.Second
+
+// Open takes the folder. [Embedded.Run] must run for the store to answer;
+// calls before that wait for it. Conflict if another process has the folder.
+func Open(o Options) (*Embedded, error) {
+	o.MaxBytes = orDefault(o.MaxBytes, 8<<30)
+	o.MinFree = orDefault(o.MinFree, 64<<20)
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
+	limits := o.Limits.withDefaults()
+	if sum := limits.Documents + limits.Blobs + limits.Receipts + limits.Leases + 2*reserve; sum > o.MaxBytes {
+		return nil, selvage.Errorf(selvage.Invalid, "open state %s: the limits need %s, max_bytes is %s", o.Folder, sum, o.MaxBytes)
+	}
+	if err := os.MkdirAll(o.Folder, 0o700); err != nil {
+		return nil, selvage.Errorf(selvage.Unavailable, "open state: %w", err)
+	}
+	lock, err := lockFile(filepath.Join(o.Folder, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("open state %s: %w", o.Folder, err)
+	}
+	return &Embedded{
+		options: o, limits: limits, lock: lock, disk: disk{folder: o.Folder, least: int64(o.MinFree)},
+		ready: make(chan struct{}), quit: make(chan struct{}), done: make(chan struct{}),
+	}, nil
+}
+
+// reserve is the room for what must be written when a limit is reached: that something is deleted.
+const reserve = 1 << 20
+
+// Store is the parts of the store. They may be taken before Run.
+func (e *Embedded) Store() Store {
+	feeds := &embeddedFeeds{e}
+	return Store{
+		Documents: &embeddedDocuments{e: e},
+		Blobs:     &embeddedBlobs{e},
+		Feeds:     feeds,
+		Receipts:  feeds,
+		Queues:    &embeddedQueues{e: e},
+		Leases:    &embeddedLeases{e},
+	}
+}
+
+// Run starts the engine, and ends it when ctx ends or Close is called. Then the
+// folder is free for others. It can be called once.
+func (e *Embedded) Run(ctx context.Context) error {
+	e.mu.Lock()
+	if e.running || e.closed {
+		defer e.mu.Unlock()
+		if e.running {
+			return selvage.Errorf(selvage.Conflict, "run state %s: it runs, or did", e.options.Folder)
+		}
+		return nil // closed before it began
+	}
+	e.running = true
+	e.mu.Unlock()
+
+	err := e.run(ctx)
+	if err != nil {
+		err = fmt.Errorf("run state %s: %w", e.options.Folder, err)
+	}
+	e.mu.Lock()
+	e.closed, e.failure = true, err
+	e.mu.Unlock()
+	err = errors.Join(err, e.lock.Close())
+	close(e.done)
+	return err
+}
+
+// Close ends Run, waits for it, and gives the folder free. It may be called more than once.
+func (e *Embedded) Close() error {
+	e.mu.Lock()
+	first := !e.closed
+	running := e.running
+	e.closed = true
+	e.mu.Unlock()
+	if first {
+		close(e.quit)
+	}
+	if first && !running {
+		err := e.lock.Close()
+		close(e.done)
+		return err
+	}
+	<-e.done
+	return nil
+}
+
+func (e *Embedded) run(ctx context.Context) error {
+	log := &engineLog{log: e.options.Log}
+	srv, err := server.NewServer(&server.Options{
+		ServerName: "selvage", DontListen: true, NoSigs: true, DisableJetStreamBanner: true,
+		JetStream: true, StoreDir: filepath.Join(e.options.Folder, "engine"), SyncAlways: true,
+		JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: int64(e.options.MaxBytes),
+		MaxPayload: MaxValue + 64<<10,
+	})
+	if err != nil {
+		return err
+	}
+	srv.SetLoggerV2(log, false, false, false)
+	var engine sync.WaitGroup
+	engine.Go(srv.Start)
+	defer func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		engine.Wait()
+	}()
+	for !srv.ReadyForConnections(100 * time.Millisecond) { // recovering many streams takes its time
+		if ctx.Err() != nil || log.fatal() != nil || e.quitting() {
+			return log.fatal()
+		}
+	}
+	if !srv.JetStreamEnabled() {
+		return selvage.Errorf(selvage.Unavailable, "the engine did not start: %w", cmp.Or(log.fatal(), errors.New("no reason given")))
+	}
+	nc, err := nats.Connect("", nats.InProcessServer(srv), nats.Name("state"), nats.MaxReconnects(-1),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warnf("%v", err) }))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	l := &live{nc: nc, js: js, fixed: map[string]jetstream.Stream{}, streams: map[string]jetstream.Stream{}}
+	if err := e.prepare(ctx, l); err != nil {
+		return err
+	}
+	e.live = l
+	close(e.ready)
+	select {
+	case <-ctx.Done():
+	case <-e.quit:
+	}
+	return nil
+}
+
+func (e *Embedded) quitting() bool {
+	select {
+	case <-e.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+// The streams that are always there.
+const (
+	documentStream = "DOCUMENTS"
+	blobStream     = "BLOBS"
+	receiptStream  = "RECEIPTS"
+	leaseStream    = "LEASES"
+)
+
+// stored is where the engine says that it has stored something: the subject behind it.
+const stored = "stored."
+
+// prepare makes the streams that are always there, counts the others, and
+// sweeps up blobs that were not finished.
+func (e *Embedded) prepare(ctx context.Context, l *live) error {
+	for _, c := range []jetstream.StreamConfig{
+		{Name: documentStream, Subjects: []string{"document.>"}, MaxMsgsPerSubject: 1, MaxBytes: int64(e.limits.Documents) + reserve, AllowMsgTTL: true},
+		{Name: blobStream, Subjects: []string{"blob.>"}, MaxBytes: int64(e.limits.Blobs)},
+		{Name: receiptStream, Subjects: []string{"receipt.>"}, MaxMsgsPerSubject: ReceiptsKept, MaxBytes: int64(e.limits.Receipts), Discard: jetstream.DiscardOld},
+		{Name: leaseStream, Subjects: []string{"lease.>"}, MaxMsgsPerSubject: 1, MaxBytes: int64(e.limits.Leases), AllowMsgTTL: true},
+	} {
+		if c.Name != receiptStream {
+			c.Discard = jetstream.DiscardNew
+		}
+		stream, err := l.js.CreateOrUpdateStream(ctx, durable(c))
+		if err != nil {
+			return fmt.Errorf("make stream %s: %w", c.Name, err)
+		}
+		l.fixed[c.Name] = stream
+	}
+	names := l.js.StreamNames(ctx)
+	for name := range names.Name() {
+		if strings.HasPrefix(name, "F_") || strings.HasPrefix(name, "Q_") {
+			l.count++
+		}
+	}
+	if err := names.Err(); err != nil {
+		return fmt.Errorf("list streams: %w", err)
+	}
+	return sweepBlobs(ctx, l)
+}
+
+// durable adds what all streams have.
+func durable(c jetstream.StreamConfig) jetstream.StreamConfig {
+	c.Storage, c.Replicas, c.AllowDirect = jetstream.FileStorage, 1, true
+	c.Duplicates = orDefault(c.Duplicates, DedupWindow)
+	c.RePublish = &jetstream.RePublish{Source: ">", Destination: stored + ">", HeadersOnly: true}
+	return c
+}
+
+// engine waits for Run to have started the engine.
+func (e *Embedded) engine(ctx context.Context) (*live, error) {
+	if ctx.Err() != nil {
+		return nil, ended(ctx)
+	}
+	select {
+	case <-e.ready:
+	case <-e.done:
+	case <-ctx.Done():
+		return nil, ended(ctx)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, selvage.Errorf(selvage.Unavailable, "%w", cmp.Or(e.failure, ErrClosed))
+	}
+	return e.live, nil
+}
+
+// writer is engine for who is about to write: it refuses when the disk is full.
+func (e *Embedded) writer(ctx context.Context) (*live, error) {
+	if !e.disk.hasRoom() {
+		e.limits.OnLimit("disk")
+		return nil, selvage.Errorf(selvage.Unavailable, "the disk of %s has less than %s free: %w", e.options.Folder, e.options.MinFree, ErrFull)
+	}
+	return e.engine(ctx)
+}
+
+// engineLog hands on what the engine has to complain about.
+type engineLog struct {
+	log *slog.Logger
+
+	mu   sync.Mutex // guards last
+	last error
+}
+
+func (l *engineLog) Noticef(string, ...any) {}
+func (l *engineLog) Debugf(string, ...any)  {}
+func (l *engineLog) Tracef(string, ...any)  {}
+
+func (l *engineLog) Warnf(format string, args ...any) {
+	l.log.Warn("state engine", "message", fmt.Sprintf(format, args...))
+}
+
+func (l *engineLog) Errorf(format string, args ...any) {
+	l.log.Error("state engine", "message", fmt.Sprintf(format, args...))
+}
+
+// Fatalf is called where the engine cannot start. It does not end the process.
+func (l *engineLog) Fatalf(format string, args ...any) {
+	l.Errorf(format, args...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = selvage.Errorf(selvage.Unavailable, format, args...)
+}
+
+func (l *engineLog) fatal() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
