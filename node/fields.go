@@ -73,7 +73,8 @@ func dropAmbiguous(h http.Header) {
 func isAmbiguous(name string) bool { return name == "Proxy" || strings.IndexByte(name, '_') >= 0 }
 
 // dropHearsay takes away what proxies in front say of the client and of the
-// request as it came to them.
+// request as it came to them. Some applications route by X-Original-Url and
+// X-Rewrite-Url: a stranger's would lead around the route that was matched.
 func dropHearsay(h http.Header) {
 	for name := range h {
 		if isHearsay(name) {
@@ -83,7 +84,11 @@ func dropHearsay(h http.Header) {
 }
 
 func isHearsay(name string) bool {
-	return strings.HasPrefix(name, "X-Forwarded-") || name == "X-Real-Ip" || name == "X-Client-Ip"
+	switch name {
+	case "X-Real-Ip", "X-Client-Ip", "X-Original-Url", "X-Rewrite-Url":
+		return true
+	}
+	return strings.HasPrefix(name, "X-Forwarded-")
 }
 
 // dropFromTrailer takes away the trailers that no header would be believed to
