@@ -232,8 +232,8 @@ func (s *Server) ownHost(hostport string) bool {
 
 // hasToken compares in constant time what the token hashes to.
 func (s *Server) hasToken(r *http.Request) bool {
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		return false
 	}
 	sum := sha256.Sum256([]byte(token))

@@ -61,6 +61,7 @@ func TestAdminAddressGuardsWhatItShows(t *testing.T) {
 		{"status needs a token", "GET", "/v1/status", "127.0.0.1:9440", "", "", 401},
 		{"profiles need a token", "GET", "/debug/pprof/", "127.0.0.1:9440", "", "", 401},
 		{"a wrong token is refused", "GET", "/v1/status", "127.0.0.1:9440", "wrong", "", 401},
+		{"a scheme has no case", "GET", "/v1/status", "127.0.0.1:9440", "bearer right", "", 200},
 		{"the right token is let in", "GET", "/v1/status", "127.0.0.1:9440", "right", "", 200},
 		{"the description needs a token", "GET", "/openapi.json", "127.0.0.1:9440", "", "", 401},
 		{"the description is there", "GET", "/openapi.json", "127.0.0.1:9440", "right", "", 200},
@@ -72,7 +73,10 @@ func TestAdminAddressGuardsWhatItShows(t *testing.T) {
 			r := httptest.NewRequest(tt.method, tt.path, nil)
 			r.Host = tt.host
 			if tt.token != "" {
-				r.Header.Set("Authorization", "Bearer "+tt.token)
+				if !strings.Contains(tt.token, " ") {
+					tt.token = "Bearer " + tt.token
+				}
+				r.Header.Set("Authorization", tt.token)
 			}
 			if tt.origin != "" {
 				r.Header.Set("Origin", tt.origin)

@@ -58,7 +58,11 @@ func (b *clientBody) Buffered() bool {
 // is known to be near, so that events arrive when they happen.
 func (x *exchange) answer(resp *http.Response) {
 	defer resp.Body.Close()
+	protocols := resp.Header["Upgrade"]
 	h := x.passHeader(resp.Header)
+	if resp.StatusCode == http.StatusUpgradeRequired && x.r.ProtoMajor == 1 && protocols != nil {
+		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, protocols // RFC 9110, section 15.5.22
+	}
 	via(h, resp.Proto)
 	x.route.policies.Response(&x.pol, h)
 	announced := len(resp.Trailer)

@@ -77,7 +77,7 @@ func (c *call) file() (*http.Response, error) {
 // prepare decides what the request needs beside its first attempt.
 func (c *call) prepare() {
 	hasBody := c.req.Body != nil && c.req.Body != http.NoBody
-	c.once = !idempotent(c.req.Method) || c.req.Header["Upgrade"] != nil
+	c.once = !idempotent(c.req.Method) || c.req.Header["Upgrade"] != nil || meansAnother(c.req.Header)
 	if hasBody && c.pool.set.Retry.Attempts > 1 {
 		c.spool = spool.New(c.req.Body, spool.Options{Memory: int64(c.pool.set.Retry.Body)})
 	}

@@ -91,6 +91,12 @@ func (p *Pool) error(t selvage.ProxyErrorType, endpoint string, err error) *selv
 	return &selvage.ProxyError{Type: t, Origin: p.key.name, Endpoint: endpoint, Err: err}
 }
 
+// meansAnother says whether a request may mean another method than it has, to
+// frameworks that read these fields.
+func meansAnother(h http.Header) bool {
+	return h["X-Http-Method-Override"] != nil || h["X-Http-Method"] != nil || h["X-Method-Override"] != nil
+}
+
 // idempotent says whether a method may be repeated (RFC 9110, section 9.2.2).
 func idempotent(method string) bool {
 	switch method {
