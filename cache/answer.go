@@ -20,6 +20,8 @@ type answer struct {
 	length    int64 // of the body, -1 while it grows and nobody has said
 	terms     terms
 	selectors []selector
+	groups    []string // the groups it belongs to (RFC 9875)
+	position  uint64   // of the groups when it was requested
 	surrogate []string // the lines of Surrogate-Control, which nobody else is sent
 	hadAge    bool     // it came with an Age: somebody before us stored it
 }
@@ -115,6 +117,7 @@ const (
 	costFixed    = 800 // entry, answer, body, and their places in the table, which may be half empty
 	costMap      = 400 // a header map with up to eight fields
 	costSlot     = 100 // each further field: such a map may be half empty, too
+	costQuery    = 600 // the key once more, in a table of its own, and the digest
 	costSelector = 64
 )
 
@@ -122,6 +125,12 @@ const (
 func (a *answer) cost(k Key) int64 {
 	n := costFixed + costMap + costSlot*max(0, len(a.header)-8) +
 		len(k.Scheme) + len(k.Host) + len(k.Path) + len(k.Query)
+	if k.Content != "" {
+		n += costQuery
+	}
+	for _, name := range a.groups {
+		n += 16 + len(name)
+	}
 	for name, values := range a.header {
 		n += len(name)
 		for _, v := range values {

@@ -14,11 +14,13 @@
 // for the same thing ask the origin once, and none waits for one that turns out
 // to be somebody else's alone; and that the store keeps its bound in bytes.
 //
-// It refuses to store partial answers, answers to methods other than GET,
+// It refuses to store partial answers, answers to methods other than GET and QUERY,
 // answers with trailers, and whatever its directives leave in doubt. It knows
 // nothing of origins: an error says that there is no answer.
 //
-// Stored data is keyed by [Key], then by the request fields that Vary names.
+// Stored data is keyed by [Key], then by the request fields that Vary names. Groups
+// (RFC 9875) are no index: an invalidation writes one number, which a stored answer
+// that belongs to the group is compared with.
 package cache
 
 import (

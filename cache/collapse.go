@@ -38,6 +38,8 @@ type flight struct {
 	key       Key
 	traits    traits
 	req       *http.Request // what is forwarded; its header selects what is stored
+	content   []byte        // of a QUERY
+	position  uint64        // of the groups when it was forwarded
 	stripped  bool          // the client's own conditions were taken away
 	candidate *answer       // the stored answer that is asked about or stands in for an error; may be nil
 	record    *record.Record
@@ -119,7 +121,7 @@ func (f *flight) admits(q *inquiry, alone bool) bool {
 	select {
 	case <-f.settled:
 		a := f.outcome.answer
-		return selected(a.selectors, q.req.Header) && judge(q.now, &a.terms, q.directives) == useFresh
+		return selected(a.selectors, q.req.Header) && !f.transport.store.groups.ended(&q.key, a) && judge(q.now, &a.terms, q.directives) == useFresh
 	default:
 	}
 	if alone || f.traits != q.traits || f.candidate != q.found.answer {
@@ -176,6 +178,7 @@ func (t *Transport) newFlight(q *inquiry, conditions bool) *flight {
 		key:       q.key.clone(),
 		traits:    q.traits,
 		candidate: q.found.answer,
+		content:   q.content,
 		record: &record.Record{
 			Start: q.rec.Start, Place: q.rec.Place, Target: q.rec.Target,
 			Client: q.rec.Client, Request: q.rec.Request, Trace: q.rec.Trace,
@@ -189,7 +192,9 @@ func (t *Transport) newFlight(q *inquiry, conditions bool) *flight {
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: f.heardInterim})
 	}
 	f.req = q.req.Clone(ctx)
-	f.req.Method = http.MethodGet
+	if f.content == nil {
+		f.req.Method = http.MethodGet
+	}
 	f.stripped = !conditions || f.candidate != nil
 	if f.stripped {
 		withoutConditions(f.req.Header)

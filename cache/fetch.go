@@ -45,11 +45,17 @@ func (f *flight) hasStandIn(now time.Time) bool {
 // forward sends the request on, asking whether the stored answer is still
 // right where there is one that can be asked about.
 func (f *flight) forward(ctx context.Context, stored *answer) (res *http.Response, asked bool, err error) {
+	f.position = f.transport.store.groups.position.Load()
 	req := f.req
-	if stored != nil {
+	if stored != nil || f.content != nil {
 		req = req.WithContext(ctx)
+	}
+	if stored != nil {
 		req.Header = maps.Clone(req.Header)
 		asked = askWhether(req.Header, stored.header)
+	}
+	if f.content != nil {
+		withContent(req, f.content)
 	}
 	res, err = f.transport.next.RoundTrip(req)
 	return res, asked, err
@@ -63,6 +69,7 @@ func (f *flight) exchange(status int, h http.Header) exchange {
 		status:        status,
 		header:        h,
 		length:        -1,
+		position:      f.position,
 	}
 }
 
@@ -147,6 +154,8 @@ func (t *Transport) newAnswer(request http.Header, x *exchange, origin http.Head
 			stale:      windows(d, t.rules.stale, lifetime),
 		},
 		selectors: selectorsOf(names, request),
+		groups:    groupNames(x.header[cacheGroups]),
+		position:  x.position,
 		surrogate: clones(x.surrogate),
 		hadAge:    hadAge,
 	}, why

@@ -10,7 +10,7 @@ import (
 type flights struct {
 	mu          sync.Mutex                   // guards all below, and the flights' own states
 	byKey       map[Key][]*flight            // the joinable ones
-	running     map[Key]map[*flight]struct{} // the joinable ones too
+	running     map[Key]map[*flight]struct{} // the joinable ones too, by URL
 	count       int
 	refreshes   int
 	unstorables unstorables
@@ -51,10 +51,11 @@ func (t *Transport) startLocked(f *flight, joinable bool) {
 	if joinable {
 		s.byKey[f.key] = append(s.byKey[f.key], f)
 	}
-	same := s.running[f.key]
+	url := f.key.url()
+	same := s.running[url]
 	if same == nil {
 		same = make(map[*flight]struct{}, 1)
-		s.running[f.key] = same
+		s.running[url] = same
 	}
 	same[f] = struct{}{}
 	s.count++
@@ -82,14 +83,15 @@ func (f *flight) finish() {
 	s := &f.transport.store.flights
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	same := s.running[f.key]
+	url := f.key.url()
+	same := s.running[url]
 	if _, running := same[f]; !running {
 		return
 	}
 	s.closeLocked(f)
 	s.count--
 	if delete(same, f); len(same) == 0 {
-		delete(s.running, f.key)
+		delete(s.running, url)
 	}
 	if f.refreshing {
 		s.refreshes--

@@ -29,7 +29,7 @@ func (t *Transport) learnFromHead(q *inquiry, res *http.Response) {
 	fields := storedHeader(res.Header, received)
 	delete(fields, t.tagHeader)
 	delete(fields, surrogateControl)
-	x := exchange{status: old.status, header: updated(old.header, fields), length: old.length, surrogate: surrogate}
+	x := exchange{status: old.status, header: updated(old.header, fields), length: old.length, surrogate: surrogate, position: q.position}
 	a, why := t.newAnswer(q.req.Header, &x, res.Header, q.now, received)
 	a.body, a.length = old.body, old.length
 	if why != storeIt {

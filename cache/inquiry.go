@@ -20,6 +20,10 @@ type inquiry struct {
 	// What was stored and why it did not do, once looked up.
 	found found
 	fwd   string
+	// position is that of the groups when the request came.
+	position uint64
+	// content is the body of a QUERY, which every forward sends.
+	content []byte
 }
 
 // traits are what keeps two requests for one key from waiting for one forward
@@ -45,12 +49,16 @@ var overrides = [...]string{
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url",
 }
 
-// bypass says why the cache keeps out of a GET or HEAD, empty if it does not.
-func bypass(req *http.Request) string {
-	h := req.Header
+// bypassBody is why a GET or HEAD with a body bypasses the cache.
+const bypassBody = "body"
+
+func hasBody(req *http.Request) bool {
+	return req.ContentLength != 0 || len(req.TransferEncoding) > 0 || req.Body != nil && req.Body != http.NoBody
+}
+
+// bypass says why the cache keeps out of a request with this header, empty if it does not.
+func bypass(h http.Header) string {
 	switch {
-	case req.ContentLength != 0 || len(req.TransferEncoding) > 0 || req.Body != nil && req.Body != http.NoBody:
-		return "body"
 	case len(h["Upgrade"]) > 0:
 		return "upgrade"
 	case len(h[ifMatch])+len(h[ifUnmodifiedSince]) > 0:

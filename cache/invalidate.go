@@ -9,7 +9,7 @@ import (
 // nobody here knows may.
 func isSafe(method string) bool {
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, "QUERY", "PROPFIND", "SEARCH", "REPORT":
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, methodQuery, "PROPFIND", "SEARCH", "REPORT":
 		return true
 	}
 	return false

@@ -11,8 +11,8 @@ import (
 )
 
 // Key names what is stored: the URL as the client sees it, within a service of
-// a tenant. There is no method in it: only answers to GET are stored, and HEAD
-// is answered from them. Paths and queries are compared byte by byte.
+// a tenant. There is no method in it: answers to GET are stored, from which HEAD
+// is answered, and those to QUERY, which have their content in the key. Paths and queries are compared byte by byte.
 type Key struct {
 	Tenant   selvage.Tenant
 	Service  selvage.ServiceName
@@ -20,7 +20,8 @@ type Key struct {
 	Host     string // in lower case, without the scheme's own port
 	Path     string // escaped, as it came
 	Query    string
-	HasQuery bool // tells /a? from /a
+	HasQuery bool   // tells /a? from /a
+	Content  string // of a QUERY: the digest of its body and what describes it
 }
 
 type urlKey struct{}
@@ -89,5 +90,11 @@ func (k Key) clone() Key {
 	k.Host = strings.Clone(k.Host)
 	k.Path = strings.Clone(k.Path)
 	k.Query = strings.Clone(k.Query)
+	return k
+}
+
+// url is the key without the content.
+func (k Key) url() Key {
+	k.Content = ""
 	return k
 }

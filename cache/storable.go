@@ -41,6 +41,7 @@ type exchange struct {
 	header        http.Header
 	trailer       bool     // fields will follow the body
 	length        int64    // of the body, -1 if unknown
+	position      uint64   // of the groups when it was requested
 	surrogate     []string // the lines of Surrogate-Control, which is not in header any more
 }
 

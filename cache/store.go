@@ -34,10 +34,12 @@ type Store struct {
 	seed    maphash.Seed
 	limit   int64
 	flights flights
+	groups  groups
 	hits    atomic.Int64
 
 	mu        sync.RWMutex // guards all below
 	objects   map[Key]*object
+	queries   map[Key]map[Key]struct{} // the keys with content for one URL
 	queues    queues
 	used      int64 // by entries
 	reserved  int64 // by bodies that are being received
@@ -123,8 +125,13 @@ func (s *Store) lookup(key *Key, request http.Header) (f found) {
 	if o == nil {
 		return found{}
 	}
-	f.known, f.latest = true, o.variants[0].answer.selectors
 	for _, e := range o.variants {
+		if s.groups.ended(key, e.answer) {
+			continue // it stays until another takes its place, or its turn comes
+		}
+		if !f.known {
+			f.known, f.latest = true, e.answer.selectors
+		}
 		if selected(e.answer.selectors, request) {
 			e.used()
 			f.answer = e.answer
@@ -161,6 +168,7 @@ func (s *Store) put(key Key, request http.Header, a *answer, reserved int64) {
 	if o == nil {
 		o = new(object)
 		s.objects[e.key] = o
+		s.addQueryLocked(e.key)
 	}
 	o.variants = slices.Insert(o.variants, 0, e)
 	s.used += e.size
@@ -192,10 +200,17 @@ func (s *Store) release(n int64) {
 	s.reserved -= n
 }
 
-// removeAll forgets all that is stored for a key.
-func (s *Store) removeAll(key Key) {
+// removeAll forgets all that is stored for a URL.
+func (s *Store) removeAll(url Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.removeLocked(url)
+	for k := range s.queries[url] {
+		s.removeLocked(k)
+	}
+}
+
+func (s *Store) removeLocked(key Key) {
 	if o := s.objects[key]; o != nil {
 		for _, e := range slices.Clone(o.variants) {
 			s.dropLocked(e)
@@ -262,5 +277,6 @@ func (s *Store) dropLocked(e *entry) {
 	o.variants = slices.DeleteFunc(o.variants, func(v *entry) bool { return v == e })
 	if len(o.variants) == 0 {
 		delete(s.objects, e.key)
+		s.removeQueryLocked(e.key)
 	}
 }

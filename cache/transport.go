@@ -16,19 +16,37 @@ const maxWaits = 2
 // written to. The record in the request's context is told what was done.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	q := newInquiry(&t.scope, req)
-	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+	q.position = t.store.groups.position.Load()
+	switch req.Method {
+	case http.MethodGet, http.MethodHead:
+	case methodQuery:
+		return t.query(q)
+	default:
 		q.fwd = fwdMethod
 		res, err := t.pass(q)
 		if err == nil && !isSafe(req.Method) {
-			t.store.invalidate(invalidated(&t.scope, q.key, res.StatusCode, res.Header))
+			t.store.changed(&t.scope, q.key, res)
 		}
 		return res, err
 	}
-	if why := bypass(req); why != "" {
-		q.fwd, q.rec.Cache.Detail = fwdBypass, why
-		return t.pass(q)
+	if hasBody(req) {
+		return t.bypass(q, bypassBody)
+	}
+	return t.serveOrBypass(q)
+}
+
+// serveOrBypass serves the request unless something in its head keeps the cache out.
+func (t *Transport) serveOrBypass(q *inquiry) (*http.Response, error) {
+	if why := bypass(q.req.Header); why != "" {
+		return t.bypass(q, why)
 	}
 	return t.serve(q)
+}
+
+// bypass passes a request by the cache.
+func (t *Transport) bypass(q *inquiry, why string) (*http.Response, error) {
+	q.fwd, q.rec.Cache.Detail = fwdBypass, why
+	return t.pass(q)
 }
 
 // serve answers from the store, or waits for a flight until one brings an
@@ -72,7 +90,7 @@ type afterwards int
 
 const (
 	done    afterwards = iota
-	tryNext            // its answer is selected by other fields
+	tryNext            // its answer is selected by other fields, or was made invalid
 	goAlone            // its answer is for its leader alone
 )
 
@@ -111,7 +129,7 @@ func (t *Transport) await(q *inquiry, f *flight, leader bool) (*http.Response, a
 	case !o.shared || judge(now, &o.answer.terms, requestDirectives{}) != useFresh:
 		f.leave(false)
 		return nil, goAlone, nil
-	case !selected(o.answer.selectors, q.req.Header):
+	case !selected(o.answer.selectors, q.req.Header), t.store.groups.ended(&q.key, o.answer):
 		f.leave(false)
 		return nil, tryNext, nil
 	}
@@ -188,7 +206,7 @@ func (v *invalidator) RoundTrip(req *http.Request) (*http.Response, error) {
 	key := keyOf(&v.scope, req)
 	res, err := v.next.RoundTrip(req)
 	if err == nil {
-		v.store.invalidate(invalidated(&v.scope, key, res.StatusCode, res.Header))
+		v.store.changed(&v.scope, key, res)
 	}
 	return res, err
 }
