@@ -293,8 +293,9 @@ func (l *engineLog) Noticef(string, ...any) {}
 func (l *engineLog) Debugf(string, ...any)  {}
 func (l *engineLog) Tracef(string, ...any)  {}
 
+// Warnf is what the engine says when it finds its files as a kill left them, and repairs them.
 func (l *engineLog) Warnf(format string, args ...any) {
-	l.log.Warn("state engine", "message", fmt.Sprintf(format, args...))
+	l.log.Info("state engine", "message", fmt.Sprintf(format, args...))
 }
 
 func (l *engineLog) Errorf(format string, args ...any) {

@@ -244,10 +244,12 @@ func sweepBlobs(ctx context.Context, l *live) error {
 	}
 	orphans := map[string]bool{}
 	for name := range info.State.Subjects {
-		orphans[name] = strings.Contains(name, ".part.")
+		if m := (message{subject: name}); m.part(2) == "part" {
+			orphans[name] = true
+		}
 	}
-	for name, isPart := range orphans {
-		if isPart {
+	for name := range info.State.Subjects {
+		if m := (message{subject: name}); m.part(2) == "part" {
 			continue
 		}
 		raw, err := stream.GetLastMsgForSubject(ctx, name)
@@ -259,12 +261,9 @@ func sweepBlobs(ctx context.Context, l *live) error {
 		if err != nil {
 			return err
 		}
-		orphans[partSubject(selvage.Tenant(m.part(1)), record.Upload)] = false
+		delete(orphans, partSubject(selvage.Tenant(m.part(1)), record.Upload))
 	}
-	for name, orphan := range orphans {
-		if !orphan {
-			continue
-		}
+	for name := range orphans {
 		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(name)); err != nil {
 			return fmt.Errorf("sweep blobs: %w", err)
 		}

@@ -4,13 +4,9 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"go.uber.org/goleak"
-
 	"github.com/selvage-edge/selvage/state"
 	"github.com/selvage-edge/selvage/state/conform"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestMemoryConforms(t *testing.T) {
 	open := func(_ *testing.T, limits state.Limits) state.Store { return state.Memory(limits) }
