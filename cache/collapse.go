@@ -36,6 +36,8 @@ const (
 type flight struct {
 	transport *Transport
 	key       Key
+	exact     Key // of the leader's URL
+	place     Key // where the answer is stored
 	traits    traits
 	req       *http.Request // what is forwarded; its header selects what is stored
 	content   []byte        // of a QUERY
@@ -176,6 +178,7 @@ func (t *Transport) newFlight(q *inquiry, conditions bool) *flight {
 	f := &flight{
 		transport: t,
 		key:       q.key.clone(),
+		exact:     q.exact.clone(),
 		traits:    q.traits,
 		candidate: q.found.answer,
 		content:   q.content,
@@ -317,7 +320,7 @@ func (f *flight) commit(a *answer, reserved int64) {
 	if f.doomed {
 		t.store.release(reserved)
 	} else {
-		t.store.put(f.key, f.req.Header, a, reserved)
+		t.store.put(f.place, f.req.Header, a, reserved)
 	}
 	t.store.flights.closeLocked(f)
 }

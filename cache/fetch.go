@@ -87,6 +87,11 @@ func (f *flight) confirmed(res *http.Response, requested, received time.Time) {
 	x.cookie, x.surrogate = false, surrogate
 	a, why := t.newAnswer(f.req.Header, &x, res.Header, requested, received)
 	a.body, a.length = old.body, old.length
+	if place, ok := f.placeFor(old.status, h); why == storeIt && (!ok || place != f.key) {
+		why = refuseSearch
+	} else {
+		f.place = place
+	}
 	f.settle(outcome{
 		answer: a, shared: why == storeIt && judge(received, &a.terms, requestDirectives{}) == useFresh,
 		validated: true, why: why, status: res.StatusCode,
@@ -112,6 +117,10 @@ func (f *flight) arrived(ctx context.Context, res *http.Response, requested, rec
 	a, why := t.newAnswer(f.req.Header, &x, res.Header, requested, received)
 	a.body, a.length = new(body), res.ContentLength
 	filling := filler{flight: f, answer: a, body: a.body, src: res.Body}
+	place, ok := f.placeFor(res.StatusCode, res.Header)
+	if f.place = place; !ok && why == storeIt {
+		why = refuseSearch
+	}
 	if why == storeIt && x.length != 0 && !filling.grow() {
 		why = refuseOverwhelmed
 	}

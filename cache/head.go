@@ -32,7 +32,8 @@ func (t *Transport) learnFromHead(q *inquiry, res *http.Response) {
 	x := exchange{status: old.status, header: updated(old.header, fields), length: old.length, surrogate: surrogate, position: q.position}
 	a, why := t.newAnswer(q.req.Header, &x, res.Header, q.now, received)
 	a.body, a.length = old.body, old.length
-	if why != storeIt {
+	v := readNoVarySearch(x.header[noVarySearch])
+	if why != storeIt || v.applied(q.exact) != q.key {
 		t.store.remove(q.key, old)
 		return
 	}

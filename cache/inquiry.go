@@ -12,7 +12,8 @@ import (
 type inquiry struct {
 	req        *http.Request
 	rec        *record.Record
-	key        Key
+	exact      Key // of the URL as it is
+	key        Key // by which it is looked up
 	now        time.Time
 	directives requestDirectives
 	traits     traits
@@ -32,10 +33,12 @@ type traits struct{ authorization, cookie bool }
 
 func newInquiry(scope *Scope, req *http.Request) *inquiry {
 	h := req.Header
+	key := keyOf(scope, req)
 	return &inquiry{
 		req:        req,
 		rec:        record.From(req.Context()),
-		key:        keyOf(scope, req),
+		exact:      key,
+		key:        key,
 		now:        time.Now(),
 		directives: readRequestDirectives(h["Cache-Control"]),
 		traits:     traits{len(h["Authorization"]) > 0, len(h["Cookie"]) > 0},

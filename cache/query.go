@@ -50,7 +50,7 @@ func (q *inquiry) readContent() (whole bool, err error) {
 	if req.Body != nil {
 		req.Body.Close()
 	}
-	q.content, q.key.Content = content, digest(content, req.Header)
+	q.content, q.exact.Content = content, digest(content, req.Header)
 	withContent(q.req, content)
 	return true, nil
 }

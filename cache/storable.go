@@ -28,7 +28,8 @@ const (
 	refuseNoLifetime  refusal = "no-lifetime" // 3
 	refuseUseless     refusal = "no-use"      // neither fresh nor to be validated nor to be used stale
 	refuseTooLarge    refusal = "max-body"
-	refuseOverwhelmed refusal = "memory" // the store has no room to receive it
+	refuseSearch      refusal = "no-vary-search" // it varies by something else than it was asked for by
+	refuseOverwhelmed refusal = "memory"         // the store has no room to receive it
 )
 
 // exchange is what the rules for storing look at: a request as far as it

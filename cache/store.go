@@ -31,11 +31,12 @@ type Store struct {
 	// variants, refreshes. Set it before the store is used; it may be nil and must not block.
 	OnLimit func(limit string)
 
-	seed    maphash.Seed
-	limit   int64
-	flights flights
-	groups  groups
-	hits    atomic.Int64
+	seed     maphash.Seed
+	limit    int64
+	flights  flights
+	groups   groups
+	searches searches
+	hits     atomic.Int64
 
 	mu        sync.RWMutex // guards all below
 	objects   map[Key]*object
