@@ -56,7 +56,8 @@ var house = map[string]imports{
 	"state/conform": {ours: []string{".", "state"}},
 
 	// What changes it, and judges.
-	"judge": {ours: []string{"."}}, // pure: no I/O, no clock
+	"judge":       {ours: []string{"."}}, // pure: no I/O, no clock
+	"bench/judge": {ours: []string{".", "judge"}},
 
 	// These put it together.
 	"node":                   {ours: []string{everything}},

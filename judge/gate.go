@@ -15,8 +15,8 @@ type Gate struct {
 	More    int64     // canary makings that the gate needs still, as things go; -1: as things go it never opens
 }
 
-// Epsilon is how much worse a change must be to be kept from the next share:
-// the larger the share, the finer.
+// Epsilon is how much worse a change must be to be kept from the next position:
+// the more it is exposed, as a share of all POPs' units, the finer.
 func Epsilon(next float64) float64 {
 	switch {
 	case next <= 0.02:
@@ -33,18 +33,21 @@ func Epsilon(next float64) float64 {
 
 // proof is ln E' of one indicator against "at least ρ times as bad and ε more".
 func (p *process) proof(k Indicator, epsilon float64) float64 {
-	var e [gates]float64
-	for j := range e {
-		e[j] = p.Gate[k][j] + epsilon*p.Room[k][j]
+	sum := nothing * 1.0
+	for j, part := range rules[k].part {
+		sum = addExp(sum, math.Log(part)+p.Gate[k][j]+epsilon*rules[k].wide*p.Room[k][j])
 	}
-	return meanExp(e[:])
+	return sum
 }
 
 // Gate judges the gate with this ε. odds are canary : baseline of the makings to
 // come, for the prediction. A node that was not heard holds nothing up: it
 // adds no makings.
 func (p *Panel) Gate(epsilon, odds float64, elapsed time.Duration) Gate {
-	e := p.Evidence(elapsed)
+	return p.gate(p.Evidence(elapsed), epsilon, odds)
+}
+
+func (p *Panel) gate(e Evidence, epsilon, odds float64) Gate {
 	g := Gate{Epsilon: epsilon, Proof: math.Inf(1), Makings: p.tally.N[canary]}
 	for k := range Indicator(Indicators) {
 		if v := p.merged.proof(k, epsilon); v < g.Proof {
@@ -72,12 +75,12 @@ func (p *Panel) more(k Indicator, epsilon, odds float64) int64 {
 	least := math.Inf(1)
 	for j, r := range rules[k].gate {
 		lnA, lnB := factors(odds, rules[k].rho, r)
-		growth := rate*lnA + rate/odds*lnB - epsilon*math.Expm1(lnA)
+		growth := rate*lnA + rate/odds*lnB - epsilon*rules[k].wide*math.Expm1(lnA)
 		if growth <= 0 {
 			continue
 		}
-		have := p.merged.Gate[k][j] + epsilon*p.merged.Room[k][j]
-		least = min(least, math.Ceil((math.Log(gates/Beta)-have)/growth))
+		have := p.merged.Gate[k][j] + epsilon*rules[k].wide*p.merged.Room[k][j]
+		least = min(least, math.Ceil((-math.Log(Beta*rules[k].part[j])-have)/growth))
 	}
 	if least > 1e15 {
 		return -1

@@ -78,33 +78,38 @@ type rule struct {
 	weight float64        // of the undo average; they sum to 1
 	rho    float64        // the canary may be bad this many times as often as the baseline …
 	delta  float64        // … and this much, as a share of makings
-	gate   [gates]float64 // the ratios canary : baseline that promoting looks for
+	gate   [gates]float64 // the ratios canary : baseline that promoting looks for …
+	part   [gates]float64 // … and what each counts; they sum to 1
+	wide   float64        // its gate's ε is so many times that of the share
 }
 
 // above are the undo alternatives as multiples of ρ. Without one near 1,
 // medium shifts would never be seen; without a large one, total failures late.
 var above = [undos]float64{1.5, 3, 10, 50, 300}
 
-// calm are the ratios for errors: hardly any, half as many, as many. Latency
+// calm are the ratios for errors: few, half as many, as many. With none at all
+// instead of few, one bad of a healthy canary would cost hundreds of makings. Latency
 // needs them closer together: the healthy ratio is 1, and with ρ = 1.25 a grid
 // of ρ/2 and less would never open a gate.
 var (
-	calm  = [gates]float64{0.002, 0.5, 1}
-	quick = [gates]float64{0.3, 0.75, 1}
+	calm, calmParts   = [gates]float64{0.1, 0.5, 1}, [gates]float64{0.7, 0.15, 0.15}
+	quick, quickParts = [gates]float64{0.3, 0.75, 1}, [gates]float64{0.4, 0.3, 0.3}
 )
 
 // rules is indexed by Indicator. The weights were chosen in the simulation:
 // what fails outright gets most, so that three bads suffice at a share of 1 %;
-// latency moves thousands of makings at once and can afford little.
+// latency moves thousands of makings at once and can afford little. Its gates
+// are three times as wide: a quarter of all makings exceeds q75 anyhow, and with the
+// errors' ε it would be what every early gate waits for.
 var rules = [Indicators]rule{
-	Trap:        {"trap", 0.18, 2, 1e-3, calm},
-	OverLimit:   {"limit reached", 0.13, 2, 1e-3, calm},
-	OwnError:    {"own 5xx", 0.18, 2, 1e-3, calm},
-	OriginError: {"origin 5xx", 0.26, 2, 1e-3, calm},
-	Slow75:      {"slower than q75", 0.04, 1.25, 0, quick},
-	Slow90:      {"slower than q90", 0.04, 1.5, 0, quick},
-	Slow99:      {"slower than q99", 0.04, 2, 0, quick},
-	Shrunken:    {"empty body", 0.13, 2, 1e-3, calm},
+	Trap:        {"trap", 0.18, 2, 1e-3, calm, calmParts, 1},
+	OverLimit:   {"limit reached", 0.13, 2, 1e-3, calm, calmParts, 1},
+	OwnError:    {"own 5xx", 0.18, 2, 1e-3, calm, calmParts, 1},
+	OriginError: {"origin 5xx", 0.26, 2, 1e-3, calm, calmParts, 1},
+	Slow75:      {"slower than q75", 0.04, 1.25, 0, quick, quickParts, 3},
+	Slow90:      {"slower than q90", 0.04, 1.5, 0, quick, quickParts, 3},
+	Slow99:      {"slower than q99", 0.04, 2, 0, quick, quickParts, 3},
+	Shrunken:    {"empty body", 0.13, 2, 1e-3, calm, calmParts, 1},
 }
 
 // String is the indicator in words.

@@ -17,9 +17,10 @@ type Position struct {
 
 // The schedule's constants.
 const (
-	StepEvery  = 5 * time.Second // at the earliest
-	QuietAfter = 2 * time.Minute // a gate predicted to need longer makes the rollout quiet: 50/50, then promoted and watched
-	HoldBack   = 0.05            // stays on the baseline as control
+	UndoTime   = 600 * time.Millisecond // from a bad to its end everywhere, as simulated with reports every 100 ms
+	StepEvery  = 5 * time.Second        // at the earliest
+	QuietAfter = 2 * time.Minute        // a gate predicted to need longer makes the rollout quiet: 50/50, then promoted and watched
+	HoldBack   = 0.05                   // stays on the baseline as control
 	HoldFor    = 30 * time.Minute
 )
 
@@ -36,6 +37,11 @@ func FirstShare(rate float64, undo time.Duration) float64 {
 // Start is the first position.
 func (s Schedule) Start() Position { return Position{s.First, 1} }
 
+// Exposure is the position's share of the units of all POPs: what a gate goes by.
+func (s Schedule) Exposure(p Position) float64 {
+	return p.Share * float64(p.POPs) / float64(max(s.POPs, 1))
+}
+
 // Next is the position after p: double, at 2 % two more POPs, at 10 % all, to
 // 50 % and then all but the control. done says that p is the last.
 func (s Schedule) Next(p Position) (next Position, done bool) {
@@ -50,7 +56,11 @@ func (s Schedule) Next(p Position) (next Position, done bool) {
 	case p.Share >= 0.50:
 		return Position{1 - HoldBack, p.POPs}, false
 	}
-	return Position{min(2*p.Share, 0.50), p.POPs}, false
+	double := 2 * p.Share
+	if double > 0.45 {
+		double = 0.50 // no step of its own for the last bit
+	}
+	return Position{double, p.POPs}, false
 }
 
 // Back is the position before p, at least the first.

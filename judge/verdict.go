@@ -39,12 +39,12 @@ type Verdict struct {
 
 // Verdict judges: undone as soon as the bound is reached, else what the gate
 // says. elapsed is the time since the rollout's begin; odds are those of
-// makings to come. The caller adds Unit, POP and First, which it knows.
+// makings to come, next is the next position's [Schedule.Exposure]. The caller adds Unit, POP and First, which it knows.
 func (p *Panel) Verdict(elapsed time.Duration, next, odds float64) Verdict {
 	e := p.Evidence(elapsed)
 	v := Verdict{
 		Word: Watching, Unit: "makings", After: elapsed, Lead: e.Lead, Evidence: e.Most(),
-		Gate: p.Gate(Epsilon(next), odds, elapsed),
+		Gate: p.gate(e, Epsilon(next), odds),
 	}
 	if e.Prints > e.Indicators {
 		v.Fingerprint, v.Lead = e.Print, Trap

@@ -193,13 +193,13 @@ func TestScheduleSpreadsFastFromATinyShare(t *testing.T) {
 			if done {
 				break
 			}
-			if next.Share < p.Share || next.POPs < p.POPs || next.Share > 2*p.Share {
+			if next.Share < p.Share || next.POPs < p.POPs || next.Share > 2.2*p.Share {
 				t.Fatalf("from %v to %v", p, next)
 			}
 			if got := s.Back(next); got != p {
 				t.Errorf("%d POPs: back from %v is %v, want %v", pops, next, got, p)
 			}
-			if Epsilon(next.Share) > Epsilon(p.Share) {
+			if Epsilon(s.Exposure(next)) > Epsilon(s.Exposure(p)) {
 				t.Errorf("the gate of %v is coarser than that of %v", next, p)
 			}
 			p, steps = next, steps+1
