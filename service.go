@@ -164,6 +164,8 @@ type Cache struct {
 	MaxBody ByteSize `yaml:"max_body" default:"64MiB"`
 	// Where an answer names its tags.
 	Tags CacheTags `yaml:"tags"`
+	// Tell the key of each request in Cache-Status, to see why two requests do not share an answer.
+	ShowKey bool `yaml:"show_key"`
 }
 
 // CacheTags says where an answer names the tags by which it can be purged.

@@ -1,8 +1,11 @@
 package cache
 
 import (
+	"encoding/hex"
+	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/selvage-edge/selvage/record"
@@ -55,6 +58,47 @@ func cacheStatus(c *record.Cache) string {
 		b = append(append(b, "; detail="...), c.Detail...)
 	}
 	return string(b)
+}
+
+// status is the member that this cache adds to an answer to q.
+func (t *Transport) status(q *inquiry) string {
+	s := cacheStatus(&q.rec.Cache)
+	if t.scope.Policy.ShowKey {
+		s += "; key=" + quoted(q.key.text())
+	}
+	return s
+}
+
+// text is a key as people read it: the URL, what of its query matters where that
+// is not all of it, and the beginning of a QUERY's digest.
+func (k *Key) text() string {
+	s := k.Scheme + "://" + k.Host + k.Path
+	if form, rest, ok := strings.Cut(strings.TrimPrefix(k.Query, "\x00"), "\x00"); ok {
+		s += "?" + strings.TrimPrefix(rest, "&") + " no-vary-search=" + form
+	} else if k.HasQuery {
+		s += "?" + k.Query
+	}
+	if k.Content != "" {
+		s += " sha256=" + hex.EncodeToString([]byte(k.Content[:8]))
+	}
+	return s
+}
+
+// quoted is s as a string of a structured field (RFC 9651, section 3.3.3). What
+// cannot stand in one is escaped as in a URL.
+func quoted(s string) string {
+	b := append(make([]byte, 0, len(s)+2), '"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < ' ' || c > '~':
+			b = fmt.Appendf(b, "%%%02X", c)
+		default:
+			b = append(b, c)
+		}
+	}
+	return string(append(b, '"'))
 }
 
 // seconds are the whole seconds of d, rounded down, also below zero.

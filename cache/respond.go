@@ -39,12 +39,12 @@ func (t *Transport) standIn(q *inquiry) *http.Response {
 }
 
 // notCached is the answer to only-if-cached where nothing is stored (RFC 9111, section 5.2.1.7).
-func notCached(q *inquiry) *http.Response {
+func (t *Transport) notCached(q *inquiry) *http.Response {
 	c := &q.rec.Cache
 	c.Fwd, c.Detail = "", detailOnlyIfCached
 	return bodyless(q.req, http.StatusGatewayTimeout, http.Header{
 		"Content-Length": {"0"},
-		"Cache-Status":   {cacheStatus(c)},
+		"Cache-Status":   {t.status(q)},
 	})
 }
 
@@ -60,7 +60,7 @@ func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.R
 		m.age[0] = strconv.FormatInt(seconds(a.terms.age(q.now)), 10)
 		h["Age"] = m.age[:]
 	}
-	m.status[0] = cacheStatus(&q.rec.Cache)
+	m.status[0] = t.status(q)
 	if upstream := h["Cache-Status"]; len(upstream) > 0 {
 		h["Cache-Status"] = append(slices.Clip(upstream), m.status[0])
 	} else {
@@ -163,7 +163,7 @@ func (t *Transport) handOver(q *inquiry, f *flight) *http.Response {
 	res := o.private
 	res.Request = q.req
 	q.rec.Cache.Detail = string(o.why)
-	status := cacheStatus(&q.rec.Cache)
+	status := t.status(q)
 	if q.req.Context().Err() == nil && f.stripped && isNotModified(q.req.Header, res.StatusCode, res.Header, time.Now()) {
 		res.Body.Close()
 		f.finish()

@@ -65,7 +65,7 @@ func (t *Transport) serve(q *inquiry) (*http.Response, error) {
 			return t.hit(q, detailWhileRevalidate), nil
 		}
 		if q.directives.onlyIfCached {
-			return notCached(q), nil
+			return t.notCached(q), nil
 		}
 		if !q.collects() {
 			return t.pass(q)
@@ -188,7 +188,7 @@ func (t *Transport) pass(q *inquiry) (*http.Response, error) {
 	}
 	t.learnFromHead(q, res)
 	t.takeOurs(res.Header)
-	addStatus(res.Header, cacheStatus(c))
+	addStatus(res.Header, t.status(q))
 	return res, nil
 }
 

@@ -278,7 +278,7 @@ func TestTheCanonicalFormStays(t *testing.T) {
 		`"retry":{"attempts":3,"statuses":[502,503,504],"backoff":"25ms","budget":"10%","body":"1MiB"},` +
 		`"connections":{"max":1024,"idle":128,"idle_timeout":"1m","resolve":"10s"}}},` +
 		`"routes":[{"match":{"path":"/"},"origin":"w","limit":{"rate":"5/s","per":"client"},` +
-		`"cache":{"ttl":"0s","stale_while_revalidate":"0s","stale_if_error":"0s","max_body":"64MiB","tags":{"header":"Surrogate-Key"}},"log":"all"}]}`
+		`"cache":{"ttl":"0s","stale_while_revalidate":"0s","stale_if_error":"0s","max_body":"64MiB","tags":{"header":"Surrogate-Key"},"show_key":false},"log":"all"}]}`
 	if got := string(Canonical(s)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
