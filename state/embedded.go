@@ -36,12 +36,12 @@ type Embedded struct {
 	lock    *os.File
 	disk    disk
 
-	ready chan struct{} // closed when live is set
-	quit  chan struct{} // closed by Close
-	done  chan struct{} // closed when Run ended, or Close without it
-	live  *live         // written before ready is closed
+	quit    chan struct{} // closed by Close
+	done    chan struct{} // closed when Run ended, or Close without it
+	changed *signal       // live
 
 	mu      sync.Mutex // guards what follows
+	live    *live      // nil before the engine has started, and while it starts again
 	running bool
 	closed  bool
 	failure error // why Run ended
@@ -52,10 +52,14 @@ type live struct {
 	nc    *nats.Conn
 	js    jetstream.JetStream
 	fixed map[string]jetstream.Stream // those that are always there
+	// guard ends a call after callTimeout, and when the engine could not write: it does not answer then.
+	guard  func(context.Context) (context.Context, context.CancelFunc)
+	broken func() bool // the engine could not write, and writes nothing any more until it is started again
 
-	mu      sync.Mutex                  // guards what follows; held while a stream is made, which is I/O, so that the count is right
-	streams map[string]jetstream.Stream // feeds and queues that were asked for
-	count   int                         // feeds and queues on the disk
+	mu        sync.Mutex                  // guards what follows; held while a stream is made, which is I/O, so that the count is right
+	streams   map[string]jetstream.Stream // feeds and queues that were asked for
+	consumers map[QueueKey]jetstream.Consumer
+	count     int // feeds and queues on the disk
 }
 
 // callTimeout ends every call to the engine: on a full disk it does not answer.
@@ -80,7 +84,7 @@ func Open(o Options) (*Embedded, error) {
 	}
 	return &Embedded{
 		options: o, limits: limits, lock: lock, disk: disk{folder: o.Folder, least: int64(o.MinFree)},
-		ready: make(chan struct{}), quit: make(chan struct{}), done: make(chan struct{}),
+		quit: make(chan struct{}), done: make(chan struct{}), changed: newSignal(),
 	}, nil
 }
 
@@ -95,7 +99,7 @@ func (e *Embedded) Store() Store {
 		Blobs:     &embeddedBlobs{e},
 		Feeds:     feeds,
 		Receipts:  feeds,
-		Queues:    &embeddedQueues{e: e},
+		Queues:    &embeddedQueues{e},
 		Leases:    &embeddedLeases{e},
 	}
 }
@@ -114,7 +118,10 @@ func (e *Embedded) Run(ctx context.Context) error {
 	e.running = true
 	e.mu.Unlock()
 
-	err := e.run(ctx)
+	var err error
+	for again := true; again; {
+		again, err = e.run(ctx)
+	}
 	if err != nil {
 		err = fmt.Errorf("run state %s: %w", e.options.Folder, err)
 	}
@@ -145,8 +152,12 @@ func (e *Embedded) Close() error {
 	return nil
 }
 
-func (e *Embedded) run(ctx context.Context) error {
-	log := &engineLog{log: e.options.Log}
+// run has one engine. It says whether another one must take its place: what
+// could not write once, because the disk was full, never writes again.
+func (e *Embedded) run(ctx context.Context) (again bool, err error) {
+	writes, stopWrites := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWrites()
+	log := &engineLog{log: e.options.Log, critical: stopWrites}
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "selvage", DontListen: true, NoSigs: true, DisableJetStreamBanner: true,
 		JetStream: true, StoreDir: filepath.Join(e.options.Folder, "engine"), SyncAlways: true,
@@ -154,7 +165,7 @@ func (e *Embedded) run(ctx context.Context) error {
 		MaxPayload: MaxValue + 64<<10,
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	srv.SetLoggerV2(log, false, false, false)
 	var engine sync.WaitGroup
@@ -166,33 +177,66 @@ func (e *Embedded) run(ctx context.Context) error {
 	}()
 	for !srv.ReadyForConnections(100 * time.Millisecond) { // recovering many streams takes its time
 		if ctx.Err() != nil || log.fatal() != nil || e.quitting() {
-			return log.fatal()
+			return false, log.fatal()
 		}
 	}
 	if !srv.JetStreamEnabled() {
-		return selvage.Errorf(selvage.Unavailable, "the engine did not start: %w", cmp.Or(log.fatal(), errors.New("no reason given")))
+		return false, selvage.Errorf(selvage.Unavailable, "the engine did not start: %w", cmp.Or(log.fatal(), errors.New("no reason given")))
 	}
 	nc, err := nats.Connect("", nats.InProcessServer(srv), nats.Name("state"), nats.MaxReconnects(-1),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warnf("%v", err) }))
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {
-		return err
+		return false, err
 	}
-	l := &live{nc: nc, js: js, fixed: map[string]jetstream.Stream{}, streams: map[string]jetstream.Stream{}}
+	l := &live{
+		nc: nc, js: js, fixed: map[string]jetstream.Stream{}, streams: map[string]jetstream.Stream{}, consumers: map[QueueKey]jetstream.Consumer{},
+		broken: func() bool { return writes.Err() != nil },
+		guard: func(ctx context.Context) (context.Context, context.CancelFunc) {
+			call, cancel := context.WithTimeout(ctx, callTimeout)
+			stop := context.AfterFunc(writes, cancel)
+			return call, func() { stop(); cancel() }
+		},
+	}
 	if err := e.prepare(ctx, l); err != nil {
-		return err
+		return false, err
 	}
-	e.live = l
-	close(e.ready)
+	e.serve(l)
+	defer e.serve(nil)
 	select {
 	case <-ctx.Done():
+		return false, nil
 	case <-e.quit:
+		return false, nil
+	case <-writes.Done():
 	}
-	return nil
+	for { // what is there can be read meanwhile
+		select {
+		case <-ctx.Done():
+			return false, nil
+		case <-e.quit:
+			return false, nil
+		case <-time.After(roomEvery):
+			if e.disk.hasRoom() {
+				return true, nil
+			}
+		}
+	}
+}
+
+// roomEvery is how often a disk that was full is looked at.
+const roomEvery = time.Second
+
+// serve gives the engine, or none, to who waits for it.
+func (e *Embedded) serve(l *live) {
+	e.mu.Lock()
+	e.live = l
+	e.mu.Unlock()
+	e.changed.wake()
 }
 
 func (e *Embedded) quitting() bool {
@@ -255,35 +299,45 @@ func durable(c jetstream.StreamConfig) jetstream.StreamConfig {
 
 // engine waits for Run to have started the engine.
 func (e *Embedded) engine(ctx context.Context) (*live, error) {
-	if ctx.Err() != nil {
-		return nil, ended(ctx)
+	for {
+		if ctx.Err() != nil {
+			return nil, ended(ctx)
+		}
+		changed := e.changed.next()
+		e.mu.Lock()
+		l, closed, failure := e.live, e.closed, e.failure
+		e.mu.Unlock()
+		if closed {
+			return nil, selvage.Errorf(selvage.Unavailable, "%w", cmp.Or(failure, ErrClosed))
+		}
+		if l != nil {
+			return l, nil
+		}
+		select {
+		case <-changed:
+		case <-e.done:
+		case <-ctx.Done():
+		}
 	}
-	select {
-	case <-e.ready:
-	case <-e.done:
-	case <-ctx.Done():
-		return nil, ended(ctx)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return nil, selvage.Errorf(selvage.Unavailable, "%w", cmp.Or(e.failure, ErrClosed))
-	}
-	return e.live, nil
 }
 
 // writer is engine for who is about to write: it refuses when the disk is full.
 func (e *Embedded) writer(ctx context.Context) (*live, error) {
 	if !e.disk.hasRoom() {
-		e.limits.OnLimit("disk")
-		return nil, selvage.Errorf(selvage.Unavailable, "the disk of %s has less than %s free: %w", e.options.Folder, e.options.MinFree, ErrFull)
+		return nil, e.diskFull()
 	}
 	return e.engine(ctx)
 }
 
+func (e *Embedded) diskFull() error {
+	e.limits.OnLimit("disk")
+	return selvage.Errorf(selvage.Unavailable, "the disk of %s has less than %s free, or nothing can be written to it: %w", e.options.Folder, e.options.MinFree, ErrFull)
+}
+
 // engineLog hands on what the engine has to complain about.
 type engineLog struct {
-	log *slog.Logger
+	log      *slog.Logger
+	critical func() // is called when the engine could not write
 
 	mu   sync.Mutex // guards last
 	last error
@@ -299,7 +353,11 @@ func (l *engineLog) Warnf(format string, args ...any) {
 }
 
 func (l *engineLog) Errorf(format string, args ...any) {
-	l.log.Error("state engine", "message", fmt.Sprintf(format, args...))
+	message := fmt.Sprintf(format, args...)
+	l.log.Error("state engine", "message", message)
+	if strings.Contains(strings.ToLower(message), "critical write error") { // nothing else says it
+		l.critical()
+	}
 }
 
 // Fatalf is called where the engine cannot start. It does not end the process.

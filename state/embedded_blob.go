@@ -110,6 +110,9 @@ func (b *embeddedBlobs) upload(ctx context.Context, l *live, key BlobKey, m *met
 			return err // io.ErrUnexpectedEOF of r itself too
 		}
 		if n > 0 {
+			if !b.e.disk.hasRoom() {
+				return b.e.diskFull()
+			}
 			msg := &nats.Msg{Subject: partSubject(key.Tenant, m.Upload), Data: buf[:n]}
 			if _, err := b.e.publish(ctx, l, "blobs", msg); err != nil {
 				return err

@@ -289,7 +289,7 @@ func (e *Embedded) stream(ctx context.Context, l *live, config jetstream.StreamC
 	case l.count >= e.limits.Streams:
 		return nil, nil, e.limits.full("streams")
 	case !e.disk.hasRoom():
-		return nil, nil, e.limits.full("disk")
+		return nil, nil, e.diskFull()
 	default:
 		if s, err = l.js.CreateStream(call, config); err == nil {
 			l.count++

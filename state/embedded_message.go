@@ -68,8 +68,11 @@ func (e *Embedded) fail(ctx context.Context, limit string, err error) error {
 		}
 	}
 	switch {
-	case errors.Is(err, nats.ErrConnectionClosed):
-		return selvage.Errorf(selvage.Unavailable, "%w", ErrClosed)
+	case errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrBadSubscription):
+		if _, closed := e.engine(ctx); closed != nil {
+			return closed
+		}
+		return selvage.Errorf(selvage.Unavailable, "the engine was started again")
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout):
 		return selvage.Errorf(selvage.Unavailable, "the engine did not answer in %s, is the disk full or slow? %w", callTimeout, err)
 	}
@@ -81,9 +84,15 @@ func (e *Embedded) fail(ctx context.Context, limit string, err error) error {
 
 // publish stores a message. limit is what is full if the stream is.
 func (e *Embedded) publish(ctx context.Context, l *live, limit string, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
-	call, cancel := context.WithTimeout(ctx, callTimeout)
+	if l.broken() {
+		return nil, e.diskFull()
+	}
+	call, cancel := l.guard(ctx)
 	defer cancel()
 	ack, err := l.js.PublishMsg(call, msg, append(opts, jetstream.WithRetryAttempts(0))...)
+	if err != nil && ctx.Err() == nil && l.broken() {
+		return nil, e.diskFull()
+	}
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		return nil, err // the caller knows what that means
 	}

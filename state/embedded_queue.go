@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,12 +14,7 @@ import (
 
 // embeddedQueues keeps each queue as a stream that forgets what its one
 // consumer has acknowledged.
-type embeddedQueues struct {
-	e *Embedded
-
-	mu        sync.Mutex // guards consumers
-	consumers map[QueueKey]jetstream.Consumer
-}
+type embeddedQueues struct{ e *Embedded }
 
 const consumerName = "consumer"
 
@@ -49,9 +43,9 @@ func (q *embeddedQueues) consumer(ctx context.Context, key QueueKey) (jetstream.
 	if err != nil {
 		return nil, err
 	}
-	q.mu.Lock()
-	c := q.consumers[key]
-	q.mu.Unlock()
+	l.mu.Lock()
+	c := l.consumers[key]
+	l.mu.Unlock()
 	if c != nil {
 		return c, nil
 	}
@@ -64,12 +58,9 @@ func (q *embeddedQueues) consumer(ctx context.Context, key QueueKey) (jetstream.
 	if err != nil {
 		return nil, q.e.fail(ctx, "queue", err)
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.consumers == nil {
-		q.consumers = map[QueueKey]jetstream.Consumer{}
-	}
-	q.consumers[key] = c
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.consumers[key] = c
 	return c, nil
 }
 

@@ -9,11 +9,14 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/selvage-edge/selvage"
 
@@ -195,6 +198,49 @@ func TestADiskThatIsAlmostFullIsOnlyRead(t *testing.T) {
 	}
 	if err := store.Documents.Delete(ctx, doc, state.Any); err != nil {
 		t.Errorf("what makes room is refused: %v", err)
+	}
+}
+
+// A limit on the size of files does to the engine what a full disk does, and needs no root.
+func TestWhatCouldNotBeWrittenIsWrittenWhenThereIsRoom(t *testing.T) {
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
+		t.Skip(err)
+	}
+	signal.Ignore(unix.SIGXFSZ)
+	defer signal.Reset(unix.SIGXFSZ)
+	store, _ := run(t, state.Options{Folder: t.TempDir()})
+	ctx, key := t.Context(), state.FeedKey{Tenant: "main", Name: "f"}
+	for range 3 {
+		if _, err := store.Feeds.Append(ctx, key, state.Entry{Data: []byte("before")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 64, Max: before.Max}); err != nil {
+		t.Skip(err)
+	}
+	_, err := store.Feeds.Append(ctx, key, state.Entry{ID: "id", Data: []byte("x")})
+	if e := unix.Setrlimit(unix.RLIMIT_FSIZE, &before); e != nil {
+		t.Fatal(e)
+	}
+	if selvage.KindOf(err) != selvage.Unavailable || !errors.Is(err, state.ErrFull) {
+		t.Fatalf("got %v, want full", err)
+	}
+	if h, err := store.Feeds.Head(ctx, key); err != nil || h.Last != 3 {
+		t.Errorf("got %+v, %v while nothing can be written", h, err)
+	}
+	for {
+		p, err := store.Feeds.Append(ctx, key, state.Entry{ID: "id", Data: []byte("x")})
+		if err == nil {
+			if p != 4 {
+				t.Errorf("got position %d, want 4", p)
+			}
+			break
+		}
+		if selvage.KindOf(err) != selvage.Unavailable {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 
