@@ -105,16 +105,16 @@ func (c *Compress) Variant(request http.Header) string {
 
 // mayBeProbe says whether another site may have made a browser send a request
 // with what the user has here. If the answer repeats what that site wrote into
-// the URL, and has a secret of the user, its compressed length tells the secret bit by bit
-// (BREACH). Such a request is answered without a coding, unless the user
-// clicked a link: that cannot be had thousands of times. Sites of the same
-// registrable domain count as others: one of them may be somebody else's.
+// the URL, and has a secret of the user, its compressed length tells the secret
+// bit by bit (BREACH). Such a request is answered without a coding, unless the
+// user clicked a link: that cannot be had thousands of times. Hosts of the same
+// registrable domain are not other sites: pages call their own APIs there.
 func mayBeProbe(request http.Header) bool {
 	if len(request["Cookie"]) == 0 && len(request["Authorization"]) == 0 {
 		return false
 	}
 	site := request["Sec-Fetch-Site"]
-	if len(site) == 0 || len(site) == 1 && (site[0] == "same-origin" || site[0] == "none") {
+	if len(site) == 0 || len(site) == 1 && (site[0] == "same-origin" || site[0] == "same-site" || site[0] == "none") {
 		return false
 	}
 	user, mode := request["Sec-Fetch-User"], request["Sec-Fetch-Mode"]

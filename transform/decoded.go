@@ -13,6 +13,8 @@ import (
 // decoderCost is what a decoder takes beside its window, in bytes.
 const decoderCost = 1 << 20
 
+var errMore = errors.New("bytes follow the end of the coding")
+
 // decodedBody is a body whose coding is taken away while it is read.
 type decodedBody struct {
 	src   *source
@@ -91,6 +93,9 @@ func (b *decodedBody) Read(p []byte) (n int, err error) {
 	if n == 0 && err == nil {
 		err = io.ErrNoProgress
 	}
+	if err == io.EOF {
+		err = b.atEnd()
+	}
 	b.made += int64(n)
 	if err == nil || err == io.EOF {
 		if b.made > b.max || b.made > ratioFrom && b.made/maxRatio > b.src.count {
@@ -104,8 +109,20 @@ func (b *decodedBody) Read(p []byte) (n int, err error) {
 	case err != io.EOF && !errors.Is(err, ErrBomb):
 		err = fmt.Errorf("decode answer: %w", err)
 	}
-	b.err = err
+	b.from, b.err = nil, err
 	return n, err
+}
+
+// atEnd looks at how the source ended when the coding has: a decoder may take a
+// break at a good place for the end, and does not ask whether more follows.
+func (b *decodedBody) atEnd() error {
+	if b.src.err == nil {
+		var more [1]byte
+		if n, _ := b.src.Read(more[:]); n > 0 {
+			return errMore
+		}
+	}
+	return b.src.err
 }
 
 // Close implements io.Closer. It may be called while another goroutine reads.

@@ -20,6 +20,7 @@ type source struct {
 	count     int64  // what was read
 	head      []byte // what was read ahead
 	headErr   error  // and what came with it
+	err       error  // how it ended; nil as long as it has not
 }
 
 func newSource(res *http.Response) *source {
@@ -40,7 +41,13 @@ func (s *source) Read(p []byte) (n int, err error) {
 	return s.readOn(p)
 }
 
+// readOn reads from the body itself.
 func (s *source) readOn(p []byte) (n int, err error) {
+	defer func() {
+		if err != nil {
+			s.err = err
+		}
+	}()
 	for range maxEmptyReads {
 		if n, err = s.ReadCloser.Read(p); n > 0 || err != nil || len(p) == 0 {
 			break
