@@ -16,6 +16,7 @@ type Options struct {
 	EpochStarts int64         // an epoch closes after this many starts, 1,000 …
 	EpochTime   time.Duration // … or after this long, 250 ms, and when both arms started something
 	Deadline    time.Duration // a making that has not ended by then is bad: 60 s
+	OnLimit     func(string)  // a limit was reached: strata, cohorts, fingerprints; may be nil
 }
 
 func (o Options) withDefaults() Options {
@@ -29,6 +30,9 @@ func (o Options) withDefaults() Options {
 	if o.Deadline <= 0 {
 		o.Deadline = time.Minute
 	}
+	if o.OnLimit == nil {
+		o.OnLimit = func(string) {}
+	}
 	return o
 }
 
@@ -41,14 +45,13 @@ const (
 // Book is what one node counts about one rollout. Every making is booked to
 // the epoch of its stratum in which it started.
 type Book struct {
-	opt     Options
-	share   float64
-	late    restarts
-	strata  []*stratum
-	index   map[string]int
-	prints  prints
-	seq     uint64
-	dropped int64 // times an epoch was made longer because too many waited
+	opt    Options
+	share  float64
+	late   restarts
+	strata []*stratum
+	index  map[string]int
+	prints prints
+	seq    uint64
 }
 
 // stratum is one class of routes on this node.
@@ -133,6 +136,7 @@ func (b *Book) stratum(class string) int {
 	}
 	limit := max(maxStrata/b.opt.Nodes, 1)
 	if len(b.strata) >= limit-1 {
+		b.opt.OnLimit("strata")
 		if i, ok := b.index[other]; ok {
 			return i
 		}
@@ -156,7 +160,7 @@ func (b *Book) due(s *stratum, now time.Time) bool {
 		return false
 	}
 	if len(s.closed) >= maxCohorts {
-		b.dropped++
+		b.opt.OnLimit("cohorts")
 		return false
 	}
 	return true
@@ -202,6 +206,8 @@ func (b *Book) End(now time.Time, t Ticket, o Outcome) Set {
 	b.book(s, c, closed, t.side, bad)
 	if i, ok := b.prints.index(o.Fingerprint); ok {
 		b.hit(c, closed, hit{i, t.side})
+	} else if o.Fingerprint != "" {
+		b.opt.OnLimit("fingerprints")
 	}
 	if closed {
 		b.settle(s, now)

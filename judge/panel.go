@@ -1,7 +1,9 @@
 package judge
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/selvage-edge/selvage"
@@ -63,7 +65,7 @@ func (p *Panel) Hear(r Report) bool {
 		return false
 	}
 	h.report = r
-	for name := range r.Prints {
+	for _, name := range slices.Sorted(maps.Keys(r.Prints)) {
 		if _, ok := p.order[name]; !ok && len(p.order) < maxPrints {
 			p.order[name] = len(p.order)
 		}
@@ -130,7 +132,7 @@ func (p *Panel) Evidence(elapsed time.Duration) Evidence {
 				}
 			}
 		}
-		if at.life >= p.newest(at.node) {
+		if !r.Lost && at.life >= p.newest(at.node) {
 			alone[at.node] = r.Alone
 			alonePrints = addExp(alonePrints, r.AlonePrints)
 		}

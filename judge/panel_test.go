@@ -161,6 +161,14 @@ func TestEvidenceSurvivesARestart(t *testing.T) {
 	if lost.MayUndoAlone(time.Minute) {
 		t.Error("a node that lost its state undoes alone")
 	}
+	one, two := NewPanel(2), NewPanel(2)
+	r := lost.Report(time.Minute)
+	two.Hear(r)
+	r.Lost = false
+	one.Hear(r)
+	if a, b := one.Evidence(0).Indicators, two.Evidence(0).Indicators; b >= a {
+		t.Errorf("what a lost node says alone counts: e^%v with it, e^%v without", a, b)
+	}
 }
 
 func (h hit) of(b *Book, name string) hit {
@@ -224,14 +232,20 @@ func TestFingerprintIsUndoneAtTheHitsOfItsShare(t *testing.T) {
 	}
 }
 
-func TestLaterFingerprintsCountLess(t *testing.T) {
-	b := node("n", 1)
+func TestFingerprintsAreBoundedAndTheBaselinesAreNoEvidence(t *testing.T) {
+	reached := 0
+	b := NewBook(Options{OnLimit: func(limit string) {
+		if limit == "fingerprints" {
+			reached++
+		}
+	}})
+	b.Share(begin, 0.1)
 	now := begin
 	for i := range 200 {
 		b.End(now, b.Start(now, selvage.Baseline, "all", true), Outcome{NoBody: true, Fingerprint: fmt.Sprint("old", i)})
 	}
-	if got := len(b.Report(0).Prints); got != maxPrints {
-		t.Errorf("%d fingerprints are kept, want %d", got, maxPrints)
+	if got := len(b.Report(0).Prints); got != maxPrints || reached != 200-maxPrints {
+		t.Errorf("%d fingerprints are kept, want %d; the limit was told %d times", got, maxPrints, reached)
 	}
 	if e, _ := weigh(b.prints.proc); e > 0 {
 		t.Errorf("the baseline's traps are evidence e^%v", e)

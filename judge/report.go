@@ -18,6 +18,7 @@ type Report struct {
 	Node        selvage.NodeName
 	Life        uint64 // grows with every start that lost its state
 	Seq         uint64 // grows with every report of a life
+	Lost        bool   // an earlier life was lost: what this one says alone does not count
 	Undo        [Indicators][undos]float64
 	Gate        [Indicators][gates]float64
 	Room        [Indicators][gates]float64
@@ -32,7 +33,7 @@ type Report struct {
 // rollout's begin.
 func (b *Book) Report(elapsed time.Duration) Report {
 	b.seq++
-	r := Report{Node: b.opt.Node, Life: b.opt.Life, Seq: b.seq}
+	r := Report{Node: b.opt.Node, Life: b.opt.Life, Seq: b.seq, Lost: b.opt.Lost}
 	var sum process
 	var most int64
 	for _, s := range b.strata {

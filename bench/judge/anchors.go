@@ -113,8 +113,8 @@ func high(canary, control []float64) bool {
 	return lower > 0.25*math.Abs(estimate)
 }
 
-// always is a fixed share.
-func always(f float64) func(int) float64 { return func(int) float64 { return f } }
+// onePercent is a share that does not grow.
+func onePercent(int) float64 { return 0.01 }
 
 // steps is a share that grows by step every so many minutes.
 func steps(step, most float64, minutes int) func(int) float64 {

@@ -114,11 +114,11 @@ func TestOtherBookingsFallIntoTheirTraps(t *testing.T) {
 func TestAnchorsDoWhatTheirDocumentsSay(t *testing.T) {
 	b := bench{seed: 1}
 	for i, want := range []time.Duration{6 * time.Minute, 20 * time.Minute, time.Hour} {
-		at, undone := anchors[i](&arms{rate: 1000, share: always(0.01), bad: rates(0.001, 1)}, b.rng(i), 3*time.Hour)
+		at, undone := anchors[i](&arms{rate: 1000, share: onePercent, bad: rates(0.001, 1)}, b.rng(i), 3*time.Hour)
 		if !undone || at != want {
 			t.Errorf("anchor %d: %v after %v, want %v", i, undone, at, want)
 		}
-		if _, undone := anchors[i](&arms{rate: 1000, share: always(0.01), bad: rates(0, 0)}, b.rng(i), 3*time.Hour); undone {
+		if _, undone := anchors[i](&arms{rate: 1000, share: onePercent, bad: rates(0, 0)}, b.rng(i), 3*time.Hour); undone {
 			t.Errorf("anchor %d undoes a change without a single bad", i)
 		}
 	}

@@ -103,7 +103,7 @@ func (b *bench) falseUndos() {
 		}), func(r result) bool { return r.undone }))
 		for _, a := range anchors {
 			got := many(b.runs, func(i int) bool {
-				_, undone := a(&arms{rate: 100, share: always(0.01), bad: row.bad}, b.rng(i), time.Hour)
+				_, undone := a(&arms{rate: 100, share: onePercent, bad: row.bad}, b.rng(i), time.Hour)
 				return undone
 			})
 			b.printf(" | %.3g", float64(count(got, func(v bool) bool { return v }))/float64(b.runs))
@@ -160,7 +160,7 @@ func (b *bench) fixed() {
 		rs := b.play(b.few(), settings{rate: 1000, classes: 4, fixed: 0.01, length: time.Hour, bad: rates(0.001, p1), kind: judge.OriginError})
 		b.printf("| %g %% | %.1f s / %.0f (%d of %d)", p1*100, of(rs, at), of(rs, bads), count(rs, func(r result) bool { return r.undone }), len(rs))
 		for _, a := range anchors {
-			b.printf(" | %s", b.anchored(a, always(0.01), p1, 3*time.Hour))
+			b.printf(" | %s", b.anchored(a, onePercent, p1, 3*time.Hour))
 		}
 		b.printf(" |\n")
 	}
