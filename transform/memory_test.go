@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"runtime"
-	"strings"
+	"sync"
 	"testing"
-
-	"github.com/andybalholm/brotli"
-	"github.com/klauspost/compress/zstd"
 )
 
 func heap() int64 {
@@ -21,7 +19,7 @@ func heap() int64 {
 }
 
 func TestAnEncoderTakesNoMoreThanItsCost(t *testing.T) {
-	data := corpus(t, "html", 3<<20)
+	data := corpus(t, "html", 3<<19)
 	const many = 4
 	for k := range kinds {
 		t.Run(fmt.Sprintf("%s-%d", k.coding(), k.purpose()), func(t *testing.T) {
@@ -49,37 +47,26 @@ func TestAnEncoderTakesNoMoreThanItsCost(t *testing.T) {
 }
 
 func TestADecoderTakesNoMoreThanItsCost(t *testing.T) {
-	data := bytes.Repeat(corpus(t, "code", 1<<20), 20)
-	coded := map[string][]byte{"gzip": encode(t, Gzip, data)}
-	for _, bits := range []int{16, 20, 24} {
-		var b bytes.Buffer
-		w := brotli.NewWriterOptions(&b, brotli.WriterOptions{Quality: 2, LGWin: bits})
-		w.Write(data)
-		w.Close()
-		coded[fmt.Sprintf("br-%d", bits)] = b.Bytes()
-	}
-	for _, bits := range []int{16, 20, 23} {
-		var b bytes.Buffer
-		w, err := zstd.NewWriter(&b, zstd.WithWindowSize(1<<bits), zstd.WithEncoderConcurrency(1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.Write(data)
-		w.Close()
-		coded[fmt.Sprintf("zstd-%d", bits)] = b.Bytes()
-	}
-	for name, body := range coded {
-		t.Run(name, func(t *testing.T) {
-			coding, _, _ := strings.Cut(name, "-")
+	long := bytes.Repeat(corpus(t, "code", 1<<20), 17)
+	for _, c := range []struct {
+		coding Coding
+		bits   int
+	}{{Gzip, 15}, {Brotli, 16}, {Brotli, 20}, {Brotli, 24}, {Zstd, 16}, {Zstd, 20}, {Zstd, 23}} {
+		t.Run(fmt.Sprintf("%s-%d", c.coding, c.bits), func(t *testing.T) {
+			data := long[:min(len(long), 2<<c.bits)] // beyond the window
+			var coded bytes.Buffer
+			w := newCompressor(c.coding, tuning{level: 1, window: c.bits})
+			w.Reset(&coded)
+			w.Write(data)
+			w.Close()
 			m := NewMemory(1 << 30)
-			d := NewDecompress(m, DecompressOptions{})
-			res := answer(io.NopCloser(bytes.NewReader(body)), -1)
-			res.Header["Content-Encoding"] = []string{coding}
+			res := answer(io.NopCloser(&coded), -1)
+			res.Header["Content-Encoding"] = []string{string(c.coding)}
 			before := heap()
-			if why := d.Apply("", res); why != "" {
+			if why := NewDecompress(m, DecompressOptions{}).Apply("", res); why != "" {
 				t.Fatal(why)
 			}
-			if _, err := io.CopyN(io.Discard, res.Body, int64(len(data))-100); err != nil {
+			if _, err := io.CopyN(io.Discard, res.Body, int64(len(data))-1); err != nil {
 				t.Fatal(err)
 			}
 			took, reckoned := heap()-before, m.Stats().Bytes
@@ -91,4 +78,42 @@ func TestADecoderTakesNoMoreThanItsCost(t *testing.T) {
 			settled(t, m)
 		})
 	}
+}
+
+func TestManyAtOnceStayWithinTheMemory(t *testing.T) {
+	data := corpus(t, "html", 30<<10)
+	m := NewMemory(16 << 20)
+	filters := [...]*Compress{newCompress(t, Delivered, m), newCompress(t, Stored, m)}
+	var wg sync.WaitGroup
+	for worker := range 12 {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(uint64(worker), 1))
+			for range 25 {
+				c, body := codings[rnd.IntN(len(codings))], data[rnd.IntN(len(data)/2):]
+				res := answer(cut(rnd, body), -1)
+				if rnd.IntN(3) == 0 {
+					res.Header["Content-Type"] = []string{eventStream}
+				}
+				why := filters[rnd.IntN(2)].Apply(string(c), res)
+				if s := m.Stats(); s.Bytes > 16<<20 || s.Streams > 8<<20 {
+					t.Errorf("got %+v, the limit is 16 MiB", s)
+				}
+				if rnd.IntN(3) == 0 {
+					res.Body.Read(make([]byte, 100))
+					res.Body.Close()
+					continue
+				}
+				got, err := io.ReadAll(res.Body)
+				if err == nil && why == "" {
+					got, err = decode(t, c, got)
+				}
+				if err != nil || !bytes.Equal(got, body) {
+					t.Errorf("%s (%s): got %d bytes and %v, want %d", c, why, len(got), err, len(body))
+				}
+				res.Body.Close()
+			}
+		})
+	}
+	wg.Wait()
+	settled(t, m)
 }
