@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -22,6 +23,10 @@ const (
 	// MaxRefreshes is how many fetches in the background there are at once.
 	// Beyond it stale answers are used without one.
 	MaxRefreshes = 256
+	// RefreshJitter is the longest that a fetch in the background waits, by chance,
+	// before it begins, so that what was stored together is not fetched together.
+	// It is a tenth of the window in which the stale answer may be used, if that is less.
+	RefreshJitter = time.Second
 	// nearlyDone: an answer that nobody reads any more is fetched to its end
 	// if no more bytes than this are missing.
 	nearlyDone = 256 << 10
@@ -58,6 +63,8 @@ type flight struct {
 	leaderLeft bool
 	kept       bool // it holds itself, so that what it brings is stored
 	refreshing bool
+	hurry      chan struct{} // of a refresh: closed when somebody waits for it
+	hurried    bool
 }
 
 // outcome is what came of a flight. Exactly one of answer, private and err is
@@ -104,6 +111,7 @@ func (t *Transport) join(q *inquiry, alone bool) (*flight, part) {
 	for _, f := range s.byKey[q.key] {
 		if f.admits(q, alone) {
 			f.holds++
+			f.hurryLocked()
 			return f, waits
 		}
 	}
@@ -166,8 +174,34 @@ func (t *Transport) refresh(q *inquiry) {
 	}
 	f.traits = traits{len(f.req.Header["Authorization"]) > 0, len(f.req.Header["Cookie"]) > 0}
 	f.holds, f.kept, f.leaderLeft, f.refreshing = 1, true, true, true
+	f.hurry = make(chan struct{})
 	s.refreshes++
 	t.startLocked(f, true)
+}
+
+// pause lets a refresh wait for a while, by chance, unless somebody waits for it.
+func (f *flight) pause(ctx context.Context) {
+	if f.hurry == nil {
+		return
+	}
+	most := min(f.candidate.terms.stale.whileRevalidate/10, RefreshJitter)
+	if most <= 0 {
+		return
+	}
+	timer := time.NewTimer(rand.N(most))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-f.hurry:
+	case <-ctx.Done():
+	}
+}
+
+func (f *flight) hurryLocked() {
+	if f.hurry != nil && !f.hurried {
+		f.hurried = true
+		close(f.hurry)
+	}
 }
 
 // newFlight makes a flight of a request: a GET for the whole, in a context that
@@ -286,8 +320,20 @@ func (f *flight) settle(o outcome) bool {
 		s.closeLocked(f)
 	}
 	f.transport.noteUnstorableLocked(f, &o)
+	s.noteRefreshLocked(f, &o)
 	close(f.settled)
 	return !f.leaderLeft
+}
+
+// noteRefreshLocked counts what became of a fetch in the background.
+func (s *flights) noteRefreshLocked(f *flight, o *outcome) {
+	switch {
+	case !f.refreshing:
+	case o.err != nil || o.standIn || isFailure(o.status):
+		s.refreshFailures++
+	default:
+		s.refreshed++
+	}
 }
 
 // noteUnstorableLocked remembers whether requests should wait for each other.

@@ -11,6 +11,7 @@ import (
 // run is a flight from its forward to the last byte of its answer.
 func (f *flight) run() {
 	ctx := f.req.Context()
+	f.pause(ctx)
 	requested := time.Now()
 	res, asked, err := f.forward(ctx, f.candidate)
 	if err == nil && asked && res.StatusCode == http.StatusNotModified && !freshens(f.candidate.header, res.Header) {

@@ -8,14 +8,15 @@ import (
 
 // flights are all that are under way in a store.
 type flights struct {
-	mu          sync.Mutex                   // guards all below, and the flights' own states
-	byKey       map[Key][]*flight            // the joinable ones
-	running     map[Key]map[*flight]struct{} // the joinable ones too, by URL
-	count       int
-	refreshes   int
-	unstorables unstorables
-	closed      bool
-	wg          sync.WaitGroup
+	mu                         sync.Mutex                   // guards all below, and the flights' own states
+	byKey                      map[Key][]*flight            // the joinable ones
+	running                    map[Key]map[*flight]struct{} // the joinable ones too, by URL
+	count                      int
+	refreshes                  int   // that are under way
+	refreshed, refreshFailures int64 // that have come to an end
+	unstorables                unstorables
+	closed                     bool
+	wg                         sync.WaitGroup
 }
 
 func newFlights() flights {
@@ -26,10 +27,11 @@ func newFlights() flights {
 	}
 }
 
-func (s *flights) number() int {
+func (s *flights) stats(to *Stats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.count
+	to.Flights, to.Refreshing = s.count, s.refreshes
+	to.Refreshed, to.RefreshFailures = s.refreshed, s.refreshFailures
 }
 
 func (s *flights) close() {

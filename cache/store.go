@@ -71,6 +71,10 @@ type Stats struct {
 	Flights   int   // forwards that are under way, or whose bodies are
 	Hits      int64 // answers given without asking an origin
 	Evictions int64 // answers that had to go to keep the bound
+	// Fetches in the background for stale answers: those under way, those that
+	// brought an answer, and those that brought none or a failure.
+	Refreshing                 int
+	Refreshed, RefreshFailures int64
 }
 
 // NewStore returns an empty store that takes at most limit bytes of memory. It
@@ -90,13 +94,13 @@ func NewStore(limit selvage.ByteSize) *Store {
 
 // Stats returns the store's numbers.
 func (s *Store) Stats() Stats {
-	flights := s.flights.number()
+	var stats Stats
+	s.flights.stats(&stats)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return Stats{
-		Objects: s.count, Bytes: s.used, Receiving: s.reserved, Flights: flights,
-		Hits: s.hits.Load(), Evictions: s.evictions,
-	}
+	stats.Objects, stats.Bytes, stats.Receiving = s.count, s.used, s.reserved
+	stats.Hits, stats.Evictions = s.hits.Load(), s.evictions
+	return stats
 }
 
 // Close cuts off the fetches that are under way, also those that answers are

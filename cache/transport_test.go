@@ -3,9 +3,11 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -211,15 +213,67 @@ func TestRefreshThatFailsLeavesTheStaleAnswer(t *testing.T) {
 		e.get("/")
 		time.Sleep(12 * time.Second)
 		e.origin.answer = func(*http.Request) (*http.Response, error) { return nil, errOrigin }
-		for range 3 {
-			expect(t, e.get("/"), 200, "one", "selvage; hit; ttl=-2; detail=stale-while-revalidate")
+		for i := range 3 {
+			expect(t, e.get("/"), 200, "one", fmt.Sprintf("selvage; hit; ttl=%d; detail=stale-while-revalidate", -2-i))
+			time.Sleep(RefreshJitter)
 			settled()
 		}
 		e.origin.answer = always(200, "Cache-Control: no-store", "private").answer
-		expect(t, e.get("/"), 200, "one", "selvage; hit; ttl=-2; detail=stale-while-revalidate")
+		expect(t, e.get("/"), 200, "one", "selvage; hit; ttl=-5; detail=stale-while-revalidate")
+		time.Sleep(RefreshJitter)
 		settled()
 		if got := e.origin.count(); got != 5 {
 			t.Errorf("origin was asked %d times, want 5", got)
+		}
+		if s := e.store.Stats(); s.Refreshing != 0 || s.Refreshed != 1 || s.RefreshFailures != 3 {
+			t.Errorf("refreshes: %+v, want 1 and 3 failures", s)
+		}
+	})
+}
+
+func TestRefreshesOfWhatWasStoredTogetherAreSpread(t *testing.T) {
+	onVirtualTime(t, func(t *testing.T) {
+		starts := map[time.Time]int{}
+		var mu sync.Mutex
+		origin := &script{answer: func(req *http.Request) (*http.Response, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			starts[time.Now()]++
+			return reply(req, 200, "Cache-Control: max-age=10, stale-while-revalidate=5", "one"), nil
+		}}
+		e := newEdge(t, selvage.Cache{}, origin)
+		for _, again := range []bool{false, true} {
+			for i := range 20 {
+				e.get(fmt.Sprint("/", i))
+			}
+			settled()
+			if !again {
+				time.Sleep(12 * time.Second)
+			}
+		}
+		if got := e.store.Stats().Refreshing; got != 20 {
+			t.Errorf("%d refreshes are under way, want 20", got)
+		}
+		time.Sleep(500 * time.Millisecond) // a tenth of the window
+		settled()
+		if origin.count() != 40 || len(starts) < 15 {
+			t.Errorf("the origin was asked %d times at %d moments, want 40 at more than 15", origin.count(), len(starts))
+		}
+	})
+}
+
+func TestWhoWaitsForARefreshHurriesIt(t *testing.T) {
+	onVirtualTime(t, func(t *testing.T) {
+		e := newEdge(t, selvage.Cache{}, always(200, "Cache-Control: max-age=10, stale-while-revalidate=30", "one"))
+		e.get("/")
+		time.Sleep(12 * time.Second)
+		e.get("/")
+		start := time.Now()
+		for range 2 {
+			e.get("/", "Cache-Control", "max-age=5")
+		}
+		if took := time.Since(start); took != 0 || e.origin.count() != 2 {
+			t.Errorf("it took %v and the origin was asked %d times, want no time and 2", took, e.origin.count())
 		}
 	})
 }
