@@ -63,7 +63,7 @@ func verify(key BlobKey, r io.Reader) *verifier { return &verifier{key: key, r: 
 func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.r.Read(p)
 	v.sum.Write(p[:n])
-	if err == io.EOF { //nolint:errorlint // a reader's end is io.EOF itself
+	if err == io.EOF {
 		if got := Digest(v.sum.Sum(nil)); got != v.key.Digest {
 			return n, selvage.Errorf(selvage.Invalid, "the bytes of blob %s have the digest %s", v.key, got)
 		}

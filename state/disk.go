@@ -44,6 +44,6 @@ type disk struct {
 
 func (d disk) hasRoom() bool {
 	var s unix.Statfs_t
-	err := unix.Statfs(d.folder, &s)                               // a microsecond: an answer of a second ago was wrong by 40 MB
-	return err != nil || int64(s.Bavail)*int64(s.Bsize) >= d.least // who cannot tell does not refuse
+	err := unix.Statfs(d.folder, &s)                                 // a microsecond: an answer of a second ago was wrong by 40 MB
+	return err != nil || s.Bavail*uint64(s.Bsize) >= uint64(d.least) // who cannot tell does not refuse
 }

@@ -104,25 +104,24 @@ func (b *embeddedBlobs) Put(ctx context.Context, key BlobKey, r io.Reader) error
 func (b *embeddedBlobs) upload(ctx context.Context, l *live, key BlobKey, m *meta, r io.Reader) error {
 	v := verify(key, r)
 	buf := make([]byte, partSize)
-	for {
+	for !v.right {
 		n, err := io.ReadFull(v, buf)
 		if err != nil && !v.right {
 			return err // io.ErrUnexpectedEOF of r itself too
 		}
-		if n > 0 {
-			if !b.e.disk.hasRoom() {
-				return b.e.diskFull()
-			}
-			msg := &nats.Msg{Subject: partSubject(key.Tenant, m.Upload), Data: buf[:n]}
-			if _, err := b.e.publish(ctx, l, "blobs", msg); err != nil {
-				return err
-			}
-			m.Size += int64(n)
+		if n == 0 {
+			continue
 		}
-		if err != nil {
-			return nil
+		if !b.e.disk.hasRoom() {
+			return b.e.diskFull()
 		}
+		msg := &nats.Msg{Subject: partSubject(key.Tenant, m.Upload), Data: buf[:n]}
+		if _, err := b.e.publish(ctx, l, "blobs", msg); err != nil {
+			return err
+		}
+		m.Size += int64(n)
 	}
+	return nil
 }
 
 // finish makes the parts a blob, if it is not there.

@@ -35,8 +35,7 @@ func (m message) part(n int) string {
 	if n >= len(parts) {
 		return ""
 	}
-	s, _ := unescape(parts[n]) // ours, so it was escaped
-	return s
+	return unescape(parts[n])
 }
 
 // The error codes of the engine that mean something here.
@@ -184,7 +183,7 @@ func parse(msg *nats.Msg) (m message, status string, err error) {
 	if err != nil {
 		return message{}, "", selvage.Errorf(selvage.Internal, "read stored message: %w", err)
 	}
-	m.id, _ = unescape(msg.Header.Get(nats.MsgIdHdr))
+	m.id = unescape(msg.Header.Get(nats.MsgIdHdr))
 	return m, "", nil
 }
 
@@ -256,11 +255,11 @@ func (e *Embedded) idle(ctx context.Context, hint <-chan struct{}, most time.Dur
 
 // subject joins the parts of a key, escaped.
 func subject(kind string, tenant selvage.Tenant, parts ...string) string {
-	out := kind + "." + escape(string(tenant))
+	out := []string{kind, escape(string(tenant))}
 	for _, p := range parts {
-		out += "." + escape(p)
+		out = append(out, escape(p))
 	}
-	return out
+	return strings.Join(out, ".")
 }
 
 // streamName is the name of a stream of one feed or queue.

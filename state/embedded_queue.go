@@ -118,7 +118,7 @@ func delivery(key QueueKey, msg jetstream.Msg) (Delivery, error) {
 	if err != nil {
 		return Delivery{}, selvage.Errorf(selvage.Internal, "read message of queue %s: %w", key, err)
 	}
-	id, _ := unescape(msg.Headers().Get(nats.MsgIdHdr))
+	id := unescape(msg.Headers().Get(nats.MsgIdHdr))
 	return Delivery{
 		Message: Message{ID: id, Data: msg.Data()}, Queue: key,
 		Attempt: int(m.NumDelivered), Time: m.Timestamp, token: msg.Reply(),

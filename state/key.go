@@ -84,15 +84,15 @@ const (
 	maxID   = 512
 )
 
-func (k DocumentKey) String() string { return join("/", k.Tenant, k.Name, k.ID) }
-func (c Collection) String() string  { return join("/", c.Tenant, c.Name) }
-func (k FeedKey) String() string     { return join("/", k.Tenant, k.Name) }
-func (k QueueKey) String() string    { return join("/", k.Tenant, k.Name) }
-func (k LeaseKey) String() string    { return join("/", k.Tenant, k.Name) }
-func (k BlobKey) String() string     { return join("/", k.Tenant, k.Digest.String()) }
+func (k DocumentKey) String() string { return join(k.Tenant, k.Name, k.ID) }
+func (c Collection) String() string  { return join(c.Tenant, c.Name) }
+func (k FeedKey) String() string     { return join(k.Tenant, k.Name) }
+func (k QueueKey) String() string    { return join(k.Tenant, k.Name) }
+func (k LeaseKey) String() string    { return join(k.Tenant, k.Name) }
+func (k BlobKey) String() string     { return join(k.Tenant, k.Digest.String()) }
 
-func join(sep string, tenant selvage.Tenant, parts ...string) string {
-	return string(tenant) + sep + strings.Join(parts, sep)
+func join(tenant selvage.Tenant, parts ...string) string {
+	return string(tenant) + "/" + strings.Join(parts, "/")
 }
 
 // check refuses what cannot be a key.
@@ -144,23 +144,23 @@ func escape(part string) string {
 	return b.String()
 }
 
-// unescape reads what escape wrote.
-func unescape(s string) (string, bool) {
+// unescape reads what escape wrote, and gives anything else as it is.
+func unescape(s string) string {
 	var b strings.Builder
-	for {
-		plain, rest, found := strings.Cut(s, "=")
+	for rest := s; ; {
+		plain, escaped, found := strings.Cut(rest, "=")
 		b.WriteString(plain)
 		if !found {
-			return b.String(), true
+			return b.String()
 		}
-		if len(rest) < 2 {
-			return "", false
+		if len(escaped) < 2 {
+			return s
 		}
-		c, err := hex.DecodeString(rest[:2])
+		c, err := hex.DecodeString(escaped[:2])
 		if err != nil {
-			return "", false
+			return s
 		}
 		b.WriteByte(c[0])
-		s = rest[2:]
+		rest = escaped[2:]
 	}
 }

@@ -61,7 +61,8 @@ func Hold(ctx context.Context, h Holding, work func(context.Context, Lease) erro
 	}
 	held, lost := context.WithCancelCause(ctx)
 	var keeper sync.WaitGroup
-	keeper.Go(func() { lease = h.keep(held, lease, lost) })
+	last := lease
+	keeper.Go(func() { last = h.keep(held, lease, lost) })
 	err = work(held, lease)
 	isLost := errors.Is(context.Cause(held), ErrLost)
 	lost(nil)
@@ -75,7 +76,7 @@ func Hold(ctx context.Context, h Holding, work func(context.Context, Lease) erro
 	// The work is done, and the lease ends by itself if it cannot be given back.
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if e := h.Leases.Release(release, lease); e != nil && err == nil && !errors.Is(e, ErrLost) {
+	if e := h.Leases.Release(release, last); e != nil && err == nil && !errors.Is(e, ErrLost) {
 		err = fmt.Errorf("release lease %s: %w", h.Key, e)
 	}
 	return err

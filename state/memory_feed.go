@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -197,12 +198,12 @@ func (m *memoryFeeds) Acknowledge(ctx context.Context, key FeedKey, r Receipt) e
 			return err
 		}
 		kept := 0
-		for i := len(f.receipts) - 1; i >= 0; i-- {
-			if f.receipts[i].Node != r.Node {
+		for i, old := range slices.Backward(f.receipts) {
+			if old.Node != r.Node {
 				continue
 			}
 			if kept++; kept == ReceiptsKept {
-				f.receipts = append(f.receipts[:i:i], f.receipts[i+1:]...)
+				f.receipts = slices.Delete(f.receipts, i, i+1)
 				break
 			}
 		}

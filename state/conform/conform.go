@@ -55,6 +55,14 @@ func ok(t *testing.T, err error) {
 	}
 }
 
+// okay is ok for a goroutine, which cannot end the test.
+func okay(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // got gives the value, or ends the test.
 func got[T any](v T, err error) func(*testing.T) T {
 	return func(t *testing.T) T {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -205,8 +206,8 @@ func (s *record) check(t *testing.T, store state.Store) {
 			t.Errorf("document %s is at revision %d, %d was acknowledged", id, d.Revision, revision)
 		}
 	}
-	var count uint64
-	fmt.Sscan(string(got(store.Documents.Get(ctx, things.Key("count")))(t).Value), &count)
+	counter := got(store.Documents.Get(ctx, things.Key("count")))(t)
+	count := got(strconv.ParseUint(string(counter.Value), 10, 64))(t)
 	if count < s.count {
 		t.Errorf("the counter is %d, %d were acknowledged", count, s.count)
 	}
