@@ -215,7 +215,7 @@ func (b *bench) scheduled() {
 		}
 		b.printf(" | 6 min | 40 min |\n")
 	}
-	b.printf("\n\"Quiet\" counts runs in which some step was predicted to need over two minutes and the rollout would change to quiet mode.\n\n")
+	b.printf("\n\"Quiet\" counts runs in which some step was predicted to need over two minutes and the rollout would change to quiet mode. The others' times of healthy changes are the sums of their documented steps.\n\n")
 }
 
 func (b *bench) convict() {
@@ -276,9 +276,9 @@ func (b *bench) traps() {
 
 const sources = `## Where the anchors' values come from
 
-- Flagger: [progressive delivery with Istio](https://docs.flagger.app/tutorials/istio-progressive-delivery) and
-  [how it works](https://docs.flagger.app/usage/how-it-works): interval 1 m, threshold 5, stepWeight 10, maxWeight 50,
-  request-success-rate at least 99. The rollback comes with the check after the fifth failed one.
+- Flagger: [progressive delivery with Istio](https://docs.flagger.app/tutorials/istio-progressive-delivery): interval 1 m,
+  threshold 5, stepWeight 10, maxWeight 50, request-success-rate at least 99. The rollback comes with the check after the
+  fifth failed one. [How it works](https://docs.flagger.app/usage/how-it-works) shows threshold 10 and stepWeight 5, which is slower.
 - Argo Rollouts: [analysis](https://argo-rollouts.readthedocs.io/en/stable/features/analysis/), the first example: interval
   5 m, successCondition result >= 0.95, failureLimit 3, steps of 20 % with pauses of 10 m. The example's analysis begins
   at 40 %; here from the first step, which is kinder. A run fails when more than failureLimit measurements failed.
