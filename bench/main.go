@@ -67,7 +67,7 @@ var browser = []string{
 var rows = []row{
 	{name: "pass-through 1 KiB", kind: pass, path: "/1k", conns: 64, target: "≥ 0.5 of nginx, ≥ 2 of Caddy"},
 	{name: "pass-through 64 KiB", kind: pass, path: "/64k", conns: 64, target: "≥ 0.6 of nginx"},
-	{name: "pass-through 1 KiB, 8 connections", kind: pass, path: "/1k", conns: 8},
+	{name: "pass-through 1 KiB, few clients", kind: pass, path: "/1k", conns: 8},
 	{name: "pass-through 1 KiB, a browser's fields", kind: pass, path: "/1k", conns: 64, headers: browser},
 	{name: "pass-through 1 KiB, TLS", kind: pass, path: "/1k", conns: 64, tls: true},
 	{name: "hit 1 KiB", kind: hit, path: "/1k", conns: 64},
@@ -201,7 +201,7 @@ func patiently(ctx context.Context, s *server, r row, d time.Duration) (got slic
 
 func head(w io.Writer, b *bench, f flags) {
 	fmt.Fprintf(w, "# Benchmark of %s\n\n", time.Now().UTC().Format("2006-01-02"))
-	fmt.Fprintf(w, "Command: `go run ./bench -slice %s -rounds %d` (`make bench`). Server alone on core 0; generator (wrk) and origin (nginx, or\nours where that is missing) on core 1. Each row: slices in turn, median of %d. These machines are shared: read ratios, not rates.\n\n", f.slice, f.rounds, f.rounds)
+	fmt.Fprintf(w, "Command: `go run ./bench -slice %s -rounds %d` (`make bench`). Server alone on core 0; generator (wrk) and origin\n(nginx) on core 1. Each row: slices in turn, median of %d. These machines are shared: read ratios, not rates.\n\n", f.slice, f.rounds, f.rounds)
 	fmt.Fprintf(w, "%s, %s/%s", runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	for _, s := range b.servers {
 		fmt.Fprintf(w, "; %s", s.version)

@@ -40,7 +40,7 @@ const (
 // the origin (RFC 9111, sections 4.2 and 5.2.1).
 func judge(now time.Time, t *terms, r requestDirectives) verdict {
 	ttl := t.ttl(now)
-	tooOld := r.maxAge.set && t.age(now) > r.maxAge.d && !(t.immutable && ttl > 0)
+	tooOld := r.maxAge.set && t.age(now) > r.maxAge.d && (!t.immutable || ttl <= 0)
 	refused := r.noCache || tooOld || r.minFresh.set && ttl < r.minFresh.d
 	switch {
 	case t.noCache:

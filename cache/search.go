@@ -62,17 +62,17 @@ func readNoVarySearch(lines []string) *variance {
 
 // form is the variance in one form of all that say the same.
 func (v *variance) form() string {
-	form := ""
+	var form strings.Builder
 	if v.anyOrder {
-		form += "o"
+		form.WriteByte('o')
 	}
 	if v.others {
-		form += "x"
+		form.WriteByte('x')
 	}
 	for _, name := range v.ignored {
-		form += "&" + url.QueryEscape(name)
+		form.WriteString("&" + url.QueryEscape(name))
 	}
-	return form
+	return form.String()
 }
 
 func boolean(m httpsfv.Member) (value, ok bool) {
