@@ -108,25 +108,35 @@ func TestH2spec(t *testing.T) {
 		"with TLS":    append(address(t, e.tls), "-t", "-k"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.Command("go", append([]string{"tool", "h2spec", "-S", "-P", "/", "-o", "8"}, args...)...)
-			cmd.Dir = ".."
-			out, err := cmd.CombinedOutput() // its exit status is 1 if a case failed: the numbers decide
-			m := h2specSummary.FindSubmatch(out)
-			if m == nil {
-				t.Fatalf("h2spec said nothing of use: %v\n%s", err, out)
-			}
-			passed, err := strconv.Atoi(string(m[2]))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("h2spec: %s", m[0])
+			// Its cases wait for a few seconds at the most, which a busy machine may
+			// not give them: a second run decides.
+			passed, out := h2spec(t, args)
 			if passed < h2specWanted {
-				t.Errorf("%d passed, want %d\n%s", passed, h2specWanted, failures(string(out)))
-			} else if string(m[4]) != "0" {
-				t.Log(failures(string(out)))
+				passed, out = h2spec(t, args)
 			}
+			if passed < h2specWanted {
+				t.Errorf("%d passed, want %d", passed, h2specWanted)
+			}
+			t.Log(failures(out))
 		})
 	}
+}
+
+// h2spec runs the strict cases and returns how many passed, and what it printed.
+func h2spec(t *testing.T, args []string) (passed int, printed string) {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"tool", "h2spec", "-S", "-P", "/", "-o", "8"}, args...)...)
+	cmd.Dir = ".."
+	out, err := cmd.CombinedOutput() // its exit status is 1 if a case failed: the numbers decide
+	m := h2specSummary.FindSubmatch(out)
+	if m == nil {
+		t.Fatalf("h2spec said nothing of use: %v\n%s", err, out)
+	}
+	t.Logf("h2spec: %s", m[0])
+	if passed, err = strconv.Atoi(string(m[2])); err != nil {
+		t.Fatal(err)
+	}
+	return passed, string(out)
 }
 
 // failures is what h2spec prints behind its list.
