@@ -20,38 +20,18 @@ func (*rawExchange) exchange(*originConn, []byte, *input, time.Duration) error {
 	panic("http1: the Linux driver was used elsewhere")
 }
 
-// newPeek looks at a socket without waiting. The result of the function is nil
-// if it is open and has nothing to read. A connection in memory says so itself.
-func newPeek(c net.Conn) func() error {
-	if q, ok := c.(interface{ Quiet() error }); ok {
-		return q.Quiet
-	}
-	sc, ok := c.(syscall.Conn)
-	if !ok {
+// peekSocket looks at a socket without waiting. It is nil if that is open and
+// has nothing to read.
+func peekSocket(fd uintptr) error {
+	var one [1]byte
+	n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	switch {
+	case err == syscall.EAGAIN || err == syscall.EINTR:
 		return nil
+	case err != nil:
+		return err
+	case n == 0:
+		return io.EOF
 	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	return func() error {
-		var seen error
-		err := rc.Control(func(fd uintptr) {
-			var one [1]byte
-			n, _, e := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-			switch {
-			case e == syscall.EAGAIN || e == syscall.EINTR:
-			case e != nil:
-				seen = e
-			case n == 0:
-				seen = io.EOF
-			default:
-				seen = errUnsolicited
-			}
-		})
-		if err != nil {
-			return err
-		}
-		return seen
-	}
+	return errUnsolicited
 }
