@@ -78,8 +78,10 @@ func (e *edge) run(ctx context.Context, hup <-chan os.Signal, load func() (selva
 		controlEnded <- e.control.Run(controlCtx)
 		stop() // a node that cannot be watched must not serve
 	}()
+	nodeCtx, stopNode := context.WithCancel(context.WithoutCancel(ctx)) // the end is announced before it begins
+	defer stopNode()
 	nodeEnded := make(chan error, 1)
-	go func() { nodeEnded <- e.node.Run(ctx) }() // waited for below
+	go func() { nodeEnded <- e.node.Run(nodeCtx) }() // waited for below
 	go tuneCollector(ctx)                        // ends with ctx; it holds nothing that had to be waited for
 	notifyReady()
 	onTerminal := term.IsTerminal(int(os.Stdin.Fd()))
@@ -98,6 +100,7 @@ func (e *edge) run(ctx context.Context, hup <-chan os.Signal, load func() (selva
 			notifyStopping()
 			signal.Notify(again, os.Interrupt, syscall.SIGTERM)
 			e.log.Info("draining; a second signal ends at once", "deadline", e.drain.String())
+			stopNode()
 		case <-again:
 			signal.Reset(os.Interrupt, syscall.SIGTERM) // a third one kills
 			e.control.Close()
