@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"github.com/selvage-edge/selvage/http1"
 	"github.com/selvage-edge/selvage/listen"
 	"github.com/selvage-edge/selvage/record"
+	"github.com/selvage-edge/selvage/state"
 	"github.com/selvage-edge/selvage/telemetry"
 )
 
@@ -27,6 +29,9 @@ type Options struct {
 	Tenant  selvage.Tenant // empty: selvage.DefaultTenant
 	Version string
 	Log     *slog.Logger
+	// State is what is remembered; its owner runs it and ends it after the node. Nil is a
+	// memory of the node's own. Nodes that share one have different names.
+	State *state.Store
 	// AccessLog, if set, is used instead of the one that Config names.
 	AccessLog *telemetry.AccessLog
 	// Opened are listeners that somebody opened before us, by address.
@@ -43,6 +48,8 @@ type Node struct {
 	place     record.Place
 	loopEntry []string // our entry of CDN-Loop; not written to
 	started   time.Time
+	life      string // of this start
+	state     state.Store
 	log       *slog.Logger
 	registry  *registry
 	listeners *listen.Group
@@ -67,13 +74,18 @@ func New(o Options) (*Node, error) {
 	}
 	conf := o.Config.Node
 	n := &Node{
-		tenant: o.Tenant, version: o.Version, started: time.Now(), log: o.Log,
-		place:     record.Place{Zone: conf.Zone, POP: conf.POP, Node: conf.Name},
+		tenant: o.Tenant, version: o.Version, started: time.Now(), life: newLife(), log: o.Log,
+		place:     record.Place{Zone: conf.Zone, POP: conf.POP, Node: cmp.Or(conf.Name, defaultName)},
 		loopEntry: []string{Pseudonym + "; " + loopParam(conf.Name)},
 	}
 	var err error
 	if n.registry, err = n.newRegistry(o); err != nil {
 		return nil, err
+	}
+	if o.State != nil {
+		n.state = *o.State
+	} else {
+		n.state = state.Memory(state.EdgeLimits(n.LimitHit))
 	}
 	t, err := n.registry.newTable(n.tenant, o.Config.Services)
 	if err != nil {
@@ -111,6 +123,12 @@ func (n *Node) serveCounted(w http.ResponseWriter, r *http.Request) {
 	n.ServeHTTP(w, r)
 }
 
+// defaultName is the name of a node whose file has none.
+const defaultName selvage.NodeName = "node"
+
+// LimitHit counts that a limit was reached.
+func (n *Node) LimitHit(limit string) { n.registry.metrics.LimitHit(limit) }
+
 // Run serves until ctx ends, then drains: no new requests, those in flight get
 // the drain deadline, then the loops end and what is open is closed.
 func (n *Node) Run(ctx context.Context) error {
@@ -120,6 +138,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.run(loops, stop, "listeners", n.listeners.Run)
 	g.run(loops, stop, "origins", n.registry.origins.Run)
 	g.run(loops, stop, "access log", n.registry.access.Run)
+	g.run(loops, stop, "announcement", n.announce)
 	select {
 	case <-ctx.Done():
 		n.drain(ctx)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -17,12 +18,14 @@ import (
 	"github.com/selvage-edge/selvage/config"
 	"github.com/selvage-edge/selvage/control"
 	"github.com/selvage-edge/selvage/node"
+	"github.com/selvage-edge/selvage/state"
 )
 
 // edge is a node with its control API.
 type edge struct {
 	node    *node.Node
 	control *control.Server
+	store   *state.Embedded // nil: the node has a memory of its own
 	log     *slog.Logger
 	drain   selvage.Duration // how long the end may take
 }
@@ -30,6 +33,11 @@ type edge struct {
 // newEdge opens all that is listened on: what cannot be had is an error before
 // anything is served, and nothing of it stays.
 func newEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened sockets) (*edge, error) {
+	return openEdge(ctx, conf, log, opened, true)
+}
+
+// openEdge is newEdge, with a durable store or one that is forgotten.
+func openEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened sockets, durable bool) (*edge, error) {
 	if err := os.MkdirAll(conf.Node.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w: name another with --data", err)
 	}
@@ -41,14 +49,55 @@ func newEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened 
 		return nil, advise(err, "--admin, or switch it off with --admin off")
 	}
 	opened.warnUnused(log, &conf.Node)
+	o := node.Options{Config: conf, Version: versionString(), Log: log, Opened: opened}
 	var err error
-	e.node, err = node.New(node.Options{Config: conf, Version: versionString(), Log: log, Opened: opened})
+	if durable {
+		if e.store, err = openStore(e, &conf.Node); err != nil {
+			e.control.Close()
+			return nil, err
+		}
+		o.State = new(e.store.Store())
+	}
+	e.node, err = node.New(o)
 	if err != nil {
-		e.control.Close()
+		e.close()
 		return nil, advise(err, "--listen")
 	}
 	e.control.Node = e.node
 	return e, nil
+}
+
+// openStore takes the folder of what is remembered. It is run with the edge.
+func openStore(e *edge, conf *selvage.Node) (*state.Embedded, error) {
+	return state.Open(state.Options{
+		Folder: stateFolder(conf.Data), Log: e.log,
+		Limits: state.EdgeLimits(func(limit string) { e.node.LimitHit("state_" + limit) }), // not before the node runs
+	})
+}
+
+// close gives back what an edge took that never ran.
+func (e *edge) close() {
+	if e.store != nil {
+		_ = e.store.Close() // it has nothing to say: it never ran
+		folder := stateFolder(e.control.Data)
+		if entries, err := os.ReadDir(folder); err == nil && len(entries) == 1 { // its lock, and nothing was ever kept
+			_ = os.RemoveAll(folder)
+		}
+	}
+	e.control.Close() // the folder belongs to others after it
+}
+
+func stateFolder(data string) string { return filepath.Join(data, "state") }
+
+// remember runs the store until ctx ends. Without it nothing new can be kept,
+// and what is served goes on.
+func (e *edge) remember(ctx context.Context) {
+	if e.store == nil {
+		return
+	}
+	if err := e.store.Run(ctx); err != nil {
+		e.log.Error("nothing can be remembered any more; requests are served on", "error", err)
+	}
 }
 
 // advise says what to do now about an address that cannot be had.
@@ -78,11 +127,15 @@ func (e *edge) run(ctx context.Context, hup <-chan os.Signal, load func() (selva
 		controlEnded <- e.control.Run(controlCtx)
 		stop() // a node that cannot be watched must not serve
 	}()
+	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStore()
+	storeEnded := make(chan struct{})
+	go func() { defer close(storeEnded); e.remember(storeCtx) }()       // waited for below
 	nodeCtx, stopNode := context.WithCancel(context.WithoutCancel(ctx)) // the end is announced before it begins
 	defer stopNode()
 	nodeEnded := make(chan error, 1)
 	go func() { nodeEnded <- e.node.Run(nodeCtx) }() // waited for below
-	go tuneCollector(ctx)                        // ends with ctx; it holds nothing that had to be waited for
+	go tuneCollector(ctx)                            // ends with ctx; it holds nothing that had to be waited for
 	notifyReady()
 	onTerminal := term.IsTerminal(int(os.Stdin.Fd()))
 	again := make(chan os.Signal, 1)
@@ -107,7 +160,10 @@ func (e *edge) run(ctx context.Context, hup <-chan os.Signal, load func() (selva
 			return errors.New("ended by a second signal before the drain was over")
 		case err := <-nodeEnded:
 			stopControl()
-			return errors.Join(err, <-controlEnded)
+			err = errors.Join(err, <-controlEnded)
+			stopStore() // what is remembered is closed last
+			<-storeEnded
+			return err
 		}
 	}
 }

@@ -66,7 +66,7 @@ func try(ctx context.Context, w io.Writer, u ui, f tryFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	e, err := newEdge(ctx, conf, slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn})), nil)
+	e, err := openEdge(ctx, conf, slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn})), nil, false)
 	if err != nil {
 		return err
 	}
