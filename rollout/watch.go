@@ -1,0 +1,303 @@
+package rollout
+
+import (
+	"sync"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/judge"
+)
+
+// Watch counts what one node makes of one service: a run of a function, a
+// forward, a collapsed flight; never an answer out of the store. Between
+// rollouts it learns how the service usually is. It does no I/O and is safe for
+// concurrent use; the zero value is ready.
+type Watch struct {
+	mu      sync.Mutex // guards what follows
+	life    uint64     // grows with every rollout: makings of an earlier one are not booked
+	share   float64
+	book    *judge.Book
+	clients *judge.Clients
+	usual   level // of the time without a rollout, the older the less
+	both    level // of both arms, since the rollout began
+	harm    harm
+	rate    rate
+	samples samples
+}
+
+// level is makings and how many of them were bad.
+type level struct{ N, Bad int64 }
+
+func (l *level) add(bad bool) {
+	l.N++
+	if bad {
+		l.Bad++
+	}
+}
+
+// harm is what the canary did to users, for the receipt.
+type harm struct {
+	Bad     int64 // makings, whoever asked for them
+	Users   map[uint64]struct{}
+	Stored  int64
+	Rescued int64
+	First   First
+}
+
+// First is the first bad making of a canary.
+type First struct {
+	Record string // its trace id
+	Method string
+	Path   string
+	Class  string
+	Status int
+	At     time.Time
+}
+
+// What a watch keeps at most.
+const (
+	maxUsers   = 16_384           // clients that met a bad one; more are not told apart
+	usualFor   = 10 * time.Minute // after which what is usual counts half
+	usualLeast = 1000             // makings that are not forgotten
+)
+
+// Making is one that is under way. The zero making is of no rollout.
+type Making struct {
+	life   uint64
+	ticket judge.Ticket
+	client uint64
+	class  string
+	canary bool
+	counts bool
+}
+
+// lockedBook is the book, made at first use.
+func (w *Watch) bookLocked() *judge.Book {
+	if w.book == nil {
+		w.book = judge.NewBook(judge.Options{})
+	}
+	return w.book
+}
+
+// Begin notes that a making starts, in an arm, for a client (a hash that says
+// nothing of who it is). class is the route's name.
+func (w *Watch) Begin(now time.Time, arm selvage.Arm, client uint64, class string) Making {
+	m := Making{client: client, class: class, canary: arm == selvage.Canary, counts: true}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rate.add(now)
+	m.life = w.life
+	if w.share <= 0 || w.clients == nil {
+		return m
+	}
+	var timed bool
+	if m.counts, timed = w.clients.Making(now, client); m.counts {
+		m.ticket = w.bookLocked().Start(now, arm, class, timed)
+	}
+	return m
+}
+
+// End notes how a making ended, and says how it was bad as far as that counts.
+func (w *Watch) End(m Making, o judge.Outcome) judge.Set {
+	now := time.Now()
+	bad := o.Bad != 0
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if m.life != w.life {
+		return o.Bad // of an earlier rollout
+	}
+	if m.canary && bad {
+		w.harm.add(m.client)
+	}
+	if w.clients == nil {
+		w.usual.add(bad)
+		if !m.canary {
+			w.bookLocked().Learn(m.class, o)
+		}
+		return o.Bad
+	}
+	if !m.counts {
+		return o.Bad
+	}
+	if bad && !w.clients.Bad(now, m.client, fingerprint(&o)) {
+		o.Bad, o.Fingerprint, bad = 0, "", false
+	}
+	w.both.add(bad)
+	if m.ticket == (judge.Ticket{}) {
+		if !m.canary {
+			w.bookLocked().Learn(m.class, o)
+		}
+		return o.Bad
+	}
+	return w.bookLocked().End(now, m.ticket, o)
+}
+
+func fingerprint(o *judge.Outcome) string {
+	if o.Fingerprint != "" {
+		return o.Fingerprint
+	}
+	return o.Bad.String()
+}
+
+func (h *harm) add(client uint64) {
+	h.Bad++
+	if h.Users == nil {
+		h.Users = map[uint64]struct{}{}
+	}
+	if len(h.Users) < maxUsers {
+		h.Users[client] = struct{}{}
+	}
+}
+
+// Learn lets the watch know a making from before the rollout: what it is
+// compared with.
+func (w *Watch) Learn(class string, o judge.Outcome) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.usual.add(o.Bad != 0)
+	w.bookLocked().Learn(class, o)
+}
+
+// Stored notes that a bad answer of the canary was served out of a store: no
+// making, but somebody's answer.
+func (w *Watch) Stored() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.harm.Stored++
+}
+
+// Rescued notes that the old revision answered where the canary had failed.
+func (w *Watch) Rescued() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.harm.Rescued++
+}
+
+// begin starts the counting for a rollout.
+func (w *Watch) begin(o judge.Options, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.life++
+	w.book = w.bookLocked().Heir(o)
+	w.clients = judge.NewClients(now)
+	w.share, w.both, w.harm, w.samples = 0, level{}, harm{}, samples{}
+}
+
+// restore goes on with what an earlier start of this node had counted: an error
+// if it is not whole, and then nothing has changed.
+func (w *Watch) restore(o judge.Options, data []byte, now time.Time) error {
+	book, err := judge.Import(o, data)
+	if err != nil {
+		return err
+	}
+	w.begin(o, now)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.book = book
+	w.book.Share(now, 0)
+	return nil
+}
+
+// end ends the counting for a rollout: from here on the watch learns.
+func (w *Watch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.life++
+	w.book = w.bookLocked().Heir(judge.Options{})
+	w.clients, w.share = nil, 0
+	w.usual, w.both, w.samples = level{}, level{}, samples{}
+}
+
+// shares says which part of the units gets the canary from now on.
+func (w *Watch) shares(now time.Time, f float64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if f == w.share {
+		return
+	}
+	w.share = f
+	w.bookLocked().Share(now, f)
+}
+
+// counted is what a watch has counted.
+type counted struct {
+	Judged  judge.Report
+	Alone   bool // it convicts without any other node
+	Both    level
+	Usual   level
+	Rate    float64 // makings a second
+	Bad     int64   // makings of the canary that were bad, whoever asked for them
+	Users   int64
+	Stored  int64
+	Rescued int64
+	First   First
+}
+
+// sum closes what is due and sums up. elapsed is the time since the canary's begin.
+func (w *Watch) sum(now time.Time, elapsed time.Duration) counted {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b := w.bookLocked()
+	b.Tick(now)
+	alone := b.MayUndoAlone(elapsed)
+	return counted{
+		Judged: b.Report(elapsed), Alone: alone,
+		Both: w.both, Usual: w.usual, Rate: w.rate.now(now),
+		Bad: w.harm.Bad, Users: int64(len(w.harm.Users)), Stored: w.harm.Stored, Rescued: w.harm.Rescued,
+		First: w.harm.First,
+	}
+}
+
+// export is the state of the book, to be kept over a restart.
+func (w *Watch) export() ([]byte, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.bookLocked().Export()
+}
+
+// forget makes what is usual count less, once every usualFor.
+func (w *Watch) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.usual.N > usualLeast {
+		w.usual.N, w.usual.Bad = w.usual.N/2, w.usual.Bad/2
+	}
+}
+
+// rate is an average of the last seconds.
+type rate struct {
+	second int64
+	count  float64
+	mean   float64
+	known  bool
+}
+
+// rateWeight is what a second counts: about ten of them make the average.
+const rateWeight = 0.1
+
+func (r *rate) add(now time.Time) {
+	r.roll(now.Unix())
+	r.count++
+}
+
+func (r *rate) now(now time.Time) float64 {
+	r.roll(now.Unix())
+	return r.mean
+}
+
+// roll closes the seconds that are over. The first one was not seen whole.
+func (r *rate) roll(second int64) {
+	if r.second == 0 {
+		r.second = second
+		return
+	}
+	for range min(max(second-r.second, 0), 120) {
+		if !r.known {
+			r.mean, r.known = r.count, r.count > 0
+		} else {
+			r.mean += rateWeight * (r.count - r.mean)
+		}
+		r.count = 0
+	}
+	r.second = max(r.second, second)
+}
