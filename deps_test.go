@@ -27,6 +27,7 @@ type imports struct {
 const (
 	everything = "*" // of ours
 	unix       = "golang.org/x/sys/unix"
+	wazero     = "github.com/tetratelabs/wazero"
 	websocket  = "github.com/coder/websocket"
 )
 
@@ -50,6 +51,9 @@ var house = map[string]imports{
 	"telemetry":  {ours: []string{".", "record"}, others: []string{"github.com/prometheus/client_golang", "github.com/prometheus/client_model"}},
 	"control":    {ours: []string{".", "record", "client"}, others: []string{"github.com/danielgtaylor/huma/v2", unix}}, // client has the types of the wire
 	"client":     {},
+
+	// Functions. The Wasm engine is behind this wall.
+	"compute": {ours: []string{"."}, others: []string{wazero, unix}},
 
 	// What it remembers. NATS is behind this wall.
 	"state":         {ours: []string{".", "state/conform"}, others: []string{"github.com/nats-io", unix}}, // its tests run the suite
