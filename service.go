@@ -160,12 +160,42 @@ type Cache struct {
 	StaleWhileRevalidate Duration `yaml:"stale_while_revalidate" default:"0s" example:"30s"`
 	// For how long after that it may be used when the origin fails, where the answer does not say (RFC 5861).
 	StaleIfError Duration `yaml:"stale_if_error" default:"0s" example:"1h"`
+	// A lifetime of its own for answers of a status that do not say it themselves, instead of ttl: a status such as 404, or a class such as 4xx. With 0s they are not stored. Only for statuses that RFC 9110, section 15.1, lets be stored by a guess: 200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501; of a class it takes those.
+	TTLStatus map[string]Duration `yaml:"ttl_status" example:"{404: 10s, 5xx: 0s}"`
 	// The largest body that is stored.
 	MaxBody ByteSize `yaml:"max_body" default:"64MiB"`
+	// What tells answers apart beside host and path. Without it the whole query does, and nothing else.
+	Key *CacheKey `yaml:"key"`
+	// Directives of requests that are not honoured: max-age, max-stale, min-fresh, no-cache, no-store, only-if-cached. A reload in a browser sends max-age=0 or no-cache: without these two nobody can make the origin work by reloading. Without it all are honoured, as RFC 9111, section 5.2.1, has it.
+	IgnoreRequest []string `yaml:"ignore_request" example:"[max-age, no-cache]"`
 	// Where an answer names its tags.
 	Tags CacheTags `yaml:"tags"`
 	// Tell the key of each request in Cache-Status, to see why two requests do not share an answer.
 	ShowKey bool `yaml:"show_key"`
+}
+
+// CacheKey says what tells answers for one host and path apart.
+type CacheKey struct {
+	// What of the query does. Without it all of it.
+	Query *QueryRules `yaml:"query"`
+	// Request fields whose values do, beside those that an answer names in Vary. Not Cookie and Authorization, and none that a cache reads itself.
+	Headers []string `yaml:"headers" example:"[X-Plan]"`
+	// Cookies whose values do. An answer to a request whose cookies are all named here may have the lifetime of ttl.
+	Cookies []string `yaml:"cookies" example:"[currency]"`
+}
+
+// QueryRules says what of a query tells answers apart. What does not is not sent
+// to the origin by a request whose answer may be stored: so it cannot get into
+// an answer for others.
+type QueryRules struct {
+	// The query does not matter at all.
+	Ignore bool `yaml:"ignore"`
+	// The parameters that do; no others. A * at the end stands for all that begin so.
+	Keep []string `yaml:"keep" example:"[q, page]"`
+	// The parameters that do not. A * at the end stands for all that begin so.
+	Drop []string `yaml:"drop" example:"[utm_*, fbclid]"`
+	// The order of parameters with different names does not matter.
+	Sort bool `yaml:"sort"`
 }
 
 // CacheTags says where an answer names the tags by which it can be purged.

@@ -163,8 +163,8 @@ func (c *checker) policies(at string, r *Route) {
 	}
 	c.edits(at+".headers.request", &r.Headers.Request)
 	c.edits(at+".headers.response", &r.Headers.Response)
-	if r.Cache != nil && r.Cache.Tags.Header != "" && !validToken(r.Cache.Tags.Header) {
-		c.mistake(at+".cache.tags.header", "", "%q is not the name of a header field", r.Cache.Tags.Header)
+	if r.Cache != nil {
+		c.cache(at+".cache", r.Cache)
 	}
 	c.ladder(at+".on_failure", r)
 	if r.Redirect != nil && r.Origin == "" {

@@ -124,8 +124,8 @@ const (
 // cost is what the answer takes in memory, without the bytes of its body.
 func (a *answer) cost(k Key) int64 {
 	n := costFixed + costMap + costSlot*max(0, len(a.header)-8) +
-		len(k.Scheme) + len(k.Host) + len(k.Path) + len(k.Query)
-	if k.Content != "" {
+		len(k.Scheme) + len(k.Host) + len(k.Path) + len(k.Query) + len(k.Fields)
+	if k.Fields != "" || k.Content != "" {
 		n += costQuery
 	}
 	for _, name := range a.groups {

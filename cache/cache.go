@@ -54,7 +54,9 @@ func (s *Scope) rules(limit int64) rules {
 		ifError = DefaultStaleIfError
 	}
 	return rules{
-		ttl: cap68(s.Policy.TTL.Std()),
+		ttl:       cap68(s.Policy.TTL.Std()),
+		ttlStatus: newStatusTTL(s.Policy.TTLStatus),
+		ignored:   readIgnored(s.Policy.IgnoreRequest),
 		stale: staleWindows{
 			whileRevalidate: cap68(s.Policy.StaleWhileRevalidate.Std()),
 			ifError:         cap68(ifError),
@@ -74,16 +76,20 @@ type Transport struct {
 	scope     Scope
 	next      http.RoundTripper
 	rules     rules
+	keys      *keyRules
 	tagHeader string
 }
 
 // NewTransport returns a transport in front of next.
 func NewTransport(store *Store, scope Scope, next http.RoundTripper) *Transport {
+	keys := newKeyRules(scope.Policy.Key)
+	store.learn(&scope, keys)
 	return &Transport{
 		store:     store,
 		scope:     scope,
 		next:      next,
 		rules:     scope.rules(store.limit),
+		keys:      keys,
 		tagHeader: http.CanonicalHeaderKey(cmp.Or(scope.Policy.Tags.Header, defaultTagHeader)),
 	}
 }

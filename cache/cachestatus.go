@@ -3,7 +3,9 @@ package cache
 import (
 	"encoding/hex"
 	"fmt"
+	"hash/maphash"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,7 +66,7 @@ func cacheStatus(c *record.Cache) string {
 func (t *Transport) status(q *inquiry) string {
 	s := cacheStatus(&q.rec.Cache)
 	if t.scope.Policy.ShowKey {
-		s += "; key=" + quoted(q.key.text())
+		s += "; key=" + quoted(q.key.text()+t.fieldsText(&q.key))
 	}
 	return s
 }
@@ -82,6 +84,16 @@ func (k *Key) text() string {
 		s += " sha256=" + hex.EncodeToString([]byte(k.Content[:8]))
 	}
 	return s
+}
+
+// fieldsText shows that fields and cookies are in a key, and tells two keys apart
+// without their values: those may be secrets, and must not be guessed from what is shown.
+func (t *Transport) fieldsText(k *Key) string {
+	if k.Fields == "" {
+		return ""
+	}
+	names := append(slices.Clip(t.keys.headers), t.keys.cookies...)
+	return fmt.Sprintf(" %s=%016x", strings.Join(names, ","), maphash.String(t.store.seed, k.Fields))
 }
 
 // quoted is s as a string of a structured field (RFC 9651, section 3.3.3). What

@@ -167,12 +167,16 @@ func (t *Transport) refresh(q *inquiry) {
 		return
 	}
 	f := t.newFlight(q, false)
-	for _, name := range [...]string{"Authorization", "Cookie"} {
-		if !slices.ContainsFunc(q.found.answer.selectors, func(s selector) bool { return s.name == name }) {
-			delete(f.req.Header, name)
-		}
+	selects := func(name string) bool {
+		return slices.ContainsFunc(q.found.answer.selectors, func(s selector) bool { return s.name == name })
 	}
-	f.traits = traits{len(f.req.Header["Authorization"]) > 0, len(f.req.Header["Cookie"]) > 0}
+	if !selects("Authorization") {
+		delete(f.req.Header, "Authorization")
+	}
+	if !selects("Cookie") {
+		t.keys.onlyCookies(f.req.Header)
+	}
+	f.traits = t.traitsOf(f.req.Header)
 	f.holds, f.kept, f.leaderLeft, f.refreshing = 1, true, true, true
 	f.hurry = make(chan struct{})
 	s.refreshes++

@@ -128,6 +128,51 @@ func readRequestDirectives(lines []string) (d requestDirectives) {
 	return d
 }
 
+// ignored are the directives of requests that a policy does not honour. That is
+// allowed (RFC 9111, section 5.2.1: they are advice), and protects an origin from
+// those who reload.
+type ignored struct {
+	noStore, noCache, onlyIfCached, maxAge, minFresh, maxStale bool
+}
+
+// readIgnored reads the names of directives. Validation lets no others through.
+func readIgnored(names []string) (i ignored) {
+	for _, name := range names {
+		switch name {
+		case "no-store":
+			i.noStore = true
+		case "no-cache":
+			i.noCache = true
+		case "only-if-cached":
+			i.onlyIfCached = true
+		case "max-age":
+			i.maxAge = true
+		case "min-fresh":
+			i.minFresh = true
+		case "max-stale":
+			i.maxStale = true
+		}
+	}
+	return i
+}
+
+// without is what is left of the directives.
+func (d requestDirectives) without(i ignored) requestDirectives {
+	d.noStore = d.noStore && !i.noStore
+	d.noCache = d.noCache && !i.noCache
+	d.onlyIfCached = d.onlyIfCached && !i.onlyIfCached
+	if i.maxAge {
+		d.maxAge = delta{}
+	}
+	if i.minFresh {
+		d.minFresh = delta{}
+	}
+	if i.maxStale {
+		d.maxStale = delta{}
+	}
+	return d
+}
+
 // directive is one member of a Cache-Control field.
 type directive struct {
 	name      string // in lower case

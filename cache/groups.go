@@ -115,13 +115,9 @@ func groupNames(lines []string) (names []string) {
 // changed makes invalid what the answer to an unsafe method makes so: URLs (RFC
 // 9111, section 4.4) and groups (RFC 9875, section 3).
 func (s *Store) changed(scope *Scope, target Key, res *http.Response) {
-	keys := invalidated(scope, target, res.StatusCode, res.Header)
-	for _, exact := range keys {
-		if k := s.searches.keyed(exact); k != exact {
-			keys = append(keys, k)
-		}
+	for _, exact := range invalidated(scope, target, res.StatusCode, res.Header) {
+		s.invalidate(s.keysOf(exact))
 	}
-	s.invalidate(keys)
 	if names := groupNames(res.Header[cacheGroupInvalidation]); names != nil {
 		s.groups.invalidate(&target, names, groupPlaces)
 	}

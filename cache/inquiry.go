@@ -12,7 +12,7 @@ import (
 type inquiry struct {
 	req        *http.Request
 	rec        *record.Record
-	exact      Key // of the URL as it is
+	exact      Key // of the URL, by the policy's rules
 	key        Key // by which it is looked up
 	now        time.Time
 	directives requestDirectives
@@ -31,17 +31,23 @@ type inquiry struct {
 // while nobody knows whether its answer can be shared.
 type traits struct{ authorization, cookie bool }
 
-func newInquiry(scope *Scope, req *http.Request) *inquiry {
+// traitsOf are those of a request's header. Cookies that are in the key are none.
+func (t *Transport) traitsOf(h http.Header) traits {
+	return traits{len(h["Authorization"]) > 0, !t.keys.coversCookies(h)}
+}
+
+func (t *Transport) newInquiry(req *http.Request) *inquiry {
 	h := req.Header
-	key := keyOf(scope, req)
+	key := t.keys.applied(keyOf(&t.scope, req))
+	key.Fields = t.keys.fields(h)
 	return &inquiry{
 		req:        req,
 		rec:        record.From(req.Context()),
 		exact:      key,
 		key:        key,
 		now:        time.Now(),
-		directives: readRequestDirectives(h["Cache-Control"]),
-		traits:     traits{len(h["Authorization"]) > 0, len(h["Cookie"]) > 0},
+		directives: readRequestDirectives(h["Cache-Control"]).without(t.rules.ignored),
+		traits:     t.traitsOf(h),
 		partial:    req.Method == http.MethodGet && len(h["Range"]) > 0,
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Key names what is stored: the URL as the client sees it, within a service of
-// a tenant. There is no method in it: answers to GET are stored, from which HEAD
+// a tenant, and what the policy adds. There is no method in it: answers to GET are stored, from which HEAD
 // is answered, and those to QUERY, which have their content in the key. Paths and queries are compared byte by byte.
 type Key struct {
 	Tenant   selvage.Tenant
@@ -21,6 +21,8 @@ type Key struct {
 	Path     string // escaped, as it came
 	Query    string
 	HasQuery bool   // tells /a? from /a
+	Rules    string // those of the policy by which the query was narrowed, empty for none
+	Fields   string // the values of request fields and cookies that the rules name: never to be shown
 	Content  string // of a QUERY: the digest of its body and what describes it
 }
 
@@ -90,11 +92,13 @@ func (k Key) clone() Key {
 	k.Host = strings.Clone(k.Host)
 	k.Path = strings.Clone(k.Path)
 	k.Query = strings.Clone(k.Query)
+	k.Fields = strings.Clone(k.Fields)
 	return k
 }
 
-// url is the key without the content.
+// url is the key without what tells apart the answers for one URL: what makes the
+// URL invalid ends them all.
 func (k Key) url() Key {
-	k.Content = ""
+	k.Fields, k.Content = "", ""
 	return k
 }

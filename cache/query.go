@@ -85,13 +85,13 @@ func digest(content []byte, h http.Header) string {
 	return string(sum.Sum(nil))
 }
 
-// addQueryLocked notes a key with content under its URL, so that what makes the URL
-// invalid finds it.
+// addQueryLocked notes a key with more than a URL under it, so that what makes the
+// URL invalid finds it.
 func (s *Store) addQueryLocked(key Key) {
-	if key.Content == "" {
+	url := key.url()
+	if url == key {
 		return
 	}
-	url := key.url()
 	if s.queries == nil {
 		s.queries = make(map[Key]map[Key]struct{})
 	}
@@ -102,10 +102,10 @@ func (s *Store) addQueryLocked(key Key) {
 }
 
 func (s *Store) removeQueryLocked(key Key) {
-	if key.Content == "" {
+	url := key.url()
+	if url == key {
 		return
 	}
-	url := key.url()
 	delete(s.queries[url], key)
 	if len(s.queries[url]) == 0 {
 		delete(s.queries, url)

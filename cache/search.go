@@ -179,9 +179,9 @@ type searches struct {
 	next   int
 }
 
-// path is the key without its query and content.
+// path is the key without its query, fields and content.
 func (k Key) path() Key {
-	k.Query, k.HasQuery, k.Content = "", false, ""
+	k.Query, k.HasQuery, k.Fields, k.Content = "", false, "", ""
 	return k
 }
 

@@ -3,7 +3,10 @@ package cache
 import (
 	"mime"
 	"net/http"
+	"slices"
 	"time"
+
+	"github.com/selvage-edge/selvage"
 )
 
 // refusal is why an answer is not stored, as Cache-Status tells it; empty if it is.
@@ -48,9 +51,11 @@ type exchange struct {
 
 // rules is what a route's policy says, with the defaults filled in.
 type rules struct {
-	ttl     time.Duration
-	stale   staleWindows
-	maxBody int64
+	ttl       time.Duration
+	ttlStatus statusTTL
+	stale     staleWindows
+	maxBody   int64
+	ignored   ignored
 }
 
 // storable decides whether an answer to GET is stored (RFC 9111, section 3, as
@@ -61,7 +66,11 @@ func storable(x *exchange, d answerDirectives, r rules, received time.Time) (lif
 	}
 	lifetime, explicit := explicitLifetime(x.header, d, received)
 	if !explicit {
-		if lifetime = r.ttl; lifetime == 0 {
+		var own bool
+		if lifetime, own = r.ttlStatus.of(x.status); !own {
+			lifetime = r.ttl
+		}
+		if lifetime == 0 && !own {
 			lifetime = heuristicLifetime(x.header, received)
 		}
 		switch {
@@ -124,15 +133,11 @@ func isEventStream(h http.Header) bool {
 	return t == "text/event-stream"
 }
 
-// heuristic says whether a status may be given a lifetime by configuration or
-// by guess (RFC 9110, section 15.1). 206 is among them there; it is never stored here.
-func heuristic(status int) bool {
-	switch status {
-	case 200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501:
-		return true
-	}
-	return false
-}
+// heuristicStatuses are the statuses that may be given a lifetime by
+// configuration or by guess.
+var heuristicStatuses = selvage.HeuristicStatuses()
+
+func heuristic(status int) bool { return slices.Contains(heuristicStatuses, status) }
 
 // understood says whether the cache knows what the status asks of it: for
 // these, nothing beyond RFC 9111.

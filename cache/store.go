@@ -28,7 +28,7 @@ const (
 // revisions. It is safe for concurrent use.
 type Store struct {
 	// OnLimit is told the name of a limit that was reached: memory, max_body,
-	// variants, refreshes. Set it before the store is used; it may be nil and must not block.
+	// variants, refreshes, key_rules. Set it before the store is used; it may be nil and must not block.
 	OnLimit func(limit string)
 
 	seed     maphash.Seed
@@ -36,11 +36,12 @@ type Store struct {
 	flights  flights
 	groups   groups
 	searches searches
+	rules    ruleBook
 	hits     atomic.Int64
 
 	mu        sync.RWMutex // guards all below
 	objects   map[Key]*object
-	queries   map[Key]map[Key]struct{} // the keys with content for one URL
+	queries   map[Key]map[Key]struct{} // the keys for one URL that have more
 	queues    queues
 	used      int64 // by entries
 	reserved  int64 // by bodies that are being received

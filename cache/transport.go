@@ -15,7 +15,7 @@ const maxWaits = 2
 // own map, but its slices of values are shared: they must be replaced, not
 // written to. The record in the request's context is told what was done.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	q := newInquiry(&t.scope, req)
+	q := t.newInquiry(req)
 	q.position = t.store.groups.position.Load()
 	switch req.Method {
 	case http.MethodGet, http.MethodHead:
@@ -25,7 +25,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		q.fwd = fwdMethod
 		res, err := t.pass(q)
 		if err == nil && !isSafe(req.Method) {
-			t.store.changed(&t.scope, q.key, res)
+			t.store.changed(&t.scope, keyOf(&t.scope, req), res)
 		}
 		return res, err
 	}
@@ -53,6 +53,7 @@ func (t *Transport) bypass(q *inquiry, why string) (*http.Response, error) {
 // answer that may be given.
 func (t *Transport) serve(q *inquiry) (*http.Response, error) {
 	alone := false
+	q.req = t.keys.narrowed(q.req)
 	for waited := 0; ; waited++ {
 		q.key = t.store.searches.keyed(q.exact)
 		switch q.consider(t.store.lookup(&q.key, q.req.Header)) {

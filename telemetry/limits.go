@@ -27,8 +27,9 @@ func Limits() []Field {
 		{"retry_budget", "a request was not tried again, since too many others were"},
 		{"memory", "an answer was not stored, since those being received took too much of cache.memory"},
 		{"max_body", "an answer was not stored, since it was larger than the route's cache.max_body"},
-		{"variants", "a URL had more stored variants than are kept; the oldest went"},
+		{"variants", "a URL had more stored variants than the 32 that are kept; the oldest went"},
 		{"query", "the content of a QUERY was too long to tell it from others by, or had trailers, and the request bypassed the cache"},
+		{"key_rules", "a service had more different rules for cache keys than are known; what was stored by the oldest went"},
 		{"refreshes", "a stale answer was not refreshed in the background, since too many were"},
 		{"access_log", "a line of the access log was dropped, since too many waited for the disk"},
 	}
