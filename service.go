@@ -200,7 +200,7 @@ type QueryRules struct {
 
 // CacheTags says where an answer names the tags by which it can be purged.
 type CacheTags struct {
-	// The answer field with the tags, divided by spaces or commas. It is not sent to the client.
+	// The answer field with the tags, divided by spaces or commas. It is not sent to the client. The tags in Surrogate-Key, Cache-Tag and Cache-Groups (RFC 9875) are read beside it; without another field here the first two are not sent either.
 	Header string `yaml:"header" default:"Surrogate-Key"`
 }
 
