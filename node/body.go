@@ -57,6 +57,7 @@ func (b *clientBody) Buffered() bool {
 // answer sends an answer on. Whatever is read is sent at once unless the end
 // is known to be near, so that events arrive when they happen.
 func (x *exchange) answer(resp *http.Response) {
+	x.deliver(resp) // first: what is closed at the end is the body that it makes
 	defer resp.Body.Close()
 	protocols := resp.Header["Upgrade"]
 	h := x.passHeader(resp.Header)

@@ -59,6 +59,7 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: interim.pass})
 	}
 	out := x.outgoing(ctx, "")
+	x.route.coding.delivered.Ask(out.Header)
 	if x.answeredByPolicy(out) {
 		return
 	}

@@ -35,7 +35,8 @@ type compiledRoute struct {
 	origin   selvage.OriginName
 	log      selvage.LogChoice
 	policies *policy.Chain
-	rewrites bool              // the path that the origin sees is not the client's, by which answers are stored
+	rewrites bool // the path that the origin sees is not the client's, by which answers are stored
+	coding   coding
 	upstream http.RoundTripper // fallback around cache around origin; nil on a route that ends in a policy
 }
 
@@ -75,6 +76,9 @@ func (reg *registry) fill(rev *revision) (err error) {
 			return fmt.Errorf("route %q: %w", cr.name, err)
 		}
 		cr.rewrites = r.Rewrite != nil && stores(s)
+		if cr.coding, err = reg.newCoding(r.Compress); err != nil {
+			return fmt.Errorf("route %q: %w", cr.name, err)
+		}
 		if r.Origin != "" {
 			cr.upstream = reg.upstream(rev, r)
 		}

@@ -78,8 +78,12 @@ type Answer struct {
 	Status    int   // 0 if the client was gone before there was one
 	HeadBytes int64 // 0 where the protocol library does not tell
 	BodyBytes int64
-	Upgraded  bool // the connection went on as something else; BodyBytes counts both ways
-	Broken    bool // the answer's head was sent, its end was not
+	// Coding is the content coding that was made here, empty for none; then
+	// UncodedBytes is how long the body was before, as far as it was read.
+	Coding       string
+	UncodedBytes int64
+	Upgraded     bool // the connection went on as something else; BodyBytes counts both ways
+	Broken       bool // the answer's head was sent, its end was not
 }
 
 // Timing says how long it took, as distances from Start.

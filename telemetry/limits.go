@@ -25,6 +25,8 @@ func Limits() []Field {
 		{"origin_head", "the head of an origin's answer was too large: 502"},
 		{"origin_interim", "an origin sent too many interim answers: 502"},
 		{"retry_budget", "a request was not tried again, since too many others were"},
+		{"coders", "an answer went out as it was, since limits.coders was lent out to others"},
+		{"coders_streams", "an event stream went out as it was, since others hold their half of limits.coders"},
 		{"memory", "an answer was not stored, since those being received took too much of cache.memory"},
 		{"max_body", "an answer was not stored, since it was larger than the route's cache.max_body"},
 		{"variants", "a URL had more stored variants than the 32 that are kept; the oldest went"},

@@ -43,6 +43,8 @@ func Fields() []Field {
 		{"status", "the status of the answer; 0 if the client was gone before there was one; always"},
 		{"answer_head_bytes", "the size of the answer's head, where it is known"},
 		{"answer_body_bytes", "the size of the answer's body, as far as it was sent; after an upgrade the bytes of both directions"},
+		{"coding", "the content coding that the answer was compressed by here"},
+		{"uncoded_bytes", "the size of the body before that, as far as it was read"},
 		{"upgraded", "true: the connection went on as something else"},
 		{"broken", "true: the answer began and did not end"},
 		{"head_ms", "milliseconds from time to the complete request head"},
@@ -185,6 +187,10 @@ func (l *line) answer(r *record.Record) {
 	l.b = strconv.AppendInt(l.b, int64(r.Answer.Status), 10)
 	l.number("answer_head_bytes", r.Answer.HeadBytes)
 	l.number("answer_body_bytes", r.Answer.BodyBytes)
+	if r.Answer.Coding != "" {
+		l.text("coding", r.Answer.Coding)
+		l.number("uncoded_bytes", r.Answer.UncodedBytes)
+	}
 	l.truth("upgraded", r.Answer.Upgraded)
 	l.truth("broken", r.Answer.Broken)
 	l.millis("head_ms", r.Timing.Head)

@@ -18,7 +18,7 @@ func full() *record.Record {
 		Request: record.Request{
 			Method: "GET", Host: "shop.example", Path: "/search", HeadBytes: 321, BodyBytes: 5,
 		},
-		Answer:   record.Answer{Status: 502, HeadBytes: 200, BodyBytes: 1024, Upgraded: true, Broken: true},
+		Answer:   record.Answer{Status: 502, HeadBytes: 200, BodyBytes: 1024, Coding: "br", UncodedBytes: 4096, Upgraded: true, Broken: true},
 		Cache:    record.Cache{Fwd: "stale", FwdStatus: 304, TTL: -3 * time.Second, HasTTL: true, Stored: true, Collapsed: true, Stale: true, Detail: "swr"},
 		Trace:    record.Trace{TraceID: [16]byte{1, 15: 2}, SpanID: [8]byte{3}, Parent: [8]byte{4}, Flags: 1},
 		Timing:   record.Timing{Head: time.Millisecond, FirstByte: 12345 * time.Microsecond, End: 20 * time.Millisecond},
