@@ -59,6 +59,8 @@ type Route struct {
 	Cache *Cache `yaml:"cache"`
 	// Compress answers for clients that read it (RFC 9110, section 8.4). Without it bodies go out as they came; `compress: {}` is all defaults. What is stored is compressed once for everybody, all else as it goes out.
 	Compress *Compress `yaml:"compress"`
+	// Say safe where recorded GETs of this route may be played on a new revision before any user meets it, without cookies and credentials. Those of routes with a cache are, unless it says never.
+	Replay ReplayChoice `yaml:"replay" example:"safe"`
 	// What is tried, in this order, when the origin fails: no answer, or 500, 502, 503 or 504.
 	OnFailure []Rung `yaml:"on_failure" example:"[stale, {default: {status: 503, body: \"back soon\"}}]"`
 	// Which of its requests are written to the access log: all, errors, none, or a share such as 1%.

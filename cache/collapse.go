@@ -179,6 +179,7 @@ func (t *Transport) refresh(q *inquiry) {
 	}
 	f.traits = t.traitsOf(f.req.Header)
 	f.holds, f.kept, f.leaderLeft, f.refreshing = 1, true, true, true
+	f.record.Timing = record.Timing{} // it begins when it likes
 	f.hurry = make(chan struct{})
 	s.refreshes++
 	t.startLocked(f, true)
@@ -224,6 +225,7 @@ func (t *Transport) newFlight(q *inquiry, conditions bool) *flight {
 		record: &record.Record{
 			Start: q.rec.Start, Place: q.rec.Place, Target: q.rec.Target,
 			Client: q.rec.Client, Request: q.rec.Request, Trace: q.rec.Trace,
+			Timing: record.Timing{Head: q.rec.Timing.Head},
 		},
 		interim: make(chan interim, interimKept),
 		settled: make(chan struct{}),

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -77,6 +78,7 @@ func (x *exchange) answer(resp *http.Response) {
 	case resp.StatusCode >= http.StatusInternalServerError || x.rec.Origin.Fallback == "default":
 		x.rec.WhyBad = record.OriginError
 	}
+	x.givenAgain(resp.StatusCode)
 	x.w.WriteHeader(resp.StatusCode)
 	if err := x.copyBody(resp.Body); err != nil {
 		x.broken(err)
@@ -168,6 +170,8 @@ func (x *exchange) broken(err error) {
 	switch {
 	case errors.Is(err, errTotal), x.pastTotal():
 		rec.WhyBad, rec.LimitHit = record.DeadlineTotal, "deadline_total"
+	case errors.Is(context.Cause(x.r.Context()), errUndone):
+		rec.WhyBad, rec.Detail = record.BrokenAnswer, errUndone.Error()
 	case ce != nil && ce.fromOrigin && x.r.Context().Err() == nil:
 		rec.WhyBad = record.BrokenAnswer
 	default:

@@ -23,6 +23,8 @@ type registry struct {
 	series    *telemetry.Series
 	access    *telemetry.AccessLog
 	sinks     telemetry.Fan
+	watches   watches
+	recorded  recordings
 }
 
 func (n *Node) newRegistry(o Options) (*registry, error) {

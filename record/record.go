@@ -50,8 +50,13 @@ type Target struct {
 	Route    selvage.RouteName
 	Origin   selvage.OriginName
 	Revision selvage.RevisionID
+	Change   selvage.ChangeID // of the running rollout; empty without one
 	Arm      selvage.Arm
+	Class    selvage.RouteName // by which the arms are compared: the baseline's route, whatever the arm
+	Unit     uint64            // the client, as a hash that says nothing of who it is; 0 without a rollout
 	Log      selvage.LogChoice // the route's
+	// Rescuable: should the canary fail by itself, the baseline may answer instead. Rescued: it did.
+	Rescuable, Rescued bool
 }
 
 // Client says who asked, and how.

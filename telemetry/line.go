@@ -25,7 +25,9 @@ func Fields() []Field {
 		{"service", "the service that answered; missing if no service matched"},
 		{"route", "the route that answered; missing if no route matched"},
 		{"revision", "the revision that the request was pinned to"},
+		{"change", "the change whose rollout was running"},
 		{"arm", "baseline or canary"},
+		{"rescued", "true: the canary failed by itself and the old revision answered instead"},
 		{"zone", "the zone of the node"},
 		{"pop", "the POP of the node"},
 		{"node", "the node"},
@@ -157,7 +159,9 @@ func (l *line) place(r *record.Record) {
 	l.text("service", string(t.Service))
 	l.text("route", string(t.Route))
 	l.text("revision", string(t.Revision))
+	l.text("change", string(t.Change))
 	l.text("arm", string(t.Arm))
+	l.truth("rescued", t.Rescued)
 	l.text("zone", string(r.Place.Zone))
 	l.text("pop", string(r.Place.POP))
 	l.text("node", string(r.Place.Node))

@@ -27,7 +27,7 @@ func TestLineHoldsEveryFactOfTheRecord(t *testing.T) {
 	got := decode(t, appendLine(nil, full(), 4))
 	want := map[string]any{
 		"time": "2026-11-21T07:08:09.123456Z", "tenant": "main", "service": "shop", "route": "search",
-		"revision": "0123456789abcdef", "arm": "baseline", "zone": "eu", "pop": "ams", "node": "ams-1",
+		"revision": "0123456789abcdef", "change": "c-7", "arm": "baseline", "rescued": true, "zone": "eu", "pop": "ams", "node": "ams-1",
 		"client": "192.0.2.7", "peer": "10.0.0.9", "rtt_ms": 1.5, "protocol": "HTTP/2.0", "tls": "1.3", "reused": true,
 		"method": "GET", "host": "shop.example", "path": "/search", "request_head_bytes": 321., "request_body_bytes": 5.,
 		"status": 502., "answer_head_bytes": 200., "answer_body_bytes": 1024., "coding": "br", "uncoded_bytes": 4096., "upgraded": true, "broken": true,

@@ -13,7 +13,7 @@ func full() *record.Record {
 	r := &record.Record{
 		Start:  time.Date(2026, 11, 21, 7, 8, 9, 123456789, time.UTC),
 		Place:  record.Place{Zone: "eu", POP: "ams", Node: "ams-1"},
-		Target: record.Target{Tenant: "main", Service: "shop", Route: "search", Origin: "web", Revision: "0123456789abcdef", Arm: selvage.Baseline, Log: selvage.LogChoice{Share: 1, Errors: true}},
+		Target: record.Target{Tenant: "main", Service: "shop", Route: "search", Origin: "web", Revision: "0123456789abcdef", Change: "c-7", Arm: selvage.Baseline, Rescued: true, Log: selvage.LogChoice{Share: 1, Errors: true}},
 		Client: record.Client{Addr: netip.MustParseAddr("192.0.2.7"), Peer: netip.MustParseAddrPort("10.0.0.9:4711"), RTT: 1500 * time.Microsecond, TLS: 0x304, Protocol: "HTTP/2.0", Reused: true},
 		Request: record.Request{
 			Method: "GET", Host: "shop.example", Path: "/search", HeadBytes: 321, BodyBytes: 5,
