@@ -27,21 +27,23 @@ type Purge struct {
 // requested from the origin before is given to a request that comes after.
 func (s *Store) Purge(p Purge) {
 	l, now := s.purges.ledger(p.Tenant, p.Service), time.Now()
-	s.purges.write(l, func(position uint64) {
-		at := purgedAt(position, p.Soft, now)
-		if p.All {
-			l.all.join(at)
-			return
-		}
-		for _, tag := range p.Tags {
-			l.marks.set(markKey{kind: tagMark, name: strings.Clone(string(tag))}, nil, at)
-		}
-		for _, u := range p.URLs {
-			k := keyOfURL(&Scope{}, u.Scheme, u.Host, u)
-			q := query{text: strings.Clone(k.Query), has: k.HasQuery}
-			l.marks.set(markKey{kind: pathMark, host: strings.Clone(k.Host), name: strings.Clone(k.Path)}, &q, at)
-		}
-	})
+	s.purges.write(l, func(position uint64) { p.note(l, purgedAt(position, p.Soft, now)) })
+}
+
+// note writes the purge into a ledger, whose lock is held.
+func (p *Purge) note(l *ledger, at stamp) {
+	if p.All {
+		l.all.join(at)
+		return
+	}
+	for _, tag := range p.Tags {
+		l.marks.set(markKey{kind: tagMark, name: strings.Clone(string(tag))}, nil, at)
+	}
+	for _, u := range p.URLs {
+		k := keyOfURL(&Scope{}, u.Scheme, u.Host, u)
+		q := query{text: strings.Clone(k.Query), has: k.HasQuery}
+		l.marks.set(markKey{kind: pathMark, host: strings.Clone(k.Host), name: strings.Clone(k.Path)}, &q, at)
+	}
 }
 
 // Forget drops all that is stored, and lets nothing that is on its way take its

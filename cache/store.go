@@ -61,6 +61,7 @@ type entry struct {
 	checked      atomic.Uint64 // position up to which no purge concerns the answer
 	size         int64
 	frequency    atomic.Uint32
+	asked        atomic.Uint32 // how often since its answer came
 	queue        *queue
 	newer, older *entry
 }

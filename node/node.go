@@ -59,6 +59,7 @@ type Node struct {
 	table    atomic.Pointer[table]
 	inFlight atomic.Int64
 	draining atomic.Bool
+	purges   purgeFeed
 
 	mu       sync.Mutex // guards all below: one reload and one turn of arms at a time
 	local    []*revision
@@ -149,6 +150,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.run(loops, stop, "origins", n.registry.origins.Run)
 	g.run(loops, stop, "access log", n.registry.access.Run)
 	g.run(loops, stop, "announcement", n.announce)
+	g.run(loops, stop, "purges", n.followPurges)
 	select {
 	case <-ctx.Done():
 		n.drain(ctx)
