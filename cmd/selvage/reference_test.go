@@ -209,7 +209,7 @@ func TestReferenceHasEveryReasonAndLimitOfTheSources(t *testing.T) {
 				case *ast.AssignStmt:
 					for i, left := range n.Lhs {
 						if sel, ok := left.(*ast.SelectorExpr); ok && sel.Sel.Name == "LimitHit" && i < len(n.Rhs) {
-							if s, ok := literal(n.Rhs[i]); ok {
+							if s, ok := literal(n.Rhs[i]); ok && s != "" {
 								limits[s] = place(n)
 							}
 						}
