@@ -53,7 +53,10 @@ var house = map[string]imports{
 	"client":     {},
 
 	// Functions. The Wasm engine is behind this wall.
-	"compute": {ours: []string{"."}, others: []string{wazero, unix}},
+	"compute": {ours: []string{".", "compute/wasm"}, others: []string{wazero, unix}},
+
+	"compute/wasm":     {},
+	"compute/wasm/asm": {ours: []string{"compute/wasm"}}, // for tests
 
 	// What it remembers. NATS is behind this wall.
 	"state":         {ours: []string{".", "state/conform"}, others: []string{"github.com/nats-io", unix}}, // its tests run the suite
@@ -168,7 +171,7 @@ func (r imports) allows(s source, what string) bool {
 		if slices.Contains(r.ours, everything) || slices.Contains(r.ours, ours) {
 			return true
 		}
-		return s.test && (ours == "edgetest" || ours == s.folder || s.folder == ".")
+		return s.test && (ours == "edgetest" || ours == "compute/wasm/asm" || ours == s.folder || s.folder == ".")
 	}
 	is := func(allowed string) bool { return what == allowed || strings.HasPrefix(what, allowed+"/") }
 	return slices.ContainsFunc(r.others, is) || s.test && slices.ContainsFunc(forTests, is)

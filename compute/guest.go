@@ -1,10 +1,12 @@
 package compute
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/tetratelabs/wazero/api"
 )
@@ -18,6 +20,8 @@ type Guest struct {
 	limits  *Limits
 	memory  api.Memory // nil: the module has none
 	onLimit func(limit string)
+	meter   meter
+	box     *sandbox
 
 	headerBytes int
 }
@@ -198,3 +202,31 @@ type abort struct{ err error }
 func (a abort) Error() string { return a.err.Error() }
 
 func (a abort) Unwrap() error { return a.err }
+
+// Wait runs f without counting its time as the guest's, for a function that
+// waits only sometimes.
+func (g *Guest) Wait(f func()) {
+	g.meter.pause(time.Now())
+	defer func() { g.meter.resume(time.Now()) }()
+	f()
+}
+
+// Charge says that a host function did work that costs as much as this many
+// instructions, so that the guest yields as often as if it had done it itself.
+// It ends the guest when it is over a limit, and then does not return.
+func (g *Guest) Charge(ctx context.Context, instructions uint64) { g.box.charge(ctx, instructions) }
+
+// Remember says that an early function read something that may change. While
+// unchanged returns true the sandbox goes on; once it returns false it is
+// thrown away and a new one starts. After the sandbox was frozen it does
+// nothing. It must be quick: it is asked before each request.
+func (g *Guest) Remember(unchanged func() bool) { g.box.remember(unchanged) }
+
+// Call calls a function that the guest exports, for an ABI that is a [Handler].
+// An error is one that [Handler.Serve] should return as it is.
+func (g *Guest) Call(ctx context.Context, name string, params ...uint64) ([]uint64, error) {
+	return g.box.call(ctx, name, params)
+}
+
+// Exports says whether the guest exports a function of this name.
+func (g *Guest) Exports(name string) bool { return g.box.exports(name) }

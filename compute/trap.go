@@ -3,8 +3,13 @@ package compute
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+
+	"github.com/selvage-edge/selvage/compute/wasm"
+	"github.com/tetratelabs/wazero/sys"
 )
 
 // TrapKind says why a guest was ended.
@@ -81,4 +86,91 @@ func (t *Trap) Fingerprint() string {
 		fmt.Fprintf(h, "%s\n", f.Name)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// judge says what an error of the engine means.
+func (b *sandbox) judge(err error) error {
+	if err == nil || endedWell(err) {
+		return nil
+	}
+	t := b.f.trapOf(err)
+	if b.cut != nil {
+		b.cut.Trap = t
+		return b.cut
+	}
+	if b.memory != nil && b.memory.refused {
+		// What else becomes of a program that gets no more memory.
+		b.guest.hit(LimitMemory)
+		e := limitErrorf(LimitMemory, "the function wanted more than %d MiB", b.guest.limits.Memory>>20)
+		e.Trap = t
+		return e
+	}
+	if t.Kind == StackOverflow {
+		b.guest.hit(LimitStack)
+	}
+	return t
+}
+
+// endedWell says that a program exited with 0.
+func endedWell(err error) bool {
+	e, ok := errors.AsType[*sys.ExitError](err)
+	return ok && e.ExitCode() == 0
+}
+
+// trapTexts are how the engine calls what happened.
+var trapTexts = map[string]TrapKind{
+	"unreachable":                   Unreachable,
+	"out of bounds memory access":   OutOfBounds,
+	"invalid table access":          TableBounds,
+	"indirect call type mismatch":   SignatureChanged,
+	"integer divide by zero":        DivideByZero,
+	"integer overflow":              IntegerOverflow,
+	"invalid conversion to integer": BadConversion,
+	"stack overflow":                StackOverflow,
+}
+
+// trapOf makes a trap of an error. The engine gives kind and stack as text.
+func (f *Function) trapOf(err error) *Trap {
+	what, stack, _ := strings.Cut(err.Error(), "\nwasm stack trace:\n")
+	t := &Trap{Kind: OtherTrap, Stack: f.frames(stack), cause: err}
+	if e, ok := errors.AsType[abort](err); ok {
+		t.Kind, t.Text, t.cause = Interrupted, e.Error(), e.err
+		return t
+	}
+	if e, ok := errors.AsType[*sys.ExitError](err); ok {
+		t.Kind, t.Code, t.Text = Exit, e.ExitCode(), "code "+strconv.Itoa(int(e.ExitCode()))
+		return t
+	}
+	name, isTrap := strings.CutPrefix(what, "wasm error: ")
+	if kind, ok := trapTexts[name]; ok && (isTrap || kind == StackOverflow) {
+		t.Kind = kind
+		return t
+	}
+	if text, ok := strings.CutSuffix(what, " (recovered by wazero)"); ok {
+		t.Kind, t.Text = HostPanic, text
+		return t
+	}
+	t.Text = what
+	return t
+}
+
+// frames reads the engine's stack. The guest's functions are called by their
+// numbers there.
+func (f *Function) frames(text string) []Frame {
+	var out []Frame
+	for line := range strings.SplitSeq(text, "\n") {
+		name, _, ok := strings.Cut(strings.TrimSpace(line), "(")
+		if !ok {
+			if line == "" {
+				break // what follows is a stack of ours
+			}
+			continue
+		}
+		if index, err := strconv.ParseUint(strings.TrimPrefix(name, "."), 10, 32); err == nil {
+			out = append(out, Frame{uint32(index), f.metered.Function(uint32(index))})
+		} else if !strings.HasPrefix(name, ".") && !strings.HasPrefix(name, wasm.HostModule+".") {
+			out = append(out, Frame{Name: name}) // a host function
+		}
+	}
+	return out
 }

@@ -1,0 +1,61 @@
+package compute
+
+import (
+	"testing"
+)
+
+func TestASandboxIsSetBackToWhereItAskedForItsRequest(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		e := newTestEngine(t, Options{plain: plain})
+		f := compileText(t, e, `
+	memory 1
+	global $n i32 5
+	data 16 "abc"
+	func $_start export=_start locals=i32
+		global.get $n / i32.const 1 / i32.add / global.set $n   ;; once only: 6
+		i32.const 100 / i32.const 16 / i32.load8_u / i32.store8 0
+		call $ask / local.set 0
+		;; memory, globals and locals are what they were at the first ask
+		global.get $n / call $answer
+		i32.const 100 / i32.load8_u / call $answer
+		i32.const 200 / i32.load / call $answer
+		memory.size / call $answer
+		i32.const 200 / local.get 0 / i32.store
+		local.get 0 / global.set $n
+		i32.const 3 / memory.grow / drop
+		memory.size / i32.const 65536 / i32.mul / i32.const 4 / i32.sub / local.get 0 / i32.store
+		call $ask / call $answer
+	endfunc
+`, Program{})
+		if why := f.FreshBecause(); why != "" {
+			t.Skip(why)
+		}
+		for i := range uint32(50) {
+			in := wantAnswers(t, f, i, 6, 97, 0, 1, i)
+			if in.Usage.Rewound != (i > 0) {
+				t.Errorf("request %d: rewound %v", i, in.Usage.Rewound)
+			}
+		}
+		if s := e.Stats(); s.Started != 1 || s.Rewound != 49 || s.Replaced != 0 {
+			t.Errorf("got %+v, want one start and 49 requests set back", s)
+		}
+	}
+}
+
+func TestAGoProgramIsSetBack(t *testing.T) {
+	e := newTestEngine(t, Options{})
+	f, err := e.Compile(t.Context(), goGuest(t, "hello", goHello), Program{ABI: &testABI{version: new(int)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for i := range uint32(50) {
+		wantAnswers(t, f, i, i+2)
+		if i%10 == 5 {
+			wantAnswers(t, f, 100)
+		}
+	}
+	if s := e.Stats(); s.Started != 1 || s.Replaced != 0 {
+		t.Errorf("got %+v, want one start", s)
+	}
+}

@@ -1,0 +1,217 @@
+package compute
+
+import (
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func newMemories(plain bool) memories {
+	if plain {
+		return plainMemories{}
+	}
+	return mappedMemories{}
+}
+
+// mappedMemories map a file in memory copy-on-write: what a guest writes is its
+// own, and dropping it brings the file's content back.
+type mappedMemories struct{}
+
+var osPage = uint64(os.Getpagesize())
+
+// mappedImage is a file in memory.
+type mappedImage struct {
+	fd   int
+	size uint64 // whole pages; what is behind it is zeros
+}
+
+// image implements [memories].
+func (mappedMemories) image(data []byte) (image, error) { return newMappedImage(data) }
+
+func newMappedImage(data []byte) (*mappedImage, error) {
+	fd, err := unix.MemfdCreate("selvage-function", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("create file in memory: %w", err)
+	}
+	i := &mappedImage{fd: fd}
+	// Zeros at the end stay out of the file, and zeros in it are holes.
+	for len(data) > 0 && data[len(data)-1] == 0 {
+		data = data[:len(data)-1]
+	}
+	i.size = (uint64(len(data)) + osPage - 1) / osPage * osPage
+	if err := unix.Ftruncate(fd, int64(i.size)); err != nil {
+		i.close()
+		return nil, fmt.Errorf("size file in memory: %w", err)
+	}
+	for at := uint64(0); at < uint64(len(data)); at += osPage {
+		p := data[at:min(at+osPage, uint64(len(data)))]
+		if isZero(p) {
+			continue
+		}
+		if _, err := unix.Pwrite(fd, p, int64(at)); err != nil {
+			i.close()
+			return nil, fmt.Errorf("write file in memory: %w", err)
+		}
+	}
+	return i, nil
+}
+
+func isZero(p []byte) bool {
+	for _, c := range p {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (i *mappedImage) close() { _ = unix.Close(i.fd) } // nothing is written that could be lost
+
+// mapAt maps the image over the beginning of a memory.
+func (i *mappedImage) mapAt(all []byte) error {
+	if i.size == 0 {
+		return nil
+	}
+	if i.size > uint64(len(all)) {
+		return errImage
+	}
+	_, err := unix.MmapPtr(i.fd, 0, unsafe.Pointer(unsafe.SliceData(all)), uintptr(i.size),
+		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED)
+	if err != nil {
+		return fmt.Errorf("map file in memory: %w", err)
+	}
+	return nil
+}
+
+// open implements [memories].
+func (mappedMemories) open(limit uint64, first image) (*memory, error) {
+	all, err := unix.Mmap(-1, 0, int(max(limit, osPage)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("reserve memory: %w", err)
+	}
+	// A large page would have to be cleared as a whole for one byte of it.
+	_ = unix.Madvise(all, unix.MADV_NOHUGEPAGE) // not every kernel has them
+	m := &memory{all: all[:limit], limit: limit}
+	m.backing = &mappedBacking{m: m, whole: all}
+	if i, ok := first.(*mappedImage); ok {
+		if err := i.mapAt(all); err != nil {
+			m.backing.close()
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// mappedBacking is one mapped memory.
+type mappedBacking struct {
+	m      *memory
+	whole  []byte
+	frozen *mappedImage
+	shared []byte // the frozen image, to copy from
+	hot    []span // pages that requests write to, learned
+	rounds int
+}
+
+// span is a range of pages.
+type span struct{ from, to uint64 }
+
+func (p *mappedBacking) freeze(n uint64) error {
+	i, err := newMappedImage(p.m.all[:n])
+	if err != nil {
+		return err
+	}
+	if err := i.mapAt(p.whole); err != nil {
+		i.close()
+		return err
+	}
+	if i.size > 0 {
+		if p.shared, err = unix.Mmap(i.fd, 0, int(i.size), unix.PROT_READ, unix.MAP_SHARED); err != nil {
+			i.close()
+			return fmt.Errorf("map frozen memory: %w", err)
+		}
+	}
+	p.frozen = i
+	// What is behind the image was all zeros, and has to be again without our looking.
+	return p.drop(i.size, n)
+}
+
+// Where requests write is looked at after so many of them, and then again, for
+// the first may not be like the rest.
+const (
+	learnFirst = 16
+	learnAgain = 1024
+	mostHot    = 1024 // pages
+)
+
+func (p *mappedBacking) back(n uint64) error {
+	if p.rounds++; p.rounds == learnFirst || p.rounds%learnAgain == 0 {
+		p.learn()
+	}
+	at := uint64(0)
+	for _, s := range p.hot {
+		if err := p.drop(at, s.from); err != nil {
+			return err
+		}
+		copy(p.whole[s.from:s.to], p.shared[s.from:s.to])
+		at = s.to
+	}
+	return p.drop(at, n)
+}
+
+// drop forgets what was written from one place to another.
+func (p *mappedBacking) drop(from, to uint64) error {
+	if from >= to {
+		return nil
+	}
+	if err := unix.Madvise(p.whole[from:to], unix.MADV_DONTNEED); err != nil {
+		return fmt.Errorf("drop pages: %w", err)
+	}
+	return nil
+}
+
+// learn looks which pages of the image the last request wrote to. Copying
+// those back is cheaper than faulting them in anew; a wrong guess costs time
+// and nothing else, since whatever is outside of it is dropped.
+func (p *mappedBacking) learn() {
+	file, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		return // all pages are dropped then
+	}
+	defer file.Close()
+	entries := make([]byte, p.frozen.size/osPage*8)
+	if _, err := file.ReadAt(entries, int64(uintptr(unsafe.Pointer(unsafe.SliceData(p.whole)))/uintptr(osPage)*8)); err != nil {
+		return
+	}
+	p.hot = p.hot[:0]
+	pages := 0
+	for i := uint64(0); i < uint64(len(entries)/8); i++ {
+		const present, ofFile = 0x80, 0x20 // in the highest byte of an entry
+		if flags := entries[i*8+7]; flags&present == 0 || flags&ofFile != 0 {
+			continue
+		}
+		if pages++; pages > mostHot {
+			break
+		}
+		// A gap of two pages costs less than another call to the kernel.
+		if k := len(p.hot); k > 0 && i*osPage-p.hot[k-1].to <= 2*osPage {
+			p.hot[k-1].to = (i + 1) * osPage
+		} else {
+			p.hot = append(p.hot, span{i * osPage, (i + 1) * osPage})
+		}
+	}
+}
+
+func (p *mappedBacking) close() {
+	if p.frozen != nil {
+		p.frozen.close()
+	}
+	if p.shared != nil {
+		_ = unix.Munmap(p.shared) // ours, mapped above
+	}
+	if p.whole != nil {
+		_ = unix.Munmap(p.whole)
+	}
+	p.frozen, p.shared, p.whole, p.m.all = nil, nil, nil, nil
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package compute
+
+func newMemories(bool) memories { return plainMemories{} }

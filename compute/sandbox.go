@@ -1,0 +1,264 @@
+package compute
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/compute/wasm"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+)
+
+// fuelPerTick is how many simple instructions a guest runs between two looks at
+// the clock: 10 to 50 µs.
+const fuelPerTick = 50_000
+
+// sandbox is one instance of a program. One request at a time uses it.
+type sandbox struct {
+	f       *Function
+	guest   Guest
+	module  api.Module
+	run     api.Function
+	fuel    api.MutableGlobal
+	memory  *memory // nil: the module has none
+	globals []api.MutableGlobal
+
+	begin      *wayOut // nil until the program began
+	frozen     *frozen // nil until the program asked for its first request
+	remembered []func() bool
+	running    bool // within run: its stack can be set back
+	done       <-chan struct{}
+	deadline   time.Time
+	cut        *LimitError // what ended the guest, if that was a limit
+}
+
+// callContext carries the sandbox to host functions.
+type callContext struct {
+	context.Context
+	box *sandbox
+}
+
+type boxKey struct{}
+
+func (c *callContext) Value(key any) any {
+	if key == (boxKey{}) {
+		return c.box
+	}
+	return c.Context.Value(key)
+}
+
+// boxOf is the sandbox of a call.
+func boxOf(ctx context.Context) *sandbox { return ctx.Value(boxKey{}).(*sandbox) }
+
+// newSandbox makes an instance that has not begun.
+func (f *Function) newSandbox(ctx context.Context) (*sandbox, error) {
+	b := &sandbox{f: f}
+	b.guest = Guest{limits: &f.program.Limits, onLimit: f.engine.options.OnLimit, box: b}
+	var failed error
+	ctx = experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory {
+		b.memory, failed = f.engine.memories.open(f.program.Limits.Memory/pageSize*pageSize, f.image)
+		if failed != nil {
+			return noMemory{}
+		}
+		return b.memory
+	}))
+	m, err := f.runtime.InstantiateModule(ctx, f.compiled, b.wasiConfig())
+	if err != nil {
+		return nil, selvage.Errorf(selvage.Invalid, "instantiate module: %w", err)
+	}
+	b.module, b.run, b.guest.memory = m, m.ExportedFunction(wasm.Run), m.Memory()
+	if failed != nil {
+		b.close()
+		return nil, selvage.Errorf(selvage.Unavailable, "map memory of function: %w", failed)
+	}
+	b.fuel = m.ExportedGlobal(wasm.Fuel).(api.MutableGlobal)
+	for i := range f.metered.Globals() {
+		b.globals = append(b.globals, m.ExportedGlobal(wasm.GlobalName(i)).(api.MutableGlobal))
+	}
+	return b, nil
+}
+
+func (b *sandbox) close() {
+	_ = b.module.Close(context.Background()) // frees the memory; there is nothing that could fail
+}
+
+// serve runs one request.
+func (b *sandbox) serve(ctx context.Context, in *Invocation) (err error) {
+	limits := &b.f.program.Limits
+	now := time.Now()
+	b.deadline = now.Add(limits.Wall)
+	ctx, cancel := context.WithDeadlineCause(ctx, b.deadline, errWall)
+	defer cancel()
+	g := &b.guest
+	g.in, g.headerBytes = in, 0
+	in.Usage = Usage{Hit: in.Usage.Hit}
+	b.done, b.cut = ctx.Done(), nil
+	if b.memory != nil {
+		b.memory.refused = false
+	}
+	g.session = b.f.program.ABI.Begin(ctx, in)
+	defer func() {
+		b.f.program.ABI.End(g.session)
+		g.session = nil
+	}()
+	g.meter.start(now)
+	b.fuel.Set(fuelPerTick)
+	in.Usage.Rewound = b.frozen != nil
+	b.count()
+	err = b.judge(b.execute(&callContext{ctx, b}))
+	end := time.Now()
+	if g.meter.paused == 0 {
+		g.meter.tick(end)
+	}
+	in.Usage.CPU, in.Usage.Wall, in.Usage.Memory = g.meter.cpu, end.Sub(now), uint64(g.Size())
+	return err
+}
+
+func (b *sandbox) count() {
+	if b.frozen != nil {
+		b.f.engine.stats.rewound.Add(1)
+	} else {
+		b.f.engine.stats.started.Add(1)
+	}
+}
+
+// execute runs the program, and lets a handler ask it for the answer.
+func (b *sandbox) execute(ctx context.Context) error {
+	h := b.f.handler
+	if h == nil || b.frozen == nil {
+		b.running = true
+		err := b.run.CallWithStack(experimental.WithSnapshotter(ctx), nil)
+		b.running = false
+		if h == nil || err != nil && !endedWell(err) {
+			return err
+		}
+		if b.f.fresh == "" {
+			if err := b.freeze(nil, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return h.Serve(ctx, &b.guest)
+}
+
+// call calls an exported function for a handler.
+func (b *sandbox) call(ctx context.Context, name string, params []uint64) ([]uint64, error) {
+	fn := b.module.ExportedFunction(name)
+	if fn == nil {
+		return nil, selvage.Errorf(selvage.Invalid, "the function exports no %s", name)
+	}
+	return fn.Call(experimental.WithSnapshotter(ctx), params...)
+}
+
+func (b *sandbox) exports(name string) bool {
+	_, ok := b.f.metered.Exported(name)
+	return ok
+}
+
+// enter is the first call of a program. Where the program has been frozen, it
+// goes on from there with another request, and does not return.
+func (b *sandbox) enter(ctx context.Context) {
+	switch {
+	case b.f.fresh != "" || b.f.handler != nil:
+	case b.frozen == nil:
+		b.begin = newWayOut(ctx)
+	default:
+		b.rewind(ctx)
+	}
+}
+
+// host calls a host function.
+func (b *sandbox) host(ctx context.Context, h *HostFunc, stack []uint64) {
+	if b.frozen == nil && b.running && b.f.fresh == "" && b.f.handler == nil && !h.Early {
+		if err := b.freezeAt(ctx, h, stack); err != nil {
+			panic(abort{err})
+		}
+	}
+	b.answer(ctx, h, stack)
+}
+
+// answer calls a host function after the sandbox was frozen, if it is to be.
+func (b *sandbox) answer(ctx context.Context, h *HostFunc, stack []uint64) {
+	if !h.Waits {
+		h.Call(ctx, &b.guest, stack)
+		return
+	}
+	b.guest.meter.pause(time.Now())
+	h.Call(ctx, &b.guest, stack)
+	b.guest.meter.resume(time.Now())
+	b.check(ctx)
+}
+
+// tick is called by the guest when its fuel has run out.
+func (b *sandbox) tick(ctx context.Context) {
+	b.guest.in.Usage.Ticks++
+	b.f.engine.stats.ticks.Add(1)
+	b.guest.meter.tick(time.Now())
+	b.check(ctx)
+	b.f.engine.yield()
+	b.fuel.Set(fuelPerTick)
+	b.guest.meter.again()
+}
+
+// charge takes the work of a host function from the fuel.
+func (b *sandbox) charge(ctx context.Context, instructions uint64) {
+	left := int64(int32(b.fuel.Get())) - int64(min(instructions, 1<<32))
+	if left >= 0 {
+		b.fuel.Set(uint64(uint32(left)))
+		return
+	}
+	b.tick(ctx)
+}
+
+// check ends the guest when a limit is reached.
+func (b *sandbox) check(ctx context.Context) {
+	g := &b.guest
+	switch {
+	case g.meter.cpu > g.limits.CPU:
+		b.end(limitErrorf(LimitCPU, "the function computed for %v, %v are allowed", g.meter.cpu.Round(time.Millisecond), g.limits.CPU))
+	case ctx.Err() != nil:
+		if context.Cause(ctx) == errWall {
+			b.end(limitErrorf(LimitWall, "the request took %v", g.limits.Wall))
+		}
+		panic(abort{context.Cause(ctx)})
+	}
+	if used := stackUsed(ctx); used > g.limits.Stack {
+		b.end(limitErrorf(LimitStack, "%d KiB of stack are in use, %d KiB are allowed", used>>10, g.limits.Stack>>10))
+	}
+}
+
+// end ends the guest because of a limit.
+func (b *sandbox) end(err *LimitError) {
+	b.guest.hit(err.Name)
+	b.cut = err
+	panic(abort{err})
+}
+
+var errWall = errors.New("the wall time is over")
+
+// exit is what a program calls to end.
+func (b *sandbox) exit(code uint32) {
+	if code == 0 && b.running && b.begin != nil {
+		b.begin.leave()
+	}
+	panic(ended(code))
+}
+
+// remember keeps a question to be asked before each request.
+func (b *sandbox) remember(unchanged func() bool) {
+	if b.frozen == nil {
+		b.remembered = append(b.remembered, unchanged)
+	}
+}
+
+// current says that everything that the program read while it started is as it was.
+func (b *sandbox) current() bool {
+	for _, unchanged := range b.remembered {
+		if !unchanged() {
+			return false
+		}
+	}
+	return true
+}
