@@ -146,6 +146,7 @@ type Receipt struct {
 	Rate        float64       `json:"rate"`
 	Base        float64       `json:"base"`
 	ToOne       float64       `json:"to_one,omitempty" doc:"evidence towards undo, at most 1e18"`
+	Served      int64         `json:"served" doc:"bad answers that the canary gave, those that do not count as evidence too"`
 	Users       int64         `json:"users" doc:"clients that got a bad answer, counted up to a bound"`
 	Stored      int64         `json:"stored" doc:"bad answers that were served from a store"`
 	Rescued     int64         `json:"rescued" doc:"requests that the old revision answered instead"`
@@ -265,6 +266,8 @@ type LogFact struct {
 	Verdict  *Verdict  `json:"verdict,omitempty"`
 	Receipt  *Receipt  `json:"receipt,omitempty"`
 	Words    string    `json:"words,omitempty"`
+	// BreakGlass is of a submission.
+	BreakGlass bool `json:"break_glass,omitempty"`
 }
 
 // Fact reads what the entry says.

@@ -59,14 +59,8 @@ type Node struct {
 	table    atomic.Pointer[table]
 	inFlight atomic.Int64
 	draining atomic.Bool
-	purges   purgeFeed
 
-	mu       sync.Mutex // guards all below: one reload and one turn of arms at a time
-	local    []*revision
-	prepared map[selvage.RevisionID]*revision
-	deployed map[selvage.ServiceName]*deployment
-	cuts     []*cut // that are to come
-	ended    bool
+	mu sync.Mutex // one reload at a time
 }
 
 // New makes a node and opens its listeners: what cannot be compiled or bound
@@ -93,12 +87,8 @@ func New(o Options) (*Node, error) {
 	} else {
 		n.state = state.Memory(state.EdgeLimits(n.LimitHit))
 	}
-	if n.local, err = n.registry.compileAll(n.tenant, o.Config.Services); err != nil {
-		return nil, err
-	}
-	t, err := n.newTable(n.local, nil)
+	t, err := n.registry.newTable(n.tenant, o.Config.Services)
 	if err != nil {
-		releaseAll(n.local)
 		return nil, err
 	}
 	n.table.Store(t)
@@ -106,7 +96,6 @@ func New(o Options) (*Node, error) {
 	n.listeners = n.newGroup(o)
 	if err := n.listeners.Apply(conf.Listen, conf.TLS); err != nil {
 		t.release()
-		releaseAll(n.local)
 		return nil, err
 	}
 	return n, nil
@@ -150,7 +139,6 @@ func (n *Node) Run(ctx context.Context) error {
 	g.run(loops, stop, "origins", n.registry.origins.Run)
 	g.run(loops, stop, "access log", n.registry.access.Run)
 	g.run(loops, stop, "announcement", n.announce)
-	g.run(loops, stop, "purges", n.followPurges)
 	select {
 	case <-ctx.Done():
 		n.drain(ctx)
@@ -159,7 +147,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.registry.store.Close()
 	stop()
 	err := g.wait()
-	n.releaseArms()
+	n.table.Load().release()
 	return err
 }
 
@@ -183,22 +171,14 @@ func (n *Node) drain(ctx context.Context) {
 func (n *Node) Reload(conf selvage.Config) (restart []string, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	local, err := n.registry.compileAll(n.tenant, conf.Services)
+	t, err := n.registry.newTable(n.tenant, conf.Services)
 	if err != nil {
-		return nil, err
-	}
-	overruled := n.overruledLocked(local)
-	t, err := n.newTable(local, overruled)
-	if err != nil {
-		releaseAll(local)
 		return nil, err
 	}
 	if err := n.listeners.Apply(conf.Node.Listen, conf.Node.TLS); err != nil {
 		t.release()
-		releaseAll(local)
 		return nil, err
 	}
-	n.turnLocked(local, overruled)
 	old := n.settings()
 	next := *old
 	next.Listen, next.TLS, next.TrustedProxies = conf.Node.Listen, conf.Node.TLS, conf.Node.TrustedProxies

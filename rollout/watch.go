@@ -18,26 +18,17 @@ type Watch struct {
 	share   float64
 	book    *judge.Book
 	clients *judge.Clients
-	usual   level // of the time without a rollout, the older the less
-	both    level // of both arms, since the rollout began
+	usual   Level    // of the time without a rollout, the older the less
+	arms    [2]Level // since the rollout began
 	harm    harm
 	rate    rate
 	samples samples
 }
 
-// level is makings and how many of them were bad.
-type level struct{ N, Bad int64 }
-
-func (l *level) add(bad bool) {
-	l.N++
-	if bad {
-		l.Bad++
-	}
-}
-
 // harm is what the canary did to users, for the receipt.
 type harm struct {
-	Bad     int64 // makings, whoever asked for them
+	Made    int64 // that ended
+	Bad     int64 // of these, whoever asked for them
 	Users   map[uint64]struct{}
 	Stored  int64
 	Rescued int64
@@ -71,7 +62,15 @@ type Making struct {
 	counts bool
 }
 
-// lockedBook is the book, made at first use.
+// side is the arm as an index: baseline, canary.
+func (m *Making) side() int {
+	if m.canary {
+		return 1
+	}
+	return 0
+}
+
+// bookLocked is the book, made at first use.
 func (w *Watch) bookLocked() *judge.Book {
 	if w.book == nil {
 		w.book = judge.NewBook(judge.Options{})
@@ -106,8 +105,11 @@ func (w *Watch) End(m Making, o judge.Outcome) judge.Set {
 	if m.life != w.life {
 		return o.Bad // of an earlier rollout
 	}
-	if m.canary && bad {
-		w.harm.add(m.client)
+	if m.canary {
+		w.harm.Made++
+		if bad {
+			w.harm.add(m.client)
+		}
 	}
 	if w.clients == nil {
 		w.usual.add(bad)
@@ -122,7 +124,7 @@ func (w *Watch) End(m Making, o judge.Outcome) judge.Set {
 	if bad && !w.clients.Bad(now, m.client, fingerprint(&o)) {
 		o.Bad, o.Fingerprint, bad = 0, "", false
 	}
-	w.both.add(bad)
+	w.arms[m.side()].add(bad)
 	if m.ticket == (judge.Ticket{}) {
 		if !m.canary {
 			w.bookLocked().Learn(m.class, o)
@@ -180,7 +182,7 @@ func (w *Watch) begin(o judge.Options, now time.Time) {
 	w.life++
 	w.book = w.bookLocked().Heir(o)
 	w.clients = judge.NewClients(now)
-	w.share, w.both, w.harm, w.samples = 0, level{}, harm{}, samples{}
+	w.share, w.arms, w.harm, w.samples = 0, [2]Level{}, harm{}, samples{}
 }
 
 // restore goes on with what an earlier start of this node had counted: an error
@@ -205,7 +207,7 @@ func (w *Watch) end() {
 	w.life++
 	w.book = w.bookLocked().Heir(judge.Options{})
 	w.clients, w.share = nil, 0
-	w.usual, w.both, w.samples = level{}, level{}, samples{}
+	w.usual, w.arms, w.samples = Level{}, [2]Level{}, samples{}
 }
 
 // shares says which part of the units gets the canary from now on.
@@ -219,33 +221,19 @@ func (w *Watch) shares(now time.Time, f float64) {
 	w.bookLocked().Share(now, f)
 }
 
-// counted is what a watch has counted.
-type counted struct {
-	Judged  judge.Report
-	Alone   bool // it convicts without any other node
-	Both    level
-	Usual   level
-	Rate    float64 // makings a second
-	Bad     int64   // makings of the canary that were bad, whoever asked for them
-	Users   int64
-	Stored  int64
-	Rescued int64
-	First   First
-}
-
-// sum closes what is due and sums up. elapsed is the time since the canary's begin.
-func (w *Watch) sum(now time.Time, elapsed time.Duration) counted {
+// sum closes what is due and sums up; alone says that the node's own evidence
+// convicts. elapsed is the time since the canary's begin.
+func (w *Watch) sum(now time.Time, elapsed time.Duration) (c Count, alone bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	b := w.bookLocked()
 	b.Tick(now)
-	alone := b.MayUndoAlone(elapsed)
-	return counted{
-		Judged: b.Report(elapsed), Alone: alone,
-		Both: w.both, Usual: w.usual, Rate: w.rate.now(now),
-		Bad: w.harm.Bad, Users: int64(len(w.harm.Users)), Stored: w.harm.Stored, Rescued: w.harm.Rescued,
-		First: w.harm.First,
-	}
+	alone = b.MayUndoAlone(elapsed)
+	return Count{
+		Judged: b.Report(elapsed), Arms: w.arms, Usual: w.usual, Rate: w.rate.now(now),
+		Made: w.harm.Made, Bad: w.harm.Bad, Users: int64(len(w.harm.Users)),
+		Stored: w.harm.Stored, Rescued: w.harm.Rescued, First: w.harm.First,
+	}, alone
 }
 
 // export is the state of the book, to be kept over a restart.

@@ -30,8 +30,8 @@ func TestAWatchConvictsACanaryThatFails(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(time.Second)
-		got := w.sum(time.Now(), time.Second)
-		if !got.Alone || got.Judged.Tally.N != [2]int64{400, 4} || got.Users != 4 || got.First.Record != "r" {
+		got, alone := w.sum(time.Now(), time.Second)
+		if !alone || got.Judged.Tally.N != [2]int64{400, 4} || got.Users != 4 || got.First.Record != "r" {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -47,8 +47,8 @@ func TestOneClientIsNotMany(t *testing.T) {
 			make1(&w, selvage.Canary, 7, judge.Outcome{Bad: failed})
 		}
 		time.Sleep(time.Second)
-		got := w.sum(time.Now(), time.Second)
-		if n := got.Judged.Tally.Bad[1][judge.OriginError]; n != 1 || got.Alone || got.Bad != 200 || got.Users != 1 {
+		got, alone := w.sum(time.Now(), time.Second)
+		if n := got.Judged.Tally.Bad[1][judge.OriginError]; n != 1 || alone || got.Bad != 200 || got.Users != 1 {
 			t.Errorf("one client's 200 bads count as %d; got %+v", n, got)
 		}
 	})
@@ -63,7 +63,7 @@ func TestMakingsOfAnEarlierRolloutAreNotBooked(t *testing.T) {
 	w.begin(judge.Options{}, time.Now())
 	w.shares(time.Now(), 0.5)
 	w.End(old, judge.Outcome{Bad: failed})
-	if got := w.sum(time.Now(), 0); got.Bad != 0 || got.Both.N != 0 {
+	if got, _ := w.sum(time.Now(), 0); got.Bad != 0 || got.Arms != [2]Level{} {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -79,8 +79,8 @@ func TestAWatchLearnsBeforeARollout(t *testing.T) {
 			make1(&w, selvage.Baseline, i, o)
 			time.Sleep(10 * time.Millisecond)
 		}
-		got := w.sum(time.Now(), 0)
-		if got.Usual != (level{500, 5}) || got.Rate < 99 || got.Rate > 101 {
+		got, _ := w.sum(time.Now(), 0)
+		if got.Usual != (Level{500, 5}) || got.Rate < 99 || got.Rate > 101 {
 			t.Errorf("usual %+v at %.1f/s, want 5 of 500 at 100/s", got.Usual, got.Rate)
 		}
 		w.begin(judge.Options{}, time.Now())
@@ -104,7 +104,7 @@ func TestAWatchGoesOnAfterARestart(t *testing.T) {
 			make1(&w, selvage.Canary, 1<<20|i, judge.Outcome{Bad: failed})
 		}
 		time.Sleep(time.Second)
-		want := w.sum(time.Now(), time.Second)
+		want, _ := w.sum(time.Now(), time.Second)
 		data, err := w.export()
 		if err != nil {
 			t.Fatal(err)
@@ -112,8 +112,8 @@ func TestAWatchGoesOnAfterARestart(t *testing.T) {
 		if err := after.restore(judge.Options{Node: "n", Life: 1}, data, time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		got := after.sum(time.Now(), time.Second)
-		if got.Judged.Tally != want.Judged.Tally || got.Judged.Seq <= want.Judged.Seq || !got.Alone {
+		got, alone := after.sum(time.Now(), time.Second)
+		if got.Judged.Tally != want.Judged.Tally || got.Judged.Seq <= want.Judged.Seq || !alone {
 			t.Errorf("got %+v, want the tally of %+v", got.Judged, want.Judged)
 		}
 		if err := after.restore(judge.Options{}, data[:len(data)/2], time.Now()); err == nil {
@@ -137,8 +137,8 @@ func TestAWatchIsSafeForManyAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := w.sum(time.Now(), 0); got.Both.N != 2000 {
-		t.Errorf("%d makings of 2000", got.Both.N)
+	if got, _ := w.sum(time.Now(), 0); got.Arms[0].N != 2000 {
+		t.Errorf("%d makings of 2000", got.Arms[0].N)
 	}
 }
 

@@ -1,0 +1,269 @@
+package rollout
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/client"
+	"github.com/selvage-edge/selvage/judge"
+)
+
+// looked is a look at the evidence, ten times a second.
+type looked struct {
+	passed  time.Duration // since the look before, as the coordinator measured it
+	verdict judge.Verdict
+	made    int64        // by the canary so far, whoever asked
+	bads    int64        // of these, those for latency apart
+	rate    float64      // makings a second of the POPs that take part
+	advice  judge.Advice // on harm that both arms share
+	alarm   bool         // the level of what is promoted is not what it was
+	secret  [16]byte     // for drawing the units anew
+	plan    func() (first float64, pops []selvage.POP)
+}
+
+func (e looked) apply(d *document, now time.Time) error {
+	r := d.Rollout
+	if r == nil || r.Phase.over() {
+		return nil
+	}
+	passed := max(e.passed, 0)
+	r.Stood += passed
+	if r.Phase.counts() {
+		r.Promoted += passed
+	}
+	if r.Phase.armed() {
+		r.Elapsed += passed
+		v := verdictOf(e.verdict, now)
+		r.Verdict = &v
+		if e.verdict.Word == judge.Undone {
+			d.end(undone, "verdict", e.verdict.String(), now)
+			return nil
+		}
+		e.hold(d, now)
+		if e.shared(d, now) {
+			return nil
+		}
+	}
+	switch r.Phase {
+	case preparing:
+		e.prepare(d, now)
+	case replaying:
+		if r.Stood >= replayFor {
+			d.begin(now)
+		}
+	case spreading:
+		e.spread(d, now)
+	case quiet:
+		e.quiet(d, now)
+	case holdingBack:
+		if r.Stood >= judge.HoldFor && !r.Held {
+			r.to(watched)
+			d.note("step", "the control gets it too", now)
+		}
+	case watched:
+		e.watch(d, now)
+	case doubted:
+		e.doubt(d, now)
+	}
+	return nil
+}
+
+// hold notes that the evidence turned bad, and that it got well again.
+func (e looked) hold(d *document, now time.Time) {
+	r := d.Rollout
+	is := e.verdict.Word == judge.Held
+	if is && !r.Held {
+		d.note(client.Held, e.verdict.String(), now)
+	}
+	r.Held = is
+}
+
+// prepare waits for the nodes: all of them, or those that say something in time.
+func (e looked) prepare(d *document, now time.Time) {
+	r := d.Rollout
+	good, bad, silent, why := r.nodesHeard()
+	if good+bad == 0 || r.Stood < hearFor || silent > 0 && r.Stood < prepareFor {
+		return
+	}
+	r.Pinned = len(r.Nodes)
+	for name, n := range r.Nodes {
+		if n.State == waiting {
+			n.State = lost
+			r.Nodes[name] = n
+		}
+	}
+	if good == 0 {
+		d.end(refused, "nodes", "refused: no node can run it: "+why, now)
+		return
+	}
+	r.First, r.POPs = e.plan()
+	if r.From.Revision == "" {
+		d.begin(now)
+		return
+	}
+	r.to(replaying)
+}
+
+// spread takes the next step, if its gate is open and nothing speaks against it.
+func (e looked) spread(d *document, now time.Time) {
+	r := d.Rollout
+	every := judge.StepEvery
+	if r.BreakGlass {
+		every = glassStep
+	}
+	if r.HoldBy != "" || r.Held || r.Frozen || r.Stood < every {
+		return
+	}
+	next, _ := r.plan().Next(r.At)
+	switch {
+	case e.verdict.Word == judge.Open && next.Share > 0.5 && e.verdict.Fingerprint != "" && e.verdict.Evidence > 0:
+		// A trap that is too rare for the gates is told apart at even shares, and hardly beyond.
+	case e.verdict.Word == judge.Open:
+		r.move(next)
+		if _, last := r.plan().Next(next); last {
+			d.promote(e.verdict.String(), now)
+			r.to(holdingBack)
+			return
+		}
+		d.note("step", fmt.Sprintf("share %s in %s: %s", percent(r.At.Share), r.where(), e.verdict), now)
+	case e.tooQuiet(r):
+		r.to(quiet)
+		r.move(judge.Position{Share: 0.5, POPs: max(len(r.POPs), 1)})
+		d.note("step", "too little traffic for gates: half and half, and watched", now)
+	}
+}
+
+// tooQuiet says that the next gate is further away than [judge.QuietAfter], for
+// want of traffic and not because the canary is bad.
+func (e looked) tooQuiet(r *rollout) bool {
+	if e.bads > 0 && e.verdict.Evidence > 0 {
+		return false
+	}
+	return judge.Quiet(e.verdict.Gate.More, e.rate*r.At.Share)
+}
+
+// quiet promotes after some time without a bad. Without a making of the canary it
+// draws the units anew: the only client may be on the other side.
+func (e looked) quiet(d *document, now time.Time) {
+	r := d.Rollout
+	after := judge.QuietAfter
+	if r.BreakGlass {
+		after = glassQuiet
+	}
+	if r.Since.N == 0 {
+		r.Since = Level{e.made + 1, e.bads}
+	}
+	made := e.made - (r.Since.N - 1)
+	switch {
+	case e.bads > r.Since.Bad && e.verdict.Word != judge.Open:
+		r.Stood, r.Since = 0, Level{e.made + 1, e.bads}
+		return
+	case r.HoldBy != "" || r.Held || r.Frozen:
+		return
+	case e.verdict.Word == judge.Open && r.Stood >= judge.StepEvery:
+		d.promote(e.verdict.String(), now)
+	case r.Stood >= after && made >= quietLeast:
+		d.promote(fmt.Sprintf("%d makings in %s without a bad; watched for an hour", made, r.Stood.Round(time.Second)), now)
+	case made == 0 && r.Stood >= quietDraw:
+		r.Secret, r.Stood = e.secret, 0
+		return
+	default:
+		return
+	}
+	r.to(watched)
+}
+
+// shared does what is advised about harm of both arms. One outage that ends soon
+// after the step back looks like harm that followed the share, so that it has
+// to follow twice.
+func (e looked) shared(d *document, now time.Time) bool {
+	r := d.Rollout
+	switch e.advice {
+	case judge.StepBack:
+		if r.Frozen {
+			break
+		}
+		back := r.plan().Back(r.At)
+		if r.Phase == quiet || r.At == r.plan().Start() {
+			back.Share = 0
+		}
+		r.move(back)
+		r.Frozen = true
+		d.note(client.Held, fmt.Sprintf("both arms are worse than before: back to %s in %s until it is clear why",
+			percent(r.At.Share), r.where()), now)
+	case judge.UndoIt:
+		r.Strikes++
+		r.Stood = 0
+		if r.Strikes >= strikesOut {
+			d.end(undone, "shared harm", fmt.Sprintf("undone because both arms got worse with its share, and well again without, %d times", r.Strikes), now)
+			return true
+		}
+		d.thaw("it got well with the step back; once more", now)
+	case judge.GoOn:
+		if r.Frozen {
+			d.thaw("both arms are as before", now)
+		}
+	}
+	return false
+}
+
+// thaw lets the schedule go on after shared harm.
+func (d *document) thaw(words string, now time.Time) {
+	r := d.Rollout
+	r.Frozen, r.Stood = false, 0
+	switch {
+	case r.Phase == holdingBack || r.Phase == doubted:
+		r.move(judge.Position{Share: 0.5, POPs: max(len(r.POPs), 1)})
+		r.to(doubted)
+	case r.Phase == quiet:
+		r.move(judge.Position{Share: 0.5, POPs: max(len(r.POPs), 1)})
+	case r.At.Share == 0:
+		r.move(r.plan().Start())
+	}
+	d.note("released", words, now)
+}
+
+// watch looks at the level of what is promoted, for an hour. An alarm alone
+// undoes nothing: half of the units go back to the old revision, and the
+// comparison decides.
+func (e looked) watch(d *document, now time.Time) {
+	r := d.Rollout
+	switch {
+	case e.alarm && r.From.Revision != "" && r.From.Revision != r.Change.To:
+		if len(r.POPs) == 0 {
+			r.First, r.POPs = e.plan()
+		}
+		if r.Began.IsZero() {
+			r.Began = now
+		}
+		r.to(doubted)
+		r.move(judge.Position{Share: 0.5, POPs: max(len(r.POPs), 1)})
+		d.note("step", "worse than before the change: half of the units go back to the old revision, to compare", now)
+	case r.Promoted >= watchFor:
+		r.to(finished)
+	}
+}
+
+// doubt ends when nothing was bad for a while.
+func (e looked) doubt(d *document, now time.Time) {
+	r := d.Rollout
+	if r.Since.N == 0 {
+		r.Since = Level{1, e.bads}
+	}
+	switch {
+	case e.bads > r.Since.Bad || r.Frozen || r.Held:
+		r.Since.Bad, r.Stood = e.bads, 0
+		return
+	case e.verdict.Word != judge.Open && r.Stood < doubtFor:
+		return
+	case r.Stood < judge.StepEvery:
+		return
+	}
+	r.to(watched)
+	d.note("step", "no worse than the old revision: everybody gets it again", now)
+}
+
+// toOne is evidence as a bet, as far as one can say it.
+func toOne(lnE float64) float64 { return min(math.Exp(min(lnE, 50)), 1e18) }

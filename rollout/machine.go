@@ -1,0 +1,363 @@
+package rollout
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/client"
+	"github.com/selvage-edge/selvage/judge"
+	"github.com/selvage-edge/selvage/state"
+)
+
+// What a rollout waits for, and for how long.
+const (
+	hearFor     = 500 * time.Millisecond // for the first words of nodes that are there
+	prepareFor  = 30 * time.Second       // for nodes that do not say whether they are ready
+	replayFor   = 30 * time.Second       // for the node that replays
+	watchFor    = time.Hour              // a promoted revision's level is watched
+	doubtFor    = 2 * time.Minute        // of calm, then what was doubted is believed again
+	quietLeast  = 3                      // makings without a bad that quiet mode needs
+	quietDraw   = 20 * time.Second       // without a making of the canary the units are drawn anew
+	strikesOut  = 2                      // shared harm that followed the share so often undoes
+	glassStep   = time.Second            // between steps with the glass broken …
+	glassQuiet  = 30 * time.Second       // … and instead of two minutes of quiet
+	glassExpose = 0.02                   // every gate is that of this exposure
+)
+
+// event is something that happens to a service's rollout.
+type event interface {
+	// apply changes the document, which is a copy. An error says why it cannot be.
+	apply(d *document, now time.Time) error
+}
+
+// step is what a rollout does: pure, all of it. now is for people to read and
+// decides nothing. What is to be told is in the document's outbox, what is
+// to be served follows from document.arms.
+func step(d document, e event, now time.Time) (document, error) {
+	next := d.clone()
+	if err := e.apply(&next, now); err != nil {
+		return d, err
+	}
+	return next, nil
+}
+
+// submitted is a change that stands in the log. One that is older than what is
+// there already was dealt with.
+type submitted struct {
+	change     selvage.Change
+	manifest   state.Digest
+	breakGlass bool
+	secret     [16]byte
+	nodes      map[selvage.NodeName]nodeState
+}
+
+func (e submitted) apply(d *document, now time.Time) error {
+	old := d.Rollout
+	if old != nil && number(old.Change.ID) >= number(e.change.ID) {
+		return nil
+	}
+	if old != nil && !old.Phase.over() && !old.Phase.counts() {
+		d.end(superseded, "another change", fmt.Sprintf("superseded by %s", e.change.ID), now)
+	}
+	e.change.From = d.Promoted.Revision
+	r := &rollout{
+		Change: e.change, Manifest: e.manifest, From: d.Promoted, Phase: preparing,
+		Secret: e.secret, BreakGlass: e.breakGlass, Nodes: e.nodes,
+	}
+	d.Rollout = r
+	if e.change.To == d.Promoted.Revision || e.change.Kind == selvage.LocalChange {
+		// A local change is served already; what is promoted already needs no rollout.
+		d.promote("at once", now)
+		r.to(watched)
+	}
+	return nil
+}
+
+// heard is what a node says of the revision.
+type heard struct {
+	node selvage.NodeName
+	nodeState
+}
+
+func (e heard) apply(d *document, _ time.Time) error {
+	r := d.Rollout
+	if r.Nodes == nil {
+		r.Nodes = map[selvage.NodeName]nodeState{}
+	}
+	if have, ok := r.Nodes[e.node]; ok && e.MS == 0 {
+		e.MS = have.MS
+	}
+	r.Nodes[e.node] = e.nodeState
+	return nil
+}
+
+// replayed is what the replay gave.
+type replayed struct {
+	result ReplayResult
+	err    string
+}
+
+func (e replayed) apply(d *document, now time.Time) error {
+	r := d.Rollout
+	if r.Phase != replaying {
+		return nil
+	}
+	r.Replay = &client.Replay{Requests: e.result.Requests, Differ: e.result.Worse, Examples: e.result.Examples}
+	if e.err != "" {
+		r.Replay.Examples = []string{"the replay could not be made: " + e.err}
+	}
+	if e.result.convicts() {
+		d.end(refused, "replay", fmt.Sprintf("refused before any user: %d of %d recorded requests fail on %s and not on %s",
+			e.result.Worse, e.result.Requests, r.Change.To, r.From.Revision), now)
+		return nil
+	}
+	d.begin(now)
+	return nil
+}
+
+// convicts says that a replay is evidence enough: pairs are drawn at even
+// odds, so that a revision that is at most twice as bad has two of three of
+// the pairs that differ; the bound is that of an undo.
+func (r ReplayResult) convicts() bool {
+	var sum float64
+	grid := [...]float64{0.8, 0.95, 0.999}
+	for _, p := range grid {
+		sum += math.Exp(float64(r.Worse)*math.Log(p/(2.0/3)) + float64(r.Better)*math.Log((1-p)/(1.0/3)))
+	}
+	return sum/float64(len(grid)) >= 1/judge.Alpha
+}
+
+// begin gives the canary its first share.
+func (d *document) begin(now time.Time) {
+	r := d.Rollout
+	if r.From.Revision == "" {
+		d.promote("it is the service's first revision", now)
+		r.to(watched)
+		return
+	}
+	r.to(spreading)
+	r.Began = now
+	if r.First <= 0 {
+		r.First = judge.FirstShare(0, judge.UndoTime)
+	}
+	r.move(r.plan().Start())
+	d.note("started", fmt.Sprintf("share %s in %s", percent(r.At.Share), r.where()), now)
+}
+
+// to enters a phase.
+func (r *rollout) to(p phase) { r.Phase, r.Stood = p, 0 }
+
+// move goes to a position.
+func (r *rollout) move(p judge.Position) {
+	r.At, r.Stood = p, 0
+	r.Most = max(r.Most, r.exposure())
+	r.Since = Level{}
+}
+
+// promote makes the revision the service's.
+func (d *document) promote(how string, now time.Time) {
+	r := d.Rollout
+	d.Promoted, d.Back = promoted{r.Change.To, r.Manifest, r.Change}, r.From
+	r.Held, r.Promoted = false, 0
+	words := fmt.Sprintf("promoted: %s", how)
+	r.Receipt = &client.Receipt{
+		Outcome: client.Promoted, By: "verdict", Revision: string(r.Change.To), Share: r.Most,
+		Seconds: r.Elapsed.Seconds(), Words: words,
+	}
+	count(r.Receipt, r.Verdict)
+	d.note(client.Promoted, words, now)
+}
+
+// end ends the rollout for good: what it had is taken back.
+func (d *document) end(p phase, by, words string, now time.Time) {
+	r := d.Rollout
+	if r.Phase.counts() {
+		d.Promoted, d.Back = r.From, promoted{}
+	}
+	r.to(p)
+	r.Held, r.Frozen, r.HoldBy = false, false, ""
+	r.Receipt = &client.Receipt{
+		Outcome: string(p), By: by, Revision: string(d.Promoted.Revision), Share: r.Most,
+		Seconds: r.Elapsed.Seconds(), Words: words,
+	}
+	count(r.Receipt, r.Verdict)
+	d.note(string(p), words, now)
+}
+
+// note puts what happened into the outbox.
+func (d *document) note(event, words string, now time.Time) {
+	r := d.Rollout
+	d.Outbox = append(d.Outbox, client.LogFact{
+		Event: event, When: now, Words: words, Change: r.change(), Verdict: r.Verdict, Receipt: r.Receipt,
+	})
+}
+
+// where are the POPs that take part, in words.
+func (r *rollout) where() string {
+	n := min(r.At.POPs, len(r.POPs))
+	switch {
+	case len(r.POPs) == 0 || n == len(r.POPs) && n > 1:
+		return "all POPs"
+	case n == 1:
+		return fmt.Sprintf("POP %s", r.POPs[0])
+	}
+	return fmt.Sprintf("%d of %d POPs", n, len(r.POPs))
+}
+
+// wanted is a request of somebody.
+type wanted struct {
+	what     string // undo, hold, promote, break glass
+	change   selvage.ChangeID
+	who, why string
+}
+
+func (e wanted) apply(d *document, now time.Time) error {
+	r := d.Rollout
+	by := strings.TrimSuffix(e.who+": "+e.why, ": ")
+	if r != nil && e.what == "undo" {
+		id := e.change
+		if id == "" && r.Phase.over() && !r.Phase.counts() {
+			id = d.Promoted.Change.ID
+		}
+		if d.undoEarlier(id, e.who, "undone by "+by, now) {
+			return nil
+		}
+	}
+	if r == nil || e.change != "" && r.Change.ID != e.change {
+		return selvage.Errorf(selvage.Conflict, "%s %s: it is not the service's last change", e.what, e.change)
+	}
+	switch {
+	case e.what == "undo" && r.Phase.counts() && r.From.Revision == "":
+		return selvage.Errorf(selvage.Conflict, "undo %s: it is the service's first revision, there is nothing to go back to", r.Change.ID)
+	case e.what == "undo" && r.Phase == undone:
+		return nil
+	case e.what == "undo" && r.Phase.over() && r.Phase != finished, e.what != "undo" && (r.Phase.over() || r.Phase.counts() && e.what != "promote"):
+		return selvage.Errorf(selvage.Conflict, "%s %s: it is %s", e.what, r.Change.ID, r.Phase)
+	}
+	words := e.what + " by " + by
+	switch e.what {
+	case "undo":
+		d.end(undone, e.who, "undone by "+by, now)
+	case "hold":
+		r.HoldBy = e.who
+		d.note(client.Held, words, now)
+	case "promote":
+		d.goOn(words, now)
+	case "break glass":
+		r.BreakGlass = true
+		d.note("break-glass", words, now)
+	}
+	if n := len(d.Outbox); n > 0 {
+		d.Outbox[n-1].Who = e.who
+	}
+	return nil
+}
+
+// goOn ends a hold and a wait. It opens no gate.
+func (d *document) goOn(words string, now time.Time) {
+	r := d.Rollout
+	r.HoldBy = ""
+	switch r.Phase {
+	case quiet:
+		d.promote(words, now)
+		r.to(watched)
+	case holdingBack, doubted:
+		r.to(watched)
+		d.note("step", words, now)
+	default:
+		d.note("released", words, now)
+	}
+}
+
+// undoEarlier undoes the promoted change where the service's last one is
+// another: that one is superseded, because its baseline is gone.
+func (d *document) undoEarlier(id selvage.ChangeID, by, words string, now time.Time) bool {
+	r := d.Rollout
+	if id == "" || id != d.Promoted.Change.ID || id == r.Change.ID || d.Back.Revision == "" {
+		return false
+	}
+	if !r.Phase.over() {
+		d.end(superseded, by, fmt.Sprintf("superseded: its baseline %s was undone", id), now)
+	}
+	gone := rollout{Change: d.Promoted.Change, Phase: undone}
+	gone.Receipt = &client.Receipt{Outcome: client.Undone, By: by, Revision: string(d.Back.Revision), Words: words}
+	d.Promoted, d.Back = d.Back, promoted{}
+	d.Outbox = append(d.Outbox, client.LogFact{
+		Event: client.Undone, When: now, Who: by, Words: words, Change: gone.change(), Receipt: gone.Receipt,
+	})
+	return true
+}
+
+// told is the undo of a node that decided alone.
+type told struct {
+	node   selvage.NodeName
+	change selvage.ChangeID
+	words  string
+}
+
+func (e told) apply(d *document, now time.Time) error {
+	r := d.Rollout
+	if r == nil || d.undoEarlier(e.change, string(e.node), e.words, now) {
+		return nil
+	}
+	if r.Change.ID != e.change || r.Phase == undone || r.Phase == refused {
+		return nil
+	}
+	if r.From.Revision != "" {
+		d.end(undone, string(e.node), e.words, now)
+	}
+	return nil
+}
+
+// crashed is an unclean end of a node that had the canary.
+type crashed struct {
+	node selvage.NodeName
+	crashes
+}
+
+func (e crashed) apply(d *document, now time.Time) error {
+	r := d.Rollout
+	if r.Phase.over() || r.Crashes[e.node] == e.crashes {
+		return nil
+	}
+	if r.Crashes == nil {
+		r.Crashes = map[selvage.NodeName]crashes{}
+	}
+	r.Crashes[e.node] = e.crashes
+	ends, exposure := 0, time.Duration(0)
+	for _, c := range r.Crashes {
+		ends, exposure = ends+c.Ends, exposure+c.Exposure
+	}
+	if lnE := judge.Crashes(ends, exposure); lnE >= math.Log(1/judge.Alpha) && r.From.Revision != "" {
+		d.end(undone, "crash", fmt.Sprintf("undone after %d crash of a node that had it for %s: node %s, evidence %s to 1",
+			ends, exposure.Round(time.Second/10), e.node, thousands(toOne(lnE))), now)
+	}
+	return nil
+}
+
+// nodesHeard counts what nodes said; waiting are those that said nothing.
+func (r *rollout) nodesHeard() (good, bad, silent int, why string) {
+	names := make([]selvage.NodeName, 0, len(r.Nodes))
+	for name := range r.Nodes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		switch n := r.Nodes[name]; n.State {
+		case ready:
+			good++
+		case failing:
+			bad++
+			if why == "" {
+				why = fmt.Sprintf("node %s: %s", name, n.Why)
+			}
+		default:
+			silent++
+		}
+	}
+	return good, bad, silent, why
+}
