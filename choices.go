@@ -28,6 +28,28 @@ func (p *Protocol) UnmarshalText(text []byte) error {
 	return fmt.Errorf("%q is not a protocol: write http1, h2 or h2c", text)
 }
 
+// ReplayChoice says whether a route's recorded requests may be played again.
+type ReplayChoice string
+
+// The choices beside none, which leaves it to whether the route has a cache.
+const (
+	ReplaySafe  ReplayChoice = "safe"
+	ReplayNever ReplayChoice = "never"
+)
+
+// Values lists what a file may say.
+func (ReplayChoice) Values() []string { return []string{"safe", "never"} }
+
+// UnmarshalText reads one of the values.
+func (c *ReplayChoice) UnmarshalText(text []byte) error {
+	switch v := ReplayChoice(text); v {
+	case ReplaySafe, ReplayNever:
+		*c = v
+		return nil
+	}
+	return fmt.Errorf("%q does not say whether to replay: write safe or never", text)
+}
+
 // LimitKey says who shares one allowance of a [Limit]: client, route, or header:NAME.
 type LimitKey string
 

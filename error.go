@@ -108,3 +108,20 @@ func (e *ProxyError) Error() string {
 }
 
 func (e *ProxyError) Unwrap() error { return e.Err }
+
+// Trap is an error of a revision's own code: it failed by itself, whatever it was asked.
+type Trap interface {
+	error
+	Fingerprint() string // the same for the same fault
+}
+
+// OwnFault says whether an error is the revision's own doing, and another
+// revision may do better with the same request: its code trapped, the edge met a
+// defect, or what it was told to answer with is not there.
+func OwnFault(err error) bool {
+	if _, ok := errors.AsType[Trap](err); ok {
+		return true
+	}
+	pe, ok := errors.AsType[*ProxyError](err)
+	return ok && (pe.Type == ProxyInternalError || pe.Type == DestinationNotFound)
+}

@@ -83,6 +83,8 @@ type Limits struct {
 	Handshakes int `yaml:"handshakes" default:"256" min:"1"`
 	// HTTP/2 streams at once on a connection.
 	Streams int `yaml:"streams" default:"250" min:"1"`
+	// The memory of everything that compresses and decompresses answers. Beyond it they go out as they are.
+	Coders ByteSize `yaml:"coders" default:"64MiB"`
 }
 
 // Deadlines bound how long a client may take. 0s is no bound.

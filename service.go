@@ -57,6 +57,10 @@ type Route struct {
 	Headers Headers `yaml:"headers"`
 	// How answers are stored and reused (RFC 9111). Without it nothing is stored.
 	Cache *Cache `yaml:"cache"`
+	// Compress answers for clients that read it (RFC 9110, section 8.4). Without it bodies go out as they came; `compress: {}` is all defaults. What is stored is compressed once for everybody, all else as it goes out.
+	Compress *Compress `yaml:"compress"`
+	// Say safe where recorded GETs of this route may be played on a new revision before any user meets it, without cookies and credentials. Those of routes with a cache are, unless it says never.
+	Replay ReplayChoice `yaml:"replay" example:"safe"`
 	// What is tried, in this order, when the origin fails: no answer, or 500, 502, 503 or 504.
 	OnFailure []Rung `yaml:"on_failure" example:"[stale, {default: {status: 503, body: \"back soon\"}}]"`
 	// Which of its requests are written to the access log: all, errors, none, or a share such as 1%.
@@ -200,8 +204,20 @@ type QueryRules struct {
 
 // CacheTags says where an answer names the tags by which it can be purged.
 type CacheTags struct {
-	// The answer field with the tags, divided by spaces or commas. It is not sent to the client.
+	// The answer field with the tags, divided by spaces or commas. It is not sent to the client. The tags in Surrogate-Key, Cache-Tag and Cache-Groups (RFC 9875) are read beside it; without another field here the first two are not sent either.
 	Header string `yaml:"header" default:"Surrogate-Key"`
+}
+
+// Compress says how answers are compressed. Those of types that gain by it are:
+// text, JSON, XML, scripts, SVG, fonts that are not compressed inside. Those with
+// Cache-Control: no-transform or a coding already are not.
+type Compress struct {
+	// The codings, the best first. Without it br, zstd, gzip for what is stored and zstd, gzip, br for what is compressed each time.
+	Codings []string `yaml:"codings" example:"[zstd, gzip]"`
+	// The smallest body that is compressed, where its length is known.
+	MinSize ByteSize `yaml:"min_size" default:"1KiB"`
+	// Media types that are compressed beside those which always are.
+	Types []string `yaml:"types" example:"[application/x-protobuf]"`
 }
 
 // Rung is one step of the failure ladder. Exactly one of its fields is set; the

@@ -125,3 +125,23 @@ func (c *checker) parameters(at string, names []string) {
 		}
 	}
 }
+
+// contentCodings are those that answers can be compressed by.
+var contentCodings = []string{"br", "zstd", "gzip"}
+
+// compress checks how answers are compressed.
+func (c *checker) compress(at string, p *Compress) {
+	unique(c, at+".codings", "coding", p.Codings)
+	for i, name := range p.Codings {
+		if !slices.Contains(contentCodings, name) {
+			c.mistake(fmt.Sprintf("%s.codings[%d]", at, i), "write br, zstd or gzip", "%q is not a content coding that is made here", name)
+		}
+	}
+	unique(c, at+".types", "type", p.Types)
+	for i, name := range p.Types {
+		major, minor, ok := strings.Cut(name, "/")
+		if !ok || !validToken(major) || !validToken(minor) || strings.Contains(name, "*") {
+			c.mistake(fmt.Sprintf("%s.types[%d]", at, i), "write one such as application/x-protobuf", "%q is not a media type", name)
+		}
+	}
+}

@@ -70,6 +70,18 @@ func TestCachePolicies(t *testing.T) {
 	}
 }
 
+func TestCompressionIsChecked(t *testing.T) {
+	s := validService()
+	s.Routes[0].Compress = &Compress{}
+	s.Routes[1].Compress = &Compress{Codings: []string{"br", "deflate", "br"}, Types: []string{"application/x-protobuf", "text/*", "a"}}
+	compare(t, s.Validate(),
+		`key routes[0].compress: route "/old/*": compress has no use beside a redirect | take it away`,
+		`routes[1].compress.codings[2]: route "api": coding "br" stands here twice`,
+		`routes[1].compress.codings[1]: route "api": "deflate" is not a content coding that is made here | write br, zstd or gzip`,
+		`routes[1].compress.types[1]: route "api": "text/*" is not a media type | write one such as application/x-protobuf`,
+		`routes[1].compress.types[2]: route "api": "a" is not a media type | write one such as application/x-protobuf`)
+}
+
 // insertSubject puts the route's name behind the path of a mistake.
 func insertSubject(w string) string {
 	for i := range w {

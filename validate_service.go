@@ -166,10 +166,14 @@ func (c *checker) policies(at string, r *Route) {
 	if r.Cache != nil {
 		c.cache(at+".cache", r.Cache)
 	}
+	if r.Compress != nil {
+		c.compress(at+".compress", r.Compress)
+	}
 	c.ladder(at+".on_failure", r)
 	if r.Redirect != nil && r.Origin == "" {
 		c.idle(at, "rewrite", r.Rewrite != nil)
 		c.idle(at, "cache", r.Cache != nil)
+		c.idle(at, "compress", r.Compress != nil)
 		c.idle(at, "on_failure", len(r.OnFailure) > 0)
 	}
 }

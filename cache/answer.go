@@ -20,8 +20,13 @@ type answer struct {
 	length    int64 // of the body, -1 while it grows and nobody has said
 	terms     terms
 	selectors []selector
-	groups    []string // the groups it belongs to (RFC 9875)
-	position  uint64   // of the groups when it was requested
+	tags      []string  // by which it is purged, sorted
+	groups    []string  // the groups it belongs to (RFC 9875)
+	ledger    *ledger   // of its service
+	position  uint64    // of purges when it was requested from the origin, or confirmed last
+	softened  uint64    // of the soft purge that has made it stale
+	keys      *keyRules // by which it is keyed, and this
+	search    *variance
 	surrogate []string // the lines of Surrogate-Control, which nobody else is sent
 	hadAge    bool     // it came with an Age: somebody before us stored it
 }
@@ -128,8 +133,10 @@ func (a *answer) cost(k Key) int64 {
 	if k.Fields != "" || k.Content != "" {
 		n += costQuery
 	}
-	for _, name := range a.groups {
-		n += 16 + len(name)
+	for _, names := range [...][]string{a.tags, a.groups} {
+		for _, name := range names {
+			n += 16 + len(name)
+		}
 	}
 	for name, values := range a.header {
 		n += len(name)

@@ -18,9 +18,9 @@
 // answers with trailers, and whatever its directives leave in doubt. It knows
 // nothing of origins: an error says that there is no answer.
 //
-// Stored data is keyed by [Key], then by the request fields that Vary names. Groups
-// (RFC 9875) are no index: an invalidation writes one number, which a stored answer
-// that belongs to the group is compared with.
+// Stored data is keyed by [Key], then by the request fields that Vary names. Tags
+// and groups (RFC 9875) are no index: a purge writes one number, which a stored
+// answer is compared with when it is looked up (purge).
 package cache
 
 import (
@@ -43,8 +43,7 @@ type Scope struct {
 
 // The defaults of a policy's fields that have one.
 const (
-	defaultMaxBody   = 64 << 20
-	defaultTagHeader = "Surrogate-Key"
+	defaultMaxBody = 64 << 20
 )
 
 // rules are the policy with its defaults, for a store of the given size.
@@ -72,25 +71,30 @@ func cap68(d time.Duration) time.Duration { return min(d, maxDelta) }
 // may. It belongs to one route of one revision and never changes; what changes
 // is in the store. It is safe for concurrent use.
 type Transport struct {
-	store     *Store
-	scope     Scope
-	next      http.RoundTripper
-	rules     rules
-	keys      *keyRules
-	tagHeader string
+	store  *Store
+	scope  Scope
+	next   http.RoundTripper
+	rules  rules
+	keys   *keyRules
+	tags   []string // the fields that name tags
+	ours   []string // those of them that nobody else is sent
+	ledger *ledger
 }
 
 // NewTransport returns a transport in front of next.
 func NewTransport(store *Store, scope Scope, next http.RoundTripper) *Transport {
 	keys := newKeyRules(scope.Policy.Key)
 	store.learn(&scope, keys)
+	read, ours := tagHeaders(scope.Policy.Tags.Header)
 	return &Transport{
-		store:     store,
-		scope:     scope,
-		next:      next,
-		rules:     scope.rules(store.limit),
-		keys:      keys,
-		tagHeader: http.CanonicalHeaderKey(cmp.Or(scope.Policy.Tags.Header, defaultTagHeader)),
+		store:  store,
+		scope:  scope,
+		next:   next,
+		rules:  scope.rules(store.limit),
+		keys:   keys,
+		tags:   read,
+		ours:   ours,
+		ledger: store.purges.ledger(scope.Tenant, scope.Service),
 	}
 }
 
@@ -98,5 +102,6 @@ func NewTransport(store *Store, scope Scope, next http.RoundTripper) *Transport 
 // invalid what requests through it change (RFC 9111, section 4.4), so that a
 // POST on one route is seen by the GETs on another.
 func NewInvalidator(store *Store, scope Scope, next http.RoundTripper) http.RoundTripper {
+	store.purges.ledger(scope.Tenant, scope.Service) // from now on its answers can be dropped
 	return &invalidator{store, scope, next}
 }

@@ -32,6 +32,7 @@ const (
 	detailWhileRevalidate = "stale-while-revalidate"
 	detailIfError         = "stale-if-error"
 	detailOnlyIfCached    = "only-if-cached"
+	detailPurged          = "purged" // what was stored
 )
 
 // cacheStatus is the member that this cache adds to Cache-Status (RFC 9211).

@@ -10,6 +10,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/selvage-edge/selvage/record"
@@ -46,7 +47,7 @@ type flight struct {
 	traits    traits
 	req       *http.Request // what is forwarded; its header selects what is stored
 	content   []byte        // of a QUERY
-	position  uint64        // of the groups when it was forwarded
+	position  atomic.Uint64 // of purges when it was forwarded, before that when it was made
 	stripped  bool          // the client's own conditions were taken away
 	candidate *answer       // the stored answer that is asked about or stands in for an error; may be nil
 	record    *record.Record
@@ -131,10 +132,10 @@ func (f *flight) admits(q *inquiry, alone bool) bool {
 	select {
 	case <-f.settled:
 		a := f.outcome.answer
-		return selected(a.selectors, q.req.Header) && !f.transport.store.groups.ended(&q.key, a) && judge(q.now, &a.terms, q.directives) == useFresh
+		return selected(a.selectors, q.req.Header) && f.fate(a) == unpurged && judge(q.now, &a.terms, q.directives) == useFresh
 	default:
 	}
-	if alone || f.traits != q.traits || f.candidate != q.found.answer {
+	if alone || f.traits != q.traits || f.candidate != q.found.answer || f.transport.ledger.before(&q.key, f.position.Load()) {
 		return false
 	}
 	for _, s := range q.found.latest {
@@ -178,6 +179,7 @@ func (t *Transport) refresh(q *inquiry) {
 	}
 	f.traits = t.traitsOf(f.req.Header)
 	f.holds, f.kept, f.leaderLeft, f.refreshing = 1, true, true, true
+	f.record.Timing = record.Timing{} // it begins when it likes
 	f.hurry = make(chan struct{})
 	s.refreshes++
 	t.startLocked(f, true)
@@ -223,10 +225,12 @@ func (t *Transport) newFlight(q *inquiry, conditions bool) *flight {
 		record: &record.Record{
 			Start: q.rec.Start, Place: q.rec.Place, Target: q.rec.Target,
 			Client: q.rec.Client, Request: q.rec.Request, Trace: q.rec.Trace,
+			Timing: record.Timing{Head: q.rec.Timing.Head},
 		},
 		interim: make(chan interim, interimKept),
 		settled: make(chan struct{}),
 	}
+	f.position.Store(t.store.purges.position.Load())
 	ctx, cancel := context.WithCancel(record.NewContext(context.Background(), f.record))
 	f.cancel, f.deadline = cancel, time.AfterFunc(FlightDeadline, cancel)
 	if trace := httptrace.ContextClientTrace(q.req.Context()); trace != nil && trace.Got1xxResponse != nil {
@@ -348,7 +352,7 @@ func (t *Transport) noteUnstorableLocked(f *flight, o *outcome) {
 	switch {
 	case o.shared:
 		marks.forget(hash)
-	case o.err != nil, o.standIn, o.why == refuseOverwhelmed, isFailure(o.status), o.status == http.StatusNotModified:
+	case o.err != nil, o.standIn, o.why == refuseOverwhelmed, o.why == refusePurged, isFailure(o.status), o.status == http.StatusNotModified:
 	default:
 		marks.remember(hash, time.Now())
 	}
@@ -367,7 +371,7 @@ func (f *flight) commit(a *answer, reserved int64) {
 	t := f.transport
 	t.store.flights.mu.Lock()
 	defer t.store.flights.mu.Unlock()
-	if f.doomed {
+	if f.doomed || f.fate(a).gone() {
 		t.store.release(reserved)
 	} else {
 		t.store.put(f.place, f.req.Header, a, reserved)

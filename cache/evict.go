@@ -83,6 +83,7 @@ func (q *queues) victim() *entry {
 // used counts a use. It is called under the reading lock, by many at once: a
 // count that gets lost does not matter.
 func (e *entry) used() {
+	e.asked.Add(1)
 	if n := e.frequency.Load(); n < maxFrequency {
 		e.frequency.CompareAndSwap(n, n+1)
 	}

@@ -13,12 +13,12 @@ func (f *flight) run() {
 	ctx := f.req.Context()
 	f.pause(ctx)
 	requested := time.Now()
-	res, asked, err := f.forward(ctx, f.candidate)
+	res, asked, err := f.forward(ctx, true)
 	if err == nil && asked && res.StatusCode == http.StatusNotModified && !freshens(f.candidate.header, res.Header) {
 		// It speaks of something else than what is stored: ask for the whole.
 		res.Body.Close()
 		requested = time.Now()
-		res, asked, err = f.forward(ctx, nil)
+		res, asked, err = f.forward(ctx, false)
 	}
 	received := time.Now()
 	switch {
@@ -40,13 +40,17 @@ func (f *flight) run() {
 
 // hasStandIn says whether the stored answer may be given instead of an error.
 func (f *flight) hasStandIn(now time.Time) bool {
-	return f.candidate != nil && standsIn(now, &f.candidate.terms)
+	return f.candidate != nil && standsIn(now, &f.candidate.terms) && !f.fate(f.candidate).gone()
 }
 
 // forward sends the request on, asking whether the stored answer is still
 // right where there is one that can be asked about.
-func (f *flight) forward(ctx context.Context, stored *answer) (res *http.Response, asked bool, err error) {
-	f.position = f.transport.store.groups.position.Load()
+func (f *flight) forward(ctx context.Context, ask bool) (res *http.Response, asked bool, err error) {
+	f.position.Store(f.transport.store.purges.position.Load()) // before it is asked, and before it is looked at what was purged
+	stored := f.candidate
+	if !ask || stored != nil && f.fate(stored).gone() {
+		stored = nil
+	}
 	req := f.req
 	if stored != nil || f.content != nil {
 		req = req.WithContext(ctx)
@@ -70,7 +74,7 @@ func (f *flight) exchange(status int, h http.Header) exchange {
 		status:        status,
 		header:        h,
 		length:        -1,
-		position:      f.position,
+		position:      f.position.Load(),
 	}
 }
 
@@ -78,6 +82,10 @@ func (f *flight) exchange(status int, h http.Header) exchange {
 // the moment of the 304 (RFC 9111, section 4.3.4).
 func (f *flight) confirmed(res *http.Response, requested, received time.Time) {
 	t, old := f.transport, f.candidate
+	tags, ok := tagsOf(res.Header, t.tags)
+	if ok && len(tags) == 0 {
+		tags = old.tags
+	}
 	surrogate := t.takeOurs(res.Header)
 	if len(surrogate) == 0 {
 		surrogate = old.surrogate
@@ -85,9 +93,9 @@ func (f *flight) confirmed(res *http.Response, requested, received time.Time) {
 	h := updated(old.header, storedHeader(res.Header, received))
 	x := f.exchange(old.status, h)
 	// The body was stored from a request without credentials, and is the same.
-	x.cookie, x.surrogate = false, surrogate
+	x.cookie, x.surrogate, x.tags, x.manyTags = false, surrogate, tags, !ok
 	a, why := t.newAnswer(f.req.Header, &x, res.Header, requested, received)
-	a.body, a.length = old.body, old.length
+	a.body, a.length, a.search = old.body, old.length, readNoVarySearch(h[noVarySearch])
 	if place, ok := f.placeFor(old.status, h); why == storeIt && (!ok || place != f.key) {
 		why = refuseSearch
 	} else {
@@ -110,17 +118,22 @@ func (f *flight) confirmed(res *http.Response, requested, received time.Time) {
 // arrived takes the head of any other answer, and its body where it is stored.
 func (f *flight) arrived(ctx context.Context, res *http.Response, requested, received time.Time) {
 	t := f.transport
+	tags, ok := tagsOf(res.Header, t.tags)
 	surrogate := t.takeOurs(res.Header)
 	x := f.exchange(res.StatusCode, res.Header)
-	x.surrogate = surrogate
+	x.surrogate, x.tags, x.manyTags = surrogate, tags, !ok
 	x.length = res.ContentLength
 	x.trailer = len(res.Trailer) > 0 || len(res.Header["Trailer"]) > 0
 	a, why := t.newAnswer(f.req.Header, &x, res.Header, requested, received)
 	a.body, a.length = new(body), res.ContentLength
 	filling := filler{flight: f, answer: a, body: a.body, src: res.Body}
 	place, ok := f.placeFor(res.StatusCode, res.Header)
+	a.search = readNoVarySearch(res.Header[noVarySearch])
 	if f.place = place; !ok && why == storeIt {
 		why = refuseSearch
+	}
+	if why == storeIt && f.fate(a).gone() {
+		why = refusePurged
 	}
 	if why == storeIt && x.length != 0 && !filling.grow() {
 		why = refuseOverwhelmed
@@ -149,6 +162,10 @@ func (f *flight) arrived(ctx context.Context, res *http.Response, requested, rec
 func (t *Transport) newAnswer(request http.Header, x *exchange, origin http.Header, requested, received time.Time) (*answer, refusal) {
 	d := control(x.header, x.surrogate)
 	lifetime, why := storable(x, d, t.rules, received)
+	if why == storeIt && x.manyTags {
+		t.store.reached("tags")
+		why = refuseTags
+	}
 	names, _ := varyNames(x.header["Vary"])
 	_, hadAge := ageValue(origin["Age"])
 	return &answer{
@@ -164,17 +181,22 @@ func (t *Transport) newAnswer(request http.Header, x *exchange, origin http.Head
 			stale:      windows(d, t.rules.stale, lifetime),
 		},
 		selectors: selectorsOf(names, request),
+		tags:      x.tags,
 		groups:    groupNames(x.header[cacheGroups]),
+		ledger:    t.ledger,
+		keys:      t.keys,
 		position:  x.position,
 		surrogate: clones(x.surrogate),
 		hadAge:    hadAge,
 	}, why
 }
 
-// takeOurs takes away what is between the origin and us: the tags, and
+// takeOurs takes away what is between the origin and us: the fields with tags, and
 // Surrogate-Control, whose lines it returns.
 func (t *Transport) takeOurs(h http.Header) (surrogate []string) {
-	delete(h, t.tagHeader)
+	for _, name := range t.ours {
+		delete(h, name)
+	}
 	surrogate = h[surrogateControl]
 	delete(h, surrogateControl)
 	return surrogate

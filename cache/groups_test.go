@@ -34,41 +34,6 @@ func TestGroupsAreListsOfStrings(t *testing.T) {
 	}
 }
 
-func TestForgottenGroupsEndTheirElders(t *testing.T) {
-	var g groups
-	origin := testKey("/")
-	of := func(position uint64, names ...string) *answer { return &answer{position: position, groups: names} }
-	for i := range 10 {
-		g.invalidate(&origin, []string{fmt.Sprint(i)}, 4)
-	}
-	tests := []struct {
-		a    *answer
-		want bool
-	}{
-		{of(0), false},          // of no group
-		{of(0, "9"), true},      // remembered
-		{of(9, "9"), true},      // requested just before
-		{of(10, "9"), false},    // and just after
-		{of(0, "0"), true},      // forgotten, but older
-		{of(3, "x"), true},      // never invalidated, but older than what is forgotten
-		{of(6, "x"), false},     // younger
-		{of(6, "x", "7"), true}, // one of several
-	}
-	for _, tt := range tests {
-		if got := g.ended(&origin, tt.a); got != tt.want {
-			t.Errorf("at %d of %q: ended %v, want %v", tt.a.position, tt.a.groups, got, tt.want)
-		}
-	}
-	if len(g.ring) != 4 || len(g.since) != 4 {
-		t.Errorf("%d and %d are remembered, want 4", len(g.ring), len(g.since))
-	}
-	other := origin
-	other.Host = "other.example"
-	if g.ended(&other, of(8, "9")) {
-		t.Error("a group of another origin was invalidated")
-	}
-}
-
 func TestInvalidatedGroupIsNotGivenAgain(t *testing.T) {
 	onVirtualTime(t, func(t *testing.T) {
 		origin := &script{answer: func(req *http.Request) (*http.Response, error) {
@@ -143,7 +108,7 @@ func TestNotModifiedKeepsAndRenewsGroups(t *testing.T) {
 		settled()
 		key := testKey("/")
 		key.Scheme, key.Host = "http", "shop.example"
-		e.store.groups.invalidate(&key, []string{"a"}, groupPlaces)
+		e.store.endGroups(&key, []string{"a"})
 		r := e.get("/")
 		if strings.Contains(r.cacheStatus(), "hit") {
 			t.Errorf("after the invalidation: %q", r.cacheStatus())

@@ -27,12 +27,16 @@ func (t *Transport) learnFromHead(q *inquiry, res *http.Response) {
 		surrogate = old.surrogate
 	}
 	fields := storedHeader(res.Header, received)
-	delete(fields, t.tagHeader)
-	delete(fields, surrogateControl)
-	x := exchange{status: old.status, header: updated(old.header, fields), length: old.length, surrogate: surrogate, position: q.position}
+	tags, ok := tagsOf(fields, t.tags)
+	if ok && len(tags) == 0 {
+		tags = old.tags
+	}
+	t.takeOurs(fields)
+	x := exchange{status: old.status, header: updated(old.header, fields), length: old.length, surrogate: surrogate, tags: tags, manyTags: !ok}
+	x.position = old.position // the body was asked for then: a HEAD takes back no purge
 	a, why := t.newAnswer(q.req.Header, &x, res.Header, q.now, received)
-	a.body, a.length = old.body, old.length
 	v := readNoVarySearch(x.header[noVarySearch])
+	a.body, a.length, a.search = old.body, old.length, v
 	if why != storeIt || v.applied(q.exact) != q.key {
 		t.store.remove(q.key, old)
 		return

@@ -21,8 +21,6 @@ type inquiry struct {
 	// What was stored and why it did not do, once looked up.
 	found found
 	fwd   string
-	// position is that of the groups when the request came.
-	position uint64
 	// content is the body of a QUERY, which every forward sends.
 	content []byte
 }

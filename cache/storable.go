@@ -33,6 +33,8 @@ const (
 	refuseTooLarge    refusal = "max-body"
 	refuseSearch      refusal = "no-vary-search" // it varies by something else than it was asked for by
 	refuseOverwhelmed refusal = "memory"         // the store has no room to receive it
+	refuseTags        refusal = "tags"           // it has too many
+	refusePurged      refusal = detailPurged     // while it was on its way
 )
 
 // exchange is what the rules for storing look at: a request as far as it
@@ -43,9 +45,11 @@ type exchange struct {
 	cookie        bool // and such a one
 	status        int
 	header        http.Header
-	trailer       bool     // fields will follow the body
-	length        int64    // of the body, -1 if unknown
-	position      uint64   // of the groups when it was requested
+	trailer       bool   // fields will follow the body
+	length        int64  // of the body, -1 if unknown
+	position      uint64 // of purges when it was requested
+	tags          []string
+	manyTags      bool
 	surrogate     []string // the lines of Surrogate-Control, which is not in header any more
 }
 

@@ -34,7 +34,7 @@ type Store struct {
 	seed     maphash.Seed
 	limit    int64
 	flights  flights
-	groups   groups
+	purges   purges
 	searches searches
 	rules    ruleBook
 	hits     atomic.Int64
@@ -58,8 +58,10 @@ type object struct {
 type entry struct {
 	key          Key
 	answer       *answer
+	checked      atomic.Uint64 // position up to which no purge concerns the answer
 	size         int64
 	frequency    atomic.Uint32
+	asked        atomic.Uint32 // how often since its answer came
 	queue        *queue
 	newer, older *entry
 }
@@ -120,20 +122,46 @@ type found struct {
 	answer *answer    // nil if none is selected by the request's fields
 	known  bool       // there is something for the key
 	latest []selector // what the newest answer for the key was selected by
+	purged bool       // there was something, and it was purged
+}
+
+// why is the word for what was not used, if it needs one.
+func (f *found) why() string {
+	if f.purged && f.answer == nil {
+		return detailPurged
+	}
+	return ""
 }
 
 // lookup finds the newest answer for the key that the request's fields select
 // (RFC 9111, section 4.1).
-func (s *Store) lookup(key *Key, request http.Header) (f found) {
+func (s *Store) lookup(key *Key, request http.Header) found {
+	for {
+		f, soft := s.find(key, request)
+		if !soft {
+			return f
+		}
+		s.soften(key)
+	}
+}
+
+// find is lookup. With soft something for the key was purged softly and must be made stale first.
+func (s *Store) find(key *Key, request http.Header) (f found, soft bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	o := s.objects[*key]
 	if o == nil {
-		return found{}
+		return found{}, false
 	}
 	for _, e := range o.variants {
-		if s.groups.ended(key, e.answer) {
+		switch e.look(key) {
+		case softPurged:
+			soft = true
+		case hardPurged:
+			f.purged = true
 			continue // it stays until another takes its place, or its turn comes
+		case groupEnded:
+			continue
 		}
 		if !f.known {
 			f.known, f.latest = true, e.answer.selectors
@@ -141,16 +169,17 @@ func (s *Store) lookup(key *Key, request http.Header) (f found) {
 		if selected(e.answer.selectors, request) {
 			e.used()
 			f.answer = e.answer
-			return f
+			return f, soft
 		}
 	}
-	return f
+	return f, soft
 }
 
 // put stores an answer with its whole body. It takes the place of all that the
 // request which it answers would have been given. reserved is given back.
 func (s *Store) put(key Key, request http.Header, a *answer, reserved int64) {
-	e := &entry{key: key.clone(), answer: a}
+	e := &entry{key: key.clone()}
+	e.holds(a)
 	e.size = a.cost(key) + a.body.kept()
 	hash := maphash.Comparable(s.seed, e.key)
 	s.mu.Lock()
@@ -236,7 +265,8 @@ func (s *Store) replace(key Key, old, a *answer) {
 	for _, e := range o.variants {
 		if e.answer == old {
 			more := size - e.size
-			e.answer, e.size = a, size
+			e.holds(a)
+			e.size = size
 			e.queue.bytes += more
 			s.used += more
 			s.makeRoomLocked()

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/http/httptrace"
@@ -16,7 +17,6 @@ const maxWaits = 2
 // written to. The record in the request's context is told what was done.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	q := t.newInquiry(req)
-	q.position = t.store.groups.position.Load()
 	switch req.Method {
 	case http.MethodGet, http.MethodHead:
 	case methodQuery:
@@ -121,9 +121,12 @@ func (t *Transport) await(q *inquiry, f *flight, leader bool) (*http.Response, a
 		return t.handOver(q, f), done, nil
 	case o.private != nil:
 		f.leave(false)
+		if o.why == refusePurged {
+			return nil, tryNext, nil
+		}
 		return nil, goAlone, nil
 	case leader:
-		c.Stored, c.Detail = o.why == storeIt && !o.validated, string(o.why)
+		c.Stored, c.Detail = o.why == storeIt && !o.validated, cmp.Or(string(o.why), q.found.why())
 		return t.respond(q, o.answer, f, o.answer.hadAge), done, nil
 	}
 	now := time.Now()
@@ -131,7 +134,7 @@ func (t *Transport) await(q *inquiry, f *flight, leader bool) (*http.Response, a
 	case !o.shared || judge(now, &o.answer.terms, requestDirectives{}) != useFresh:
 		f.leave(false)
 		return nil, goAlone, nil
-	case !selected(o.answer.selectors, q.req.Header), t.store.groups.ended(&q.key, o.answer):
+	case !selected(o.answer.selectors, q.req.Header), f.fate(o.answer) != unpurged:
 		f.leave(false)
 		return nil, tryNext, nil
 	}
@@ -175,7 +178,7 @@ func (t *Transport) pass(q *inquiry) (*http.Response, error) {
 		c.FwdStatus = res.StatusCode
 	}
 	failed := err != nil || isFailure(res.StatusCode)
-	if a := q.found.answer; failed && a != nil && q.req.Context().Err() == nil && standsIn(time.Now(), &a.terms) {
+	if a := q.found.answer; failed && a != nil && q.req.Context().Err() == nil && standsIn(time.Now(), &a.terms) && !t.goneNow(q) {
 		if err == nil {
 			res.Body.Close()
 		}
@@ -191,6 +194,12 @@ func (t *Transport) pass(q *inquiry) (*http.Response, error) {
 	t.takeOurs(res.Header)
 	addStatus(res.Header, t.status(q))
 	return res, nil
+}
+
+// goneNow says whether what was found has been purged since.
+func (t *Transport) goneNow(q *inquiry) bool {
+	f, _ := t.ledger.fate(&q.key, q.found.answer)
+	return f.gone()
 }
 
 // invalidator is the cache of a route that stores nothing.

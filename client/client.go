@@ -9,6 +9,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -91,12 +92,35 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 	return s, c.get(ctx, "/v1/status", s)
 }
 
+// answerTimeout is how long the node may take for an answer, beside what it was asked to wait for.
+const answerTimeout = 10 * time.Second
+
 func (c *Client) get(ctx context.Context, path string, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	return c.send(ctx, http.MethodGet, path, nil, into)
+}
+
+// send sends a value as JSON, nil for none, and reads the answer's.
+func (c *Client) send(ctx context.Context, method, path string, value, into any) error {
+	wait := answerTimeout
+	if p, ok := value.(PurgeRequest); ok {
+		wait += time.Duration(p.WaitMS) * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base.JoinPath(path).String(), nil)
+	var sent io.Reader
+	if value != nil {
+		text, err := json.Marshal(value)
+		if err != nil {
+			return err
+		}
+		sent = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base.JoinPath(path).String(), sent)
 	if err != nil {
 		return err
+	}
+	if value != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)

@@ -109,10 +109,17 @@ func (doc *document) found(problems selvage.Problems) {
 		consequence := doc.src == nil || slices.ContainsFunc(doc.problems[:doc.form], func(q selvage.Problem) bool {
 			return within(p.Path, q.Path) || within(q.Path, p.Path)
 		})
-		if !consequence {
+		if !consequence && !doc.isPlaceholder(p.Path) {
 			doc.problems = append(doc.problems, doc.dec.locate(p))
 		}
 	}
+}
+
+// isPlaceholder says that nobody knows yet what is at a path: a secret is known
+// on the nodes only, and checked there.
+func (doc *document) isPlaceholder(path string) bool {
+	_, outside := doc.dec.outside[path]
+	return outside && doc.expand.deployed && doc.expand.secret == nil
 }
 
 // within says that a path is the other one, or a part of what it names.

@@ -15,6 +15,11 @@ type expander struct {
 	folder string
 	env    func(string) (string, bool)
 	read   []string // the files that were read
+
+	// deployed is for a service that no one machine has: of it ${secret:NAME} stands
+	// for what secret gives, or for a placeholder where nobody knows it yet.
+	deployed bool
+	secret   func(name string) (string, error)
 }
 
 // expand puts in the values that text names. used says that there was one.
@@ -51,6 +56,9 @@ func (x *expander) expand(text string) (out string, used bool, err error) {
 
 func (x *expander) value(word string) (string, error) {
 	kind, name, _ := strings.Cut(word, ":")
+	if x.deployed {
+		return x.deployedValue(kind, name, word)
+	}
 	switch kind {
 	case "env":
 		if v, ok := x.env(name); ok && name != "" {
@@ -66,6 +74,24 @@ func (x *expander) value(word string) (string, error) {
 		return "", fmt.Errorf("${%s} is for services that are deployed, a local run has no secrets yet: write ${env:NAME} or ${file:PATH}", word)
 	}
 	return "", fmt.Errorf("${%s} stands for nothing: write ${env:NAME} or ${file:PATH}, and $${ for the characters", word)
+}
+
+// deployedValue is what a word stands for in a service that is deployed.
+func (x *expander) deployedValue(kind, name, word string) (string, error) {
+	switch {
+	case kind == "env", kind == "file":
+		return "", fmt.Errorf("${%s} is of this machine, a deployed service runs on others: write ${secret:NAME}, or the value", word)
+	case kind != "secret" || !isSecretName(name):
+		return "", fmt.Errorf("${%s} stands for nothing: write ${secret:NAME} with a name of lower-case letters, digits and hyphens", word)
+	case x.secret == nil:
+		return "secret-" + name, nil
+	}
+	return x.secret(name)
+}
+
+func isSecretName(s string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789-"
+	return s != "" && len(s) <= 63 && strings.Trim(s, letters) == ""
 }
 
 func (x *expander) file(name string) (string, error) {

@@ -43,6 +43,7 @@ type Node interface {
 // Server is the control API of one node. Open it, then Run it.
 type Server struct {
 	Node    Node // set before Run
+	Purger  Purger
 	Admin   selvage.Admin
 	Data    string // the folder of the socket
 	Version string
@@ -158,6 +159,7 @@ func (s *Server) Handler() http.Handler {
 	}, func(context.Context, *struct{}) (*statusOutput, error) {
 		return &statusOutput{s.Node.Status()}, nil
 	})
+	s.purges(api, mux)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := s.Node.Ready(); err != nil {
@@ -233,6 +235,9 @@ func (s *Server) ownHost(hostport string) bool {
 // hasToken compares in constant time what the token hashes to.
 func (s *Server) hasToken(r *http.Request) bool {
 	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if key := r.Header.Get(fastlyKey); key != "" && !ok && isFastly(r) {
+		scheme, token, ok = "Bearer", key, true
+	}
 	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		return false
 	}

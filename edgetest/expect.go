@@ -17,7 +17,7 @@ import (
 type expectation func(p *player, x *exchange) error
 
 var expectWords = []string{
-	"header", "no", "body", "chunk", "nothing", "broken", "closed", "open", "took", "interim", "trailer",
+	"header", "no", "body", "decoded", "begun", "chunk", "nothing", "broken", "closed", "open", "took", "interim", "trailer",
 	"protocol", "proxy-status", "next", "origin", "log", "logs", "metric", "ended",
 }
 
@@ -78,6 +78,14 @@ func compileAnswer(rest string) (expectation, error) {
 		return compileField(kind, name, false)
 	case "body":
 		return compileBody(more)
+	case "decoded":
+		coding, more := word(more)
+		s, err := text(more)
+		return func(_ *player, x *exchange) error { return x.expectDecoded(coding, s) }, err
+	case "begun":
+		coding, more := word(more)
+		s, err := text(more)
+		return func(p *player, x *exchange) error { return p.expectBegun(x, coding, s) }, err
 	case "chunk":
 		s, err := text(more)
 		return func(p *player, x *exchange) error { return p.expectChunk(x, s) }, err

@@ -101,6 +101,7 @@ type player struct {
 	origins  map[string]*Origin
 	order    []string // of origins
 	services []string // the files' texts
+	changes  int      // how many revisions were deployed
 	node     string
 	ca       *authority
 	log      buffer

@@ -92,11 +92,12 @@ var requestWords = []string{"get", "head", "post", "put", "patch", "delete", "op
 
 var statementWords = slices.Concat([]string{
 	"service", "node", "file", "origin", "dns", "from", "over", "send", "ws", "close", "wait", "reload", "drain", "expect",
+	"deploy", "canary", "promote", "undo",
 }, requestWords)
 
 func (st statement) compile() (func(*player) error, error) {
 	verb, rest := word(st.line)
-	if len(st.block) > 0 && !slices.Contains(requestWords, verb) && !slices.Contains([]string{"service", "node", "file", "origin", "send", "reload"}, verb) {
+	if len(st.block) > 0 && !slices.Contains(requestWords, verb) && !slices.Contains([]string{"service", "node", "file", "origin", "send", "reload", "deploy", "canary"}, verb) {
 		return nil, st.block[0].errorf("%s has no indented lines", verb)
 	}
 	switch verb {
@@ -126,6 +127,8 @@ func (st statement) compile() (func(*player) error, error) {
 		return func(p *player) error { return p.wait(d) }, err
 	case "reload":
 		return st.compileReload(rest)
+	case "deploy", "canary", "promote", "undo":
+		return st.compileChange(verb, rest)
 	case "drain":
 		return func(p *player) error { return p.drain() }, alone(verb, rest)
 	case "expect":

@@ -10,7 +10,8 @@
 // it before a failure comes here.
 //
 // It refuses to stand in for a client that has gone away or has sent half a
-// request, and for the 504 that a client asked for with only-if-cached.
+// request, for the 504 that a client asked for with only-if-cached, and where the
+// revision itself has failed and another one can be asked.
 package fallback
 
 import (
@@ -52,6 +53,9 @@ func (l *ladder) RoundTrip(req *http.Request) (*http.Response, error) {
 		return res, err
 	}
 	rec := record.From(req.Context())
+	if rec.Target.Rescuable && selvage.OwnFault(err) {
+		return nil, err // the old revision has a better answer
+	}
 	if err == nil {
 		if rec.Cache.Detail == "only-if-cached" && rec.Cache.Fwd == "" {
 			return res, nil

@@ -33,7 +33,13 @@ func refuse(w http.ResponseWriter, rec *record.Record, status int, words string)
 // originFailed answers for an origin that gave no answer, with the reason in
 // Proxy-Status (RFC 9209).
 func originFailed(w http.ResponseWriter, r *http.Request, rec *record.Record, err error) {
-	if context.Cause(r.Context()) != nil && errors.Is(err, context.Canceled) {
+	cause := context.Cause(r.Context())
+	if errors.Is(cause, errUndone) {
+		rec.WhyBad, rec.Detail = record.OwnError, errUndone.Error()
+		refuse(w, rec, http.StatusServiceUnavailable, "the request was cut off by a change: send it again")
+		return
+	}
+	if cause != nil && errors.Is(err, context.Canceled) {
 		rec.WhyBad, rec.Detail = record.ClientGone, "client left before the origin answered"
 		panic(http.ErrAbortHandler)
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -57,6 +58,7 @@ func (b *clientBody) Buffered() bool {
 // answer sends an answer on. Whatever is read is sent at once unless the end
 // is known to be near, so that events arrive when they happen.
 func (x *exchange) answer(resp *http.Response) {
+	x.deliver(resp) // first: what is closed at the end is the body that it makes
 	defer resp.Body.Close()
 	protocols := resp.Header["Upgrade"]
 	h := x.passHeader(resp.Header)
@@ -76,6 +78,7 @@ func (x *exchange) answer(resp *http.Response) {
 	case resp.StatusCode >= http.StatusInternalServerError || x.rec.Origin.Fallback == "default":
 		x.rec.WhyBad = record.OriginError
 	}
+	x.givenAgain(resp.StatusCode)
 	x.w.WriteHeader(resp.StatusCode)
 	if err := x.copyBody(resp.Body); err != nil {
 		x.broken(err)
@@ -167,6 +170,8 @@ func (x *exchange) broken(err error) {
 	switch {
 	case errors.Is(err, errTotal), x.pastTotal():
 		rec.WhyBad, rec.LimitHit = record.DeadlineTotal, "deadline_total"
+	case errors.Is(context.Cause(x.r.Context()), errUndone):
+		rec.WhyBad, rec.Detail = record.BrokenAnswer, errUndone.Error()
 	case ce != nil && ce.fromOrigin && x.r.Context().Err() == nil:
 		rec.WhyBad = record.BrokenAnswer
 	default:

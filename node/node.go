@@ -59,8 +59,14 @@ type Node struct {
 	table    atomic.Pointer[table]
 	inFlight atomic.Int64
 	draining atomic.Bool
+	purges   purgeFeed
 
-	mu sync.Mutex // one reload at a time
+	mu       sync.Mutex // guards all below: one reload and one turn of arms at a time
+	local    []*revision
+	prepared map[selvage.RevisionID]*revision
+	deployed map[selvage.ServiceName]*deployment
+	cuts     []*cut // that are to come
+	ended    bool
 }
 
 // New makes a node and opens its listeners: what cannot be compiled or bound
@@ -87,8 +93,12 @@ func New(o Options) (*Node, error) {
 	} else {
 		n.state = state.Memory(state.EdgeLimits(n.LimitHit))
 	}
-	t, err := n.registry.newTable(n.tenant, o.Config.Services)
+	if n.local, err = n.registry.compileAll(n.tenant, o.Config.Services); err != nil {
+		return nil, err
+	}
+	t, err := n.newTable(n.local, nil)
 	if err != nil {
+		releaseAll(n.local)
 		return nil, err
 	}
 	n.table.Store(t)
@@ -96,6 +106,7 @@ func New(o Options) (*Node, error) {
 	n.listeners = n.newGroup(o)
 	if err := n.listeners.Apply(conf.Listen, conf.TLS); err != nil {
 		t.release()
+		releaseAll(n.local)
 		return nil, err
 	}
 	return n, nil
@@ -139,6 +150,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.run(loops, stop, "origins", n.registry.origins.Run)
 	g.run(loops, stop, "access log", n.registry.access.Run)
 	g.run(loops, stop, "announcement", n.announce)
+	g.run(loops, stop, "purges", n.followPurges)
 	select {
 	case <-ctx.Done():
 		n.drain(ctx)
@@ -147,7 +159,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.registry.store.Close()
 	stop()
 	err := g.wait()
-	n.table.Load().release()
+	n.releaseArms()
 	return err
 }
 
@@ -171,14 +183,22 @@ func (n *Node) drain(ctx context.Context) {
 func (n *Node) Reload(conf selvage.Config) (restart []string, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	t, err := n.registry.newTable(n.tenant, conf.Services)
+	local, err := n.registry.compileAll(n.tenant, conf.Services)
 	if err != nil {
+		return nil, err
+	}
+	overruled := n.overruledLocked(local)
+	t, err := n.newTable(local, overruled)
+	if err != nil {
+		releaseAll(local)
 		return nil, err
 	}
 	if err := n.listeners.Apply(conf.Node.Listen, conf.Node.TLS); err != nil {
 		t.release()
+		releaseAll(local)
 		return nil, err
 	}
+	n.turnLocked(local, overruled)
 	old := n.settings()
 	next := *old
 	next.Listen, next.TLS, next.TrustedProxies = conf.Node.Listen, conf.Node.TLS, conf.Node.TrustedProxies

@@ -30,6 +30,8 @@ type exchange struct {
 	r        *http.Request
 	rec      *record.Record
 	who      party
+	served   *served
+	unit     [16]byte // its hash is made in place
 	rev      *revision
 	route    *compiledRoute
 	match    route.Match
@@ -37,6 +39,8 @@ type exchange struct {
 	path     string // normalised: what is matched is what the origin sees
 	query    string
 	pol      policy.Exchange
+	asked    *http.Request // as it came, outside what an undo cuts
+	came     http.Header   // the fields as they came, where the request may run again on the old revision
 }
 
 // ServeHTTP is the order of the stages, and the only place that has it: host,
@@ -49,6 +53,12 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer x.unpin()
+	x.serve()
+}
+
+// serve runs the request on its revision.
+func (x *exchange) serve() {
+	r, w := x.r, x.w
 	if ask := upgradeOf(r.Header); ask != "" && r.ProtoMajor == 1 && r.ProtoMinor > 0 {
 		x.upgrade(ask)
 		return
@@ -59,13 +69,16 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: interim.pass})
 	}
 	out := x.outgoing(ctx, "")
+	x.route.coding.delivered.Ask(out.Header)
 	if x.answeredByPolicy(out) {
 		return
 	}
 	resp, err := x.forward(out)
 	interim.stop()
 	if err != nil {
-		x.fail(err)
+		if !x.rescue(err) {
+			x.fail(err)
+		}
 		return
 	}
 	x.answer(resp)
@@ -111,33 +124,49 @@ func (x *exchange) findRoute() bool {
 	}
 	x.path, x.query, _ = strings.Cut(clean, "?")
 	rec.Request.Path = x.path
-	if x.rev = x.node.pin(r.Host); x.rev == nil {
+	if !x.pin() {
 		x.noService()
 		return false
 	}
-	rec.Target.Tenant, rec.Target.Service = x.rev.tenant, x.rev.service.Service
-	rec.Target.Revision, rec.Target.Arm = x.rev.id, selvage.Baseline
-	m, ok := x.matchRoute()
-	if !ok {
-		x.noRoute(m.Miss)
+	if !x.findIn() {
 		x.unpin()
 		return false
 	}
-	x.match, x.route = m, &x.rev.routes[m.Index]
-	rec.Target.Route, rec.Target.Origin, rec.Target.Log = x.route.name, x.route.origin, x.route.log
+	x.joinArm()
 	return true
 }
 
-// matchRoute matches a CORS preflight request as the request that it asks for,
-// if that route has CORS: OPTIONS itself seldom has a route.
-func (x *exchange) matchRoute() (route.Match, bool) {
-	if method, ok := policy.Preflight(x.r); ok {
-		m, ok := x.rev.table.Match(x.r.Host, method, x.path)
-		if ok && x.rev.routes[m.Index].policies.Preflights() {
+// findIn finds the route in the pinned revision. Without one it answers.
+func (x *exchange) findIn() bool {
+	t := &x.rec.Target
+	t.Tenant, t.Service, t.Revision = x.rev.tenant, x.rev.service.Service, x.rev.id
+	m, ok := x.rev.match(x.r, x.path)
+	if !ok {
+		x.madeNothing()
+		x.noRoute(m.Miss)
+		return false
+	}
+	x.match, x.route = m, &x.rev.routes[m.Index]
+	t.Route, t.Origin, t.Log, t.Class = x.route.name, x.route.origin, x.route.log, x.route.name
+	if x.route.replay && x.r.Method == http.MethodGet {
+		x.node.registry.recorded.note(x)
+	}
+	if t.Arm == selvage.Canary {
+		t.Class = x.classOf(x.served.baseline)
+	}
+	return true
+}
+
+// match matches a CORS preflight request as the request that it asks for, if
+// that route has CORS: OPTIONS itself seldom has a route.
+func (rev *revision) match(r *http.Request, path string) (route.Match, bool) {
+	if method, ok := policy.Preflight(r); ok {
+		m, ok := rev.table.Match(r.Host, method, path)
+		if ok && rev.routes[m.Index].policies.Preflights() {
 			return m, true
 		}
 	}
-	return x.rev.table.Match(x.r.Host, x.r.Method, x.path)
+	return rev.table.Match(r.Host, r.Method, path)
 }
 
 // noService answers for a host that nobody has. Over TLS the client may have
@@ -151,6 +180,10 @@ func (x *exchange) noService() {
 }
 
 func (x *exchange) noRoute(why route.Miss) {
+	if why == route.NoHost { // the other arm's
+		x.noService()
+		return
+	}
 	if why == route.NoMethod {
 		x.w.Header().Set("Allow", strings.Join(x.rev.table.Allow(x.r.Host, x.path), ", "))
 		refuse(x.w, x.rec, http.StatusMethodNotAllowed, "this method is not served here")
@@ -161,10 +194,12 @@ func (x *exchange) noRoute(why route.Miss) {
 
 // unpin lets go of the revision, once.
 func (x *exchange) unpin() {
-	if x.rev != nil && !x.unpinned {
-		x.unpinned = true
-		x.rev.release()
+	if x.rev == nil || x.unpinned {
+		return
 	}
+	x.unpinned = true
+	x.rev.release()
+	x.leaveArm()
 }
 
 // target is the request's path and query as they came. The absolute form was
@@ -250,6 +285,7 @@ func (x *exchange) answeredByPolicy(out *http.Request) bool {
 	if a == nil {
 		return false
 	}
+	x.madeByPolicy(a)
 	h := x.w.Header()
 	maps.Copy(h, a.Header)
 	x.route.policies.Response(&x.pol, h)

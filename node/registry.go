@@ -8,6 +8,7 @@ import (
 	"github.com/selvage-edge/selvage/policy"
 	"github.com/selvage-edge/selvage/record"
 	"github.com/selvage-edge/selvage/telemetry"
+	"github.com/selvage-edge/selvage/transform"
 )
 
 // registry is what outlives a revision. doc/state.md lists it, with the bound
@@ -17,20 +18,25 @@ type registry struct {
 	limits    policy.Limits
 	passwords policy.Passwords
 	store     *cache.Store
+	coders    *transform.Memory
 	metrics   *telemetry.Metrics
 	series    *telemetry.Series
 	access    *telemetry.AccessLog
 	sinks     telemetry.Fan
+	watches   watches
+	recorded  recordings
 }
 
 func (n *Node) newRegistry(o Options) (*registry, error) {
 	conf := &o.Config.Node
 	reg := &registry{
 		store:  cache.NewStore(conf.Cache.Memory),
+		coders: transform.NewMemory(conf.Limits.Coders),
 		series: new(telemetry.Series),
 	}
 	reg.metrics = telemetry.NewMetrics(n.gauges(o.Version, reg))
 	reg.limits.OnLimit, reg.store.OnLimit = reg.metrics.LimitHit, reg.metrics.LimitHit
+	reg.coders.OnLimit = reg.metrics.LimitHit
 	// The limits of reg.passwords are in the records of those who hit them.
 	reg.origins = &origin.Registry{Dial: o.Dial, Resolve: o.Resolve, Log: o.Log, OnLimit: reg.metrics.LimitHit}
 	access := o.AccessLog

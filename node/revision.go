@@ -8,7 +8,6 @@ import (
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/cache"
-	"github.com/selvage-edge/selvage/config"
 	"github.com/selvage-edge/selvage/fallback"
 	"github.com/selvage-edge/selvage/origin"
 	"github.com/selvage-edge/selvage/policy"
@@ -35,15 +34,18 @@ type compiledRoute struct {
 	origin   selvage.OriginName
 	log      selvage.LogChoice
 	policies *policy.Chain
-	rewrites bool              // the path that the origin sees is not the client's, by which answers are stored
-	upstream http.RoundTripper // fallback around cache around origin; nil on a route that ends in a policy
+	rules    string // a digest of all that the route says: two with the same do the same
+	replay   bool   // its GETs are recorded, to be played on a new revision
+	rewrites bool   // the path that the origin sees is not the client's, by which answers are stored
+	coding   coding
+	upstream http.RoundTripper // fallback around cache around making around origin; nil on a route that ends in a policy
 }
 
 // compile makes a revision of a service, or says why it cannot be. Nothing
 // changes for those who use the old one.
-func (reg *registry) compile(tenant selvage.Tenant, s selvage.Service) (*revision, error) {
+func (reg *registry) compile(id selvage.RevisionID, tenant selvage.Tenant, s selvage.Service) (*revision, error) {
 	rev := &revision{
-		id: config.Revision(s), tenant: tenant, service: s,
+		id: id, tenant: tenant, service: s,
 		pools: make(map[selvage.OriginName]*origin.Pool, len(s.Origins)),
 	}
 	rev.users.Store(1)
@@ -71,10 +73,15 @@ func (reg *registry) fill(rev *revision) (err error) {
 		r := &s.Routes[i]
 		cr := &rev.routes[i]
 		cr.name, cr.origin, cr.log = r.Label(), r.Origin, r.Log
+		cr.rules = rulesOf(s, *r)
+		cr.replay = r.Origin != "" && (r.Replay == selvage.ReplaySafe || r.Cache != nil && r.Replay != selvage.ReplayNever)
 		if cr.policies, err = policy.Compile(scope, *r); err != nil {
 			return fmt.Errorf("route %q: %w", cr.name, err)
 		}
 		cr.rewrites = r.Rewrite != nil && stores(s)
+		if cr.coding, err = reg.newCoding(r.Compress); err != nil {
+			return fmt.Errorf("route %q: %w", cr.name, err)
+		}
 		if r.Origin != "" {
 			cr.upstream = reg.upstream(rev, r)
 		}
@@ -85,7 +92,7 @@ func (reg *registry) fill(rev *revision) (err error) {
 // upstream puts the stages of the origin side around each other. On a service
 // that stores, a route that does not still has to make invalid what it changes.
 func (reg *registry) upstream(rev *revision, r *selvage.Route) http.RoundTripper {
-	var next http.RoundTripper = rev.pools[r.Origin]
+	var next http.RoundTripper = &maker{next: rev.pools[r.Origin], watch: reg.watch(rev.service.Service)}
 	scope := cache.Scope{Tenant: rev.tenant, Service: rev.service.Service, StaleOnError: hasStale(r.OnFailure)}
 	switch {
 	case r.Cache != nil:
@@ -123,51 +130,5 @@ func (rev *revision) release() {
 		for _, p := range rev.pools {
 			p.Release()
 		}
-	}
-}
-
-// table is the live revisions by host. A reload puts a new one in its place.
-type table struct {
-	hosts     *route.Hosts
-	revisions []*revision
-}
-
-// newTable compiles all services or none.
-func (reg *registry) newTable(tenant selvage.Tenant, services []selvage.Service) (*table, error) {
-	hosts, err := route.NewHosts(services)
-	if err != nil {
-		return nil, err
-	}
-	t := &table{hosts: hosts}
-	for _, s := range services {
-		rev, err := reg.compile(tenant, s)
-		if err != nil {
-			t.release()
-			return nil, err
-		}
-		t.revisions = append(t.revisions, rev)
-	}
-	return t, nil
-}
-
-func (t *table) release() {
-	for _, rev := range t.revisions {
-		rev.release()
-	}
-}
-
-// pin finds the revision that serves a host, and counts its user. It is nil if
-// no service has the host.
-func (n *Node) pin(host string) *revision {
-	for {
-		t := n.table.Load()
-		i, ok := t.hosts.Find(host)
-		if !ok {
-			return nil
-		}
-		if rev := t.revisions[i]; rev.acquire() {
-			return rev
-		}
-		// The table was replaced between the two lines: take the new one.
 	}
 }

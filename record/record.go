@@ -50,8 +50,13 @@ type Target struct {
 	Route    selvage.RouteName
 	Origin   selvage.OriginName
 	Revision selvage.RevisionID
+	Change   selvage.ChangeID // of the running rollout; empty without one
 	Arm      selvage.Arm
+	Class    selvage.RouteName // by which the arms are compared: the baseline's route, whatever the arm
+	Unit     uint64            // the client, as a hash that says nothing of who it is; 0 without a rollout
 	Log      selvage.LogChoice // the route's
+	// Rescuable: should the canary fail by itself, the baseline may answer instead. Rescued: it did.
+	Rescuable, Rescued bool
 }
 
 // Client says who asked, and how.
@@ -78,8 +83,12 @@ type Answer struct {
 	Status    int   // 0 if the client was gone before there was one
 	HeadBytes int64 // 0 where the protocol library does not tell
 	BodyBytes int64
-	Upgraded  bool // the connection went on as something else; BodyBytes counts both ways
-	Broken    bool // the answer's head was sent, its end was not
+	// Coding is the content coding that was made here, empty for none; then
+	// UncodedBytes is how long the body was before, as far as it was read.
+	Coding       string
+	UncodedBytes int64
+	Upgraded     bool // the connection went on as something else; BodyBytes counts both ways
+	Broken       bool // the answer's head was sent, its end was not
 }
 
 // Timing says how long it took, as distances from Start.

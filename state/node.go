@@ -25,6 +25,7 @@ type Node struct {
 	Version string           `json:"version"`
 	Life    string           `json:"life"` // of this start, random
 	Started time.Time        `json:"started"`
+	Seen    time.Time        `json:"-"` // when it wrote its document last, by the store's clock
 }
 
 // Nodes gives the nodes of a tenant. A document that cannot be read is an error and ends it.
@@ -39,6 +40,7 @@ func Nodes(ctx context.Context, documents Documents, tenant selvage.Tenant) iter
 				yield(Node{}, selvage.Errorf(selvage.KindOf(err), "list nodes: %w", err))
 				return
 			}
+			n.Seen = d.Time
 			if !yield(n, nil) {
 				return
 			}

@@ -56,9 +56,9 @@ func validLabel(s string) string {
 type routeSeries struct {
 	tenant, service, route string
 
-	duration, firstByte prometheus.Observer
-	in, out, gone       prometheus.Counter
-	why, cache, steps   names
+	duration, firstByte  prometheus.Observer
+	in, out, gone, saved prometheus.Counter
+	why, cache, steps    names
 
 	mu       sync.Mutex // guards changes of requests
 	requests atomic.Pointer[map[outcome]prometheus.Counter]
@@ -99,6 +99,7 @@ func (m *Metrics) route(r *record.Record) *routeSeries {
 	s.firstByte = m.firstByte.WithLabelValues(s.values()...)
 	s.in = m.bytes.WithLabelValues(s.tenant, s.service, "in")
 	s.out = m.bytes.WithLabelValues(s.tenant, s.service, "out")
+	s.saved = m.saved.WithLabelValues(s.tenant, s.service)
 	s.gone = m.gone.WithLabelValues(s.values()...)
 	s.requests.Store(&map[outcome]prometheus.Counter{})
 	routes := maps.Clone(old)

@@ -25,7 +25,9 @@ func Fields() []Field {
 		{"service", "the service that answered; missing if no service matched"},
 		{"route", "the route that answered; missing if no route matched"},
 		{"revision", "the revision that the request was pinned to"},
+		{"change", "the change whose rollout was running"},
 		{"arm", "baseline or canary"},
+		{"rescued", "true: the canary failed by itself and the old revision answered instead"},
 		{"zone", "the zone of the node"},
 		{"pop", "the POP of the node"},
 		{"node", "the node"},
@@ -43,6 +45,8 @@ func Fields() []Field {
 		{"status", "the status of the answer; 0 if the client was gone before there was one; always"},
 		{"answer_head_bytes", "the size of the answer's head, where it is known"},
 		{"answer_body_bytes", "the size of the answer's body, as far as it was sent; after an upgrade the bytes of both directions"},
+		{"coding", "the content coding that the answer was compressed by here"},
+		{"uncoded_bytes", "the size of the body before that, as far as it was read"},
 		{"upgraded", "true: the connection went on as something else"},
 		{"broken", "true: the answer began and did not end"},
 		{"head_ms", "milliseconds from time to the complete request head"},
@@ -155,7 +159,9 @@ func (l *line) place(r *record.Record) {
 	l.text("service", string(t.Service))
 	l.text("route", string(t.Route))
 	l.text("revision", string(t.Revision))
+	l.text("change", string(t.Change))
 	l.text("arm", string(t.Arm))
+	l.truth("rescued", t.Rescued)
 	l.text("zone", string(r.Place.Zone))
 	l.text("pop", string(r.Place.POP))
 	l.text("node", string(r.Place.Node))
@@ -185,6 +191,10 @@ func (l *line) answer(r *record.Record) {
 	l.b = strconv.AppendInt(l.b, int64(r.Answer.Status), 10)
 	l.number("answer_head_bytes", r.Answer.HeadBytes)
 	l.number("answer_body_bytes", r.Answer.BodyBytes)
+	if r.Answer.Coding != "" {
+		l.text("coding", r.Answer.Coding)
+		l.number("uncoded_bytes", r.Answer.UncodedBytes)
+	}
 	l.truth("upgraded", r.Answer.Upgraded)
 	l.truth("broken", r.Answer.Broken)
 	l.millis("head_ms", r.Timing.Head)

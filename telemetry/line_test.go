@@ -27,10 +27,10 @@ func TestLineHoldsEveryFactOfTheRecord(t *testing.T) {
 	got := decode(t, appendLine(nil, full(), 4))
 	want := map[string]any{
 		"time": "2026-11-21T07:08:09.123456Z", "tenant": "main", "service": "shop", "route": "search",
-		"revision": "0123456789abcdef", "arm": "baseline", "zone": "eu", "pop": "ams", "node": "ams-1",
+		"revision": "0123456789abcdef", "change": "c-7", "arm": "baseline", "rescued": true, "zone": "eu", "pop": "ams", "node": "ams-1",
 		"client": "192.0.2.7", "peer": "10.0.0.9", "rtt_ms": 1.5, "protocol": "HTTP/2.0", "tls": "1.3", "reused": true,
 		"method": "GET", "host": "shop.example", "path": "/search", "request_head_bytes": 321., "request_body_bytes": 5.,
-		"status": 502., "answer_head_bytes": 200., "answer_body_bytes": 1024., "upgraded": true, "broken": true,
+		"status": 502., "answer_head_bytes": 200., "answer_body_bytes": 1024., "coding": "br", "uncoded_bytes": 4096., "upgraded": true, "broken": true,
 		"head_ms": 1., "first_byte_ms": 12.345, "total_ms": 20.,
 		"cache": "stale", "cache_status": 304., "cache_ttl_s": -3., "cache_stored": true, "cache_collapsed": true,
 		"cache_stale": true, "cache_detail": "swr", "origin": "web", "attempts": 2.,

@@ -44,6 +44,7 @@ var (
 	familyGone         = family{"selvage_clients_gone_total", "Requests whose client did not wait for the end; they do not count as bad.", []string{"tenant", "service", "route"}}
 	familyCache        = family{"selvage_cache_results_total", "What the cache did: hit, stale, collapsed, or why it asked the origin (RFC 9211).", []string{"tenant", "service", "route", "result"}}
 	familyBytes        = family{"selvage_bytes_total", "Bytes of heads and bodies, from clients (in) and to them (out).", []string{"tenant", "service", "direction"}}
+	familySaved        = family{"selvage_bytes_saved_total", "Bytes of bodies that were not sent because the answers were compressed here.", []string{"tenant", "service"}}
 	familyAttempts     = family{"selvage_origin_attempts_total", "Tries at an endpoint, by the proxy error of RFC 9209 that they ended in, none if empty.", []string{"tenant", "service", "origin", "endpoint", "error"}}
 	familyOriginFirst  = family{"selvage_origin_first_byte_seconds", "From the start of a try to the first byte of the origin's answer.", []string{"tenant", "service", "origin"}}
 	familyFallbacks    = family{"selvage_fallbacks_total", "Answers of the failure ladder, by its step.", []string{"tenant", "service", "route", "step"}}
@@ -77,7 +78,7 @@ func Families() []Family {
 }
 
 var recorded = []*family{
-	&familyRequests, &familyDuration, &familyFirstByte, &familyBad, &familyGone, &familyCache, &familyBytes,
+	&familyRequests, &familyDuration, &familyFirstByte, &familyBad, &familyGone, &familyCache, &familyBytes, &familySaved,
 	&familyAttempts, &familyOriginFirst, &familyFallbacks, &familyLimits, &familyConnFailures,
 }
 
@@ -86,7 +87,8 @@ var recorded = []*family{
 type Metrics struct {
 	registry *prometheus.Registry
 
-	requests, bad, cache, bytes    *prometheus.CounterVec
+	requests, bad, cache           *prometheus.CounterVec
+	bytes, saved                   *prometheus.CounterVec
 	attempts, fallbacks, gone      *prometheus.CounterVec
 	limits, connFailures           *prometheus.CounterVec
 	duration, firstByte, originTTF *prometheus.HistogramVec
@@ -120,6 +122,7 @@ func NewMetrics(gauges Gauges) *Metrics {
 		gone:         familyGone.counter(),
 		cache:        familyCache.counter(),
 		bytes:        familyBytes.counter(),
+		saved:        familySaved.counter(),
 		attempts:     familyAttempts.counter(),
 		fallbacks:    familyFallbacks.counter(),
 		limits:       familyLimits.counter(),
@@ -130,7 +133,7 @@ func NewMetrics(gauges Gauges) *Metrics {
 	}
 	m.routes.Store(&map[routeKey]*routeSeries{})
 	m.origins.Store(&map[originKey]*originSeries{})
-	m.registry.MustRegister(m.requests, m.bad, m.gone, m.cache, m.bytes, m.attempts, m.fallbacks, m.limits,
+	m.registry.MustRegister(m.requests, m.bad, m.gone, m.cache, m.bytes, m.saved, m.attempts, m.fallbacks, m.limits,
 		m.connFailures, m.duration, m.firstByte, m.originTTF, gauges)
 	registerRuntime(m.registry)
 	return m
@@ -179,6 +182,9 @@ func (m *Metrics) Take(r *record.Record) {
 	}
 	s.in.Add(float64(max(r.Request.HeadBytes+r.Request.BodyBytes, 0)))
 	s.out.Add(float64(max(r.Answer.HeadBytes+r.Answer.BodyBytes, 0)))
+	if a := &r.Answer; a.Coding != "" {
+		s.saved.Add(float64(max(a.UncodedBytes-a.BodyBytes, 0)))
+	}
 	switch {
 	case r.WhyBad == record.ClientGone:
 		s.gone.Inc()

@@ -10,7 +10,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/term"
 
@@ -26,6 +28,7 @@ type edge struct {
 	node    *node.Node
 	control *control.Server
 	store   *state.Embedded // nil: the node has a memory of its own
+	opened  time.Time
 	log     *slog.Logger
 	drain   selvage.Duration // how long the end may take
 }
@@ -41,7 +44,7 @@ func openEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened
 	if err := os.MkdirAll(conf.Node.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w: name another with --data", err)
 	}
-	e := &edge{log: log, drain: conf.Node.Deadlines.Drain, control: &control.Server{
+	e := &edge{log: log, opened: time.Now(), drain: conf.Node.Deadlines.Drain, control: &control.Server{
 		Admin: conf.Node.Admin, Data: conf.Node.Data, Version: versionString(), Log: log,
 		Listener: opened[conf.Node.Admin.Address],
 	}}
@@ -63,7 +66,7 @@ func openEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened
 		e.close()
 		return nil, advise(err, "--listen")
 	}
-	e.control.Node = e.node
+	e.control.Node, e.control.Purger = e.node, e.node
 	return e, nil
 }
 
@@ -95,8 +98,28 @@ func (e *edge) remember(ctx context.Context) {
 	if e.store == nil {
 		return
 	}
+	var dead sync.WaitGroup
+	dead.Go(func() { e.forgetDead(ctx) })
+	defer dead.Wait()
 	if err := e.store.Run(ctx); err != nil {
 		e.log.Error("nothing can be remembered any more; requests are served on", "error", err)
+	}
+}
+
+// forgetDead takes away what nodes of earlier processes have left behind: the
+// folder belongs to one process at a time, so they are dead. Nobody waits for
+// their receipts then.
+func (e *edge) forgetDead(ctx context.Context) {
+	documents := e.store.Store().Documents
+	nodes := state.Collection{Tenant: selvage.DefaultTenant, Name: state.NodesCollection}
+	for d, err := range documents.List(ctx, nodes) {
+		if err == nil && d.Time.Before(e.opened) {
+			err = documents.Delete(ctx, d.Key, d.Revision)
+		}
+		// Conflict: a node of ours has the name now.
+		if err != nil && selvage.KindOf(err) != selvage.Conflict && ctx.Err() == nil {
+			e.log.Warn("nodes that have ended are still known", "error", err)
+		}
 	}
 }
 

@@ -80,7 +80,8 @@ recovers.
   selvage try                                   a toy shop, traffic and the edge
   selvage run --origin http://127.0.0.1:3000    the edge in front of yours
   selvage validate shop.yaml                    is this file right?
-  selvage status                                how is the node on this machine?`,
+  selvage status                                how is the node on this machine?
+  selvage purge tag:product-42                  forget it everywhere, with receipts`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       versionString(),
@@ -106,7 +107,7 @@ recovers.
 		return &usageError{cmd.CommandPath(), err}
 	})
 	cmd.AddCommand(tryCommand(), runCommand(), validateCommand(), configCommand(),
-		statusCommand(), completionCommand(), versionCommand())
+		statusCommand(), purgeCommand(), completionCommand(), versionCommand())
 	usageArgs(cmd)
 	return cmd
 }

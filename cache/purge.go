@@ -1,0 +1,291 @@
+package cache
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+)
+
+// Purge is what a service is to forget. What was requested from the origin
+// before it is not given any more (hard), or is stale (soft).
+type Purge struct {
+	Tenant  selvage.Tenant
+	Service selvage.ServiceName
+	Soft    bool
+	All     bool          // all of the service
+	Tags    []selvage.Tag // what has one of them
+	URLs    []*url.URL    // absolute, by whichever scheme; each with all that is stored for it
+}
+
+// Purge applies a purge. What it costs does not depend on how much is stored: it
+// writes a number for each tag and URL. When it has returned, nothing that was
+// requested from the origin before is given to a request that comes after.
+func (s *Store) Purge(p Purge) {
+	l, now := s.purges.ledger(p.Tenant, p.Service), time.Now()
+	s.purges.write(l, func(position uint64) { p.note(l, purgedAt(position, p.Soft, now)) })
+}
+
+// note writes the purge into a ledger, whose lock is held.
+func (p *Purge) note(l *ledger, at stamp) {
+	if p.All {
+		l.all.join(at)
+		return
+	}
+	for _, tag := range p.Tags {
+		l.marks.set(markKey{kind: tagMark, name: strings.Clone(string(tag))}, nil, at)
+	}
+	for _, u := range p.URLs {
+		k := keyOfURL(&Scope{}, u.Scheme, u.Host, u)
+		q := query{text: strings.Clone(k.Query), has: k.HasQuery}
+		l.marks.set(markKey{kind: pathMark, host: strings.Clone(k.Host), name: strings.Clone(k.Path)}, &q, at)
+	}
+}
+
+// Forget drops all that is stored, and lets nothing that is on its way take its
+// place: nobody knows any more what was purged.
+func (s *Store) Forget() {
+	s.purges.writeAll(func(l *ledger, position uint64) { l.all.join(stamp{hard: position}) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.objects {
+		for _, e := range slices.Clone(o.variants) {
+			s.dropLocked(e)
+		}
+	}
+}
+
+// purges are the purges of all services of a store. Positions are the store's
+// own and order purges and requests to the origin.
+type purges struct {
+	// position is that of the latest purge. It is written last: who reads it sees
+	// the purge, and who asks the origin after that asks after the purge.
+	position atomic.Uint64
+
+	mu       sync.Mutex // guards all below; one purge at a time
+	services map[serviceKey]*ledger
+}
+
+// ledger is what was purged of one service. A stored answer knows the position
+// at which it was requested from the origin and is compared when it is looked
+// up: so a purge costs the same, however much it hits, and an answer that was on
+// its way cannot slip in behind it.
+type ledger struct {
+	last atomic.Uint64 // position of the latest purge of anything
+
+	mu     sync.RWMutex // guards all below
+	all    stamp
+	marks  marks // tags and URLs
+	groups marks // of RFC 9875; answers to unsafe requests write them
+}
+
+// ledger is that of a service, made where it is not there yet. It stays as long as the store.
+func (p *purges) ledger(tenant selvage.Tenant, name selvage.ServiceName) *ledger {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.services[serviceKey{tenant, name}]
+	if l == nil {
+		if p.services == nil {
+			p.services = make(map[serviceKey]*ledger)
+		}
+		l = new(ledger)
+		p.services[serviceKey{tenant, name}] = l
+	}
+	return l
+}
+
+// write notes a purge at the next position.
+func (p *purges) write(l *ledger, note func(position uint64)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writeLocked(l, note)
+}
+
+func (p *purges) writeLocked(l *ledger, note func(position uint64)) {
+	position := p.position.Load() + 1
+	l.mu.Lock()
+	note(position)
+	l.last.Store(position)
+	l.mu.Unlock()
+	p.position.Store(position)
+}
+
+// writeAll notes a purge in every ledger.
+func (p *purges) writeAll(note func(l *ledger, position uint64)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.services {
+		p.writeLocked(l, func(position uint64) { note(l, position) })
+	}
+}
+
+// fate is what purges have made of an answer.
+type fate int
+
+const (
+	unpurged   fate = iota
+	softPurged      // it is stale
+	hardPurged      // it is never used again, not to ask about it and not instead of an error
+	groupEnded      // the same, by an answer of the origin
+)
+
+func (f fate) gone() bool { return f >= hardPurged }
+
+// fate compares an answer with what was purged since it was requested. softAt
+// is when it became stale, softly.
+func (l *ledger) fate(key *Key, a *answer) (f fate, soft stamp) {
+	if l == nil || a.position >= l.last.Load() {
+		return unpurged, stamp{}
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	s := l.of(key, a)
+	switch {
+	case a.position < s.hard:
+		return hardPurged, stamp{}
+	case l.groupEnded(key, a):
+		return groupEnded, stamp{}
+	case max(a.position, a.softened) < s.soft:
+		return softPurged, s
+	}
+	return unpurged, stamp{}
+}
+
+// of joins the stamps of all that an answer is purged by. The lock is held.
+func (l *ledger) of(key *Key, a *answer) stamp {
+	s := l.all
+	s.join(l.marks.floor)
+	if len(l.marks.at) == 0 {
+		return s
+	}
+	for _, names := range [...][]string{a.tags, a.groups} { // a group's name is a tag, too
+		for _, name := range names {
+			s.join(l.marks.of(markKey{kind: tagMark, name: name}))
+		}
+	}
+	if one := l.marks.at[pathMarkOf(key)]; one != nil {
+		s.join(one.stamp)
+		for i := range one.queries {
+			if q := &one.queries[i]; a.answers(key, q.text, q.has) {
+				s.join(q.stamp)
+			}
+		}
+	}
+	return s
+}
+
+func (l *ledger) groupEnded(key *Key, a *answer) bool {
+	if len(a.groups) == 0 {
+		return false
+	}
+	s := l.groups.floor
+	for _, name := range a.groups {
+		s.join(l.groups.of(key.group(name)))
+	}
+	return a.position < s.hard
+}
+
+// before says whether a purge that came after a position may concern an answer for a URL,
+// of which no more is known. One of any URL of the path may.
+func (l *ledger) before(key *Key, position uint64) bool {
+	if position >= l.last.Load() {
+		return false
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	s := l.all
+	s.join(l.marks.floor)
+	if one := l.marks.at[pathMarkOf(key)]; one != nil {
+		s.join(one.whole())
+	}
+	return position < s.latest()
+}
+
+func pathMarkOf(key *Key) markKey {
+	return markKey{kind: pathMark, host: key.Host, name: key.Path}
+}
+
+// group is the mark of a group of the key's origin: scheme, host and port of
+// one service (RFC 9875, section 2).
+func (k *Key) group(name string) markKey {
+	return markKey{kind: groupMark, scheme: k.Scheme, host: k.Host, name: name}
+}
+
+// answers says whether the answer, stored under key, is what a URL of the key's
+// path would be answered with. It asks the rule that the answer itself is keyed by,
+// whichever rule holds now: another revision may find the answer again.
+func (a *answer) answers(key *Key, query string, has bool) bool {
+	if key.Query == query && key.HasQuery == has {
+		return true
+	}
+	rules, search := key.Rules != "", key.variedBy() != ""
+	switch {
+	case !rules && !search:
+		return false
+	case rules && a.keys == nil, search && a.search == nil:
+		return true // nobody knows: then it goes
+	}
+	url := *key
+	url.Query, url.HasQuery = query, has
+	url = a.search.applied(a.keys.applied(url))
+	return url.Query == key.Query && url.HasQuery == key.HasQuery
+}
+
+// fate is what purges have made of a flight's answer or of the one it is about.
+func (f *flight) fate(a *answer) fate {
+	verdict, _ := f.transport.ledger.fate(&f.key, a)
+	if !verdict.gone() && f.place != f.key && f.place != (Key{}) {
+		placed, _ := f.transport.ledger.fate(&f.place, a)
+		verdict = max(verdict, placed)
+	}
+	return verdict
+}
+
+// look compares an entry with what was purged. Where nothing was since the last
+// time it costs one comparison.
+func (e *entry) look(key *Key) fate {
+	l := e.answer.ledger
+	if l == nil {
+		return unpurged
+	}
+	last := l.last.Load()
+	if last <= e.checked.Load() {
+		return unpurged
+	}
+	f, _ := l.fate(key, e.answer)
+	if f == unpurged {
+		e.checked.Store(last)
+	}
+	return f
+}
+
+// holds puts an answer into the entry, whose purges are looked at from the start.
+func (e *entry) holds(a *answer) {
+	e.answer = a
+	e.checked.Store(a.position)
+}
+
+// soften makes stale what was purged softly for a key. What is there is
+// replaced, not written to: others may look at it.
+func (s *Store) soften(key *Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.objects[*key]
+	if o == nil {
+		return
+	}
+	for _, e := range o.variants {
+		f, at := e.answer.ledger.fate(key, e.answer)
+		if f != softPurged {
+			continue
+		}
+		stale := *e.answer
+		stale.softened = at.soft
+		stale.terms.lifetime = min(stale.terms.lifetime, stale.terms.age(at.softAt))
+		e.holds(&stale)
+	}
+}

@@ -1,0 +1,352 @@
+package node
+
+import (
+	"context"
+	"crypto/aes"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/config"
+	"github.com/selvage-edge/selvage/rollout"
+	"github.com/selvage-edge/selvage/route"
+)
+
+var _ rollout.Runtime = (*Node)(nil)
+
+// maxPrepared is how many revisions are kept ready beside those of the files:
+// each service has two or three, those before an undo among them.
+const maxPrepared = 1024
+
+// deployment is what was deployed of one service, as the agent last said.
+type deployment struct {
+	arms  rollout.Arms
+	watch *rollout.Watch
+	cut   *cut // of the canary's requests; nil without one
+	// overruled: its file was changed after this, which holds until something else
+	// is deployed.
+	overruled bool
+}
+
+// same says whether a is the deployment at most with another share.
+func (d *deployment) same(a rollout.Arms) bool {
+	return d.arms.Change == a.Change && d.arms.Baseline == a.Baseline && d.arms.Canary == a.Canary
+}
+
+// Prepare implements [rollout.Runtime].
+func (n *Node) Prepare(ctx context.Context, r rollout.Revision) error {
+	switch {
+	case r.Tenant != n.tenant:
+		return selvage.Errorf(selvage.Invalid, "prepare revision %s: this node serves tenant %q, not %q", r.ID, n.tenant, r.Tenant)
+	case r.ID == "":
+		return selvage.Errorf(selvage.Invalid, "prepare a revision of service %s: it has no name", r.Service.Service)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.ended:
+		return selvage.Errorf(selvage.Unavailable, "prepare revision %s: the node has ended", r.ID)
+	case n.prepared[r.ID] != nil:
+		return nil
+	case len(n.prepared) >= maxPrepared:
+		n.LimitHit("prepared_revisions")
+		return selvage.Errorf(selvage.Unavailable, "prepare revision %s: %d are ready already", r.ID, maxPrepared)
+	}
+	rev, err := n.registry.compile(r.ID, r.Tenant, r.Service)
+	if err != nil {
+		return &selvage.Error{Kind: selvage.Invalid, Err: fmt.Errorf("prepare revision %s: %w", r.ID, err)}
+	}
+	if n.prepared == nil {
+		n.prepared = make(map[selvage.RevisionID]*revision)
+	}
+	n.prepared[r.ID] = rev
+	return nil
+}
+
+// Forget implements [rollout.Runtime]. What is still served goes when it is not
+// served any more.
+func (n *Node) Forget(id selvage.RevisionID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if rev := n.prepared[id]; rev != nil {
+		delete(n.prepared, id)
+		rev.release()
+	}
+}
+
+// Serve implements [rollout.Runtime]. Without a baseline, what the files say of
+// the service is it; without either arm, they alone are served. An error leaves
+// everything as it was: it is of kind [selvage.NotFound] where a revision is not
+// prepared, of kind [selvage.Conflict] where a file was changed since: that is a
+// local change, and holds until another revision is deployed.
+func (n *Node) Serve(service selvage.ServiceName, a rollout.Arms, w *rollout.Watch) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ended {
+		return selvage.Errorf(selvage.Unavailable, "serve service %s: the node has ended", service)
+	}
+	old := n.deployed[service]
+	if old != nil && old.overruled && old.same(a) {
+		return selvage.Errorf(selvage.Conflict, "serve service %s: its file was changed on this node since: deploy again to overrule it", service)
+	}
+	for _, id := range []selvage.RevisionID{a.Baseline, a.Canary} {
+		if id != "" && n.revisionLocked(service, id) == nil {
+			return selvage.Errorf(selvage.NotFound, "serve service %s: revision %s is not prepared", service, id)
+		}
+	}
+	next := maps.Clone(n.deployed)
+	if next == nil {
+		next = make(map[selvage.ServiceName]*deployment)
+	}
+	d := &deployment{arms: a, watch: w}
+	if a.Canary != "" {
+		if d.cut = new(cut); old != nil && old.arms.Change == a.Change && old.arms.Canary == a.Canary {
+			d.cut = old.cut
+		}
+	}
+	next[service] = d
+	t, err := n.newTable(n.local, next)
+	if err != nil {
+		return fmt.Errorf("serve service %s: %w", service, err)
+	}
+	before := n.deployed
+	n.deployed = next
+	n.turnWatch(service, a.Change, w)
+	n.table.Swap(t).release()
+	n.afterLocked(before[service], d)
+	return nil
+}
+
+func (n *Node) turnWatch(service selvage.ServiceName, change selvage.ChangeID, w *rollout.Watch) {
+	if w == nil {
+		n.registry.watch(service).stop()
+		return
+	}
+	n.registry.watch(service).turn(change, w)
+}
+
+// afterLocked lets what was served before end: requests of a canary that is not
+// served any more are cut after the grace.
+func (n *Node) afterLocked(old, d *deployment) {
+	if old == nil || old.cut == nil || d != nil && (old.cut == d.cut || old.arms.Canary == d.arms.Baseline) {
+		return
+	}
+	n.cuts = append(slices.DeleteFunc(n.cuts, (*cut).ended), old.cut)
+	old.cut.begin()
+}
+
+// revisionLocked is a revision of a service that may be served.
+func (n *Node) revisionLocked(service selvage.ServiceName, id selvage.RevisionID) *revision {
+	if rev := n.prepared[id]; rev != nil && rev.service.Service == service {
+		return rev
+	}
+	for _, rev := range n.local {
+		if rev.id == id && rev.service.Service == service {
+			return rev
+		}
+	}
+	return nil
+}
+
+// overruledLocked is what is deployed beside these services of the files: one
+// whose file was changed is a local change, which holds from now on.
+func (n *Node) overruledLocked(local []*revision) map[selvage.ServiceName]*deployment {
+	next := maps.Clone(n.deployed)
+	for _, rev := range local {
+		name := rev.service.Service
+		d := n.deployed[name]
+		if d == nil || d.arms.Baseline == "" && d.arms.Canary == "" || n.hasLocked(rev) {
+			continue
+		}
+		n.log.Warn("a changed file overrules what was deployed until something else is", "service", name,
+			"revision", rev.id, "deployed", d.arms.Baseline, "change", d.arms.Change)
+		next[name] = &deployment{arms: d.arms, watch: d.watch, overruled: true}
+	}
+	return next
+}
+
+// hasLocked says whether the files said the same before.
+func (n *Node) hasLocked(rev *revision) bool {
+	return slices.ContainsFunc(n.local, func(old *revision) bool {
+		return old.id == rev.id && old.service.Service == rev.service.Service
+	})
+}
+
+// turnLocked takes over the services of the files, and what is deployed beside them.
+func (n *Node) turnLocked(local []*revision, deployed map[selvage.ServiceName]*deployment) {
+	old, before := n.local, n.deployed
+	n.local, n.deployed = local, deployed
+	for name, d := range deployed {
+		if d.overruled {
+			n.turnWatch(name, "", d.watch)
+			n.afterLocked(before[name], d)
+		}
+	}
+	releaseAll(old)
+}
+
+// releaseArms lets all revisions go at the end.
+func (n *Node) releaseArms() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ended = true
+	for _, c := range n.cuts {
+		c.stop()
+	}
+	n.table.Load().release()
+	releaseAll(n.local)
+	releaseAll(slices.Collect(maps.Values(n.prepared)))
+	n.local, n.prepared = nil, nil
+}
+
+// table is what is served, by host. It is immutable: Serve and Reload put a new
+// one in its place.
+type table struct {
+	hosts     *route.Hosts
+	services  []*served
+	revisions []*revision // of the services, the canaries not among them where there is a baseline
+}
+
+// served is what is served of one service: one revision, or two during a rollout.
+type served struct {
+	change    selvage.ChangeID
+	baseline  *revision // nil for a service whose first revision is on its way
+	canary    *revision // nil without a rollout
+	threshold uint64    // units whose hash is below it get the canary
+	all       bool      // all of them do
+	units     units
+	watch     *watching
+	cut       *cut
+}
+
+// newTable makes a table of the services of the files and those that are
+// deployed. It fails if two have the same host.
+func (n *Node) newTable(local []*revision, deployed map[selvage.ServiceName]*deployment) (*table, error) {
+	var all []*served
+	seen := make(map[selvage.ServiceName]bool)
+	for _, rev := range local {
+		name := rev.service.Service
+		seen[name] = true
+		s, err := n.newServed(name, rev, deployed[name])
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	for _, name := range slices.Sorted(maps.Keys(deployed)) {
+		if seen[name] {
+			continue
+		}
+		s, err := n.newServed(name, nil, deployed[name])
+		if err != nil {
+			return nil, err
+		}
+		if s.baseline != nil || s.canary != nil {
+			all = append(all, s)
+		}
+	}
+	hosts, err := hostsOf(all)
+	if err != nil {
+		return nil, err
+	}
+	t := &table{hosts: hosts, services: all}
+	for _, s := range all {
+		for _, rev := range s.revisions() {
+			rev.users.Add(1) // it has one at least: the node's
+		}
+		t.revisions = append(t.revisions, s.revisions()[0])
+	}
+	return t, nil
+}
+
+// newServed is what is served of a service with this file, which may be nil, and
+// this deployment, which may be too.
+func (n *Node) newServed(name selvage.ServiceName, file *revision, d *deployment) (*served, error) {
+	s := &served{baseline: file, watch: n.registry.watch(name)}
+	if d == nil || d.overruled {
+		return s, nil
+	}
+	if d.arms.Baseline != "" {
+		s.baseline = n.revisionLocked(name, d.arms.Baseline)
+	}
+	if d.arms.Canary == "" || d.arms.Canary == d.arms.Baseline {
+		return s, nil
+	}
+	s.canary, s.change, s.cut = n.revisionLocked(name, d.arms.Canary), d.arms.Change, d.cut
+	if d.arms.Share >= 1 {
+		s.all = true
+	} else {
+		s.threshold = uint64(max(d.arms.Share, 0) * math.MaxUint64)
+	}
+	block, err := aes.NewCipher(d.arms.Secret[:])
+	if err != nil {
+		return nil, errors.Join(errors.New("make the hash of units"), err)
+	}
+	s.units = units{block: block, byKey: d.arms.Unit == selvage.ByKey}
+	return s, nil
+}
+
+// revisions are the arms that there are, the baseline first.
+func (s *served) revisions() []*revision {
+	return slices.DeleteFunc([]*revision{s.baseline, s.canary}, func(r *revision) bool { return r == nil })
+}
+
+// pin finds the service of the request's host and the revision of its arm, and
+// counts its user. It is false if there is none.
+func (x *exchange) pin() bool {
+	for {
+		t := x.node.table.Load()
+		i, ok := t.hosts.Find(x.r.Host)
+		if !ok {
+			return false
+		}
+		s := t.services[i]
+		rev, arm := s.baseline, selvage.Baseline
+		x.rec.Target.Change, x.rec.Target.Unit = s.change, 0
+		if s.canary != nil {
+			place, client := s.units.hash(x)
+			x.rec.Target.Unit = client
+			if s.all || place < s.threshold {
+				rev, arm = s.canary, selvage.Canary
+			}
+		}
+		if rev == nil {
+			return false
+		}
+		if rev.acquire() {
+			x.served, x.rev, x.rec.Target.Arm = s, rev, arm
+			return true
+		}
+		// The table was replaced meanwhile: take the new one.
+	}
+}
+
+// compileAll compiles all services or none.
+func (reg *registry) compileAll(tenant selvage.Tenant, services []selvage.Service) (all []*revision, err error) {
+	for _, s := range services {
+		rev, err := reg.compile(config.Revision(s), tenant, s)
+		if err != nil {
+			releaseAll(all)
+			return nil, err
+		}
+		all = append(all, rev)
+	}
+	return all, nil
+}
+
+func releaseAll(revisions []*revision) {
+	for _, rev := range revisions {
+		rev.release()
+	}
+}
+
+func (t *table) release() {
+	for _, s := range t.services {
+		releaseAll(s.revisions())
+	}
+}

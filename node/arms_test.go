@@ -1,0 +1,214 @@
+package node
+
+import (
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/config"
+	"github.com/selvage-edge/selvage/rollout"
+)
+
+const oldService = `service: test
+hosts: ["*"]
+origins: {web: {endpoints: [http://one], retry: {attempts: 2, backoff: 0s}, timeout: {first_byte: 2s}}}
+routes:
+  - {name: pages, match: {path: /p/*}, origin: web, cache: {ttl: 60s}}
+  - {name: rest, match: {path: /*}, origin: web}
+`
+
+const newService = `service: test
+hosts: ["*"]
+origins: {web: {endpoints: [http://one], retry: {attempts: 2, backoff: 0s}, timeout: {first_byte: 2s}}}
+routes:
+  - {name: special, match: {path: /p/special}, origin: web, cache: {ttl: 60s}}
+  - {name: all, match: {path: /p/*}, origin: web, cache: {ttl: 60s}}
+  - {name: moved, match: {path: /moved}, redirect: {to: /p/1}}
+  - {name: others, match: {path: /*}, origin: web}
+`
+
+// answers is an origin whose answer a path says.
+func answers(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/fail":
+		w.WriteHeader(http.StatusInternalServerError)
+	case "/empty":
+	case "/hang":
+		<-r.Context().Done()
+	case "/cut":
+		w.Header().Set("Content-Length", "100")
+		_, _ = w.Write([]byte("half"))
+		panic(http.ErrAbortHandler)
+	case "/events":
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = w.Write([]byte("one"))
+	case "/late":
+		time.Sleep(time.Second)
+		_, _ = w.Write([]byte("late"))
+	default:
+		_, _ = w.Write([]byte("good"))
+	}
+}
+
+func TestMakingsAreCountedAndDeliveriesAreNot(t *testing.T) {
+	serve(t, oldService, answers, func(b *bed) {
+		b.canary(newService, 1)
+		for _, tc := range []struct {
+			path string
+			want []string
+		}{
+			// The class is what the baseline calls the request, whatever the canary does.
+			{"/p/special", []string{"begin canary pages", "end [] 4 bytes 0s"}},
+			{"/p/special", nil}, // a stored answer
+			{"/other", []string{"begin canary rest", "end [] 4 bytes 0s"}},
+			{"/late", []string{"begin canary rest", "end [] 4 bytes 1s"}},
+			{"/fail", []string{"begin canary rest", "end [origin 5xx] no body 0s"}},
+			{"/empty", []string{"begin canary rest", "end [] 0 bytes 0s"}},
+			{"/cut", []string{"begin canary rest", "end [origin 5xx] no body 0s"}},
+			{"/events", []string{"begin canary rest", "end [] no body 0s"}},
+			{"/moved", []string{"begin canary rest", "end [] 33 bytes 0s", "begin canary pages", "end [] 4 bytes 0s"}},
+		} {
+			b.get(tc.path)
+			b.ledger.expect(t, tc.want...)
+		}
+		b.get("/hang") // ends at the deadline; two attempts were made, one making
+		b.ledger.expect(t, "begin canary rest", "end [origin 5xx] no body 2s")
+	})
+}
+
+func TestTheFirstAttemptCountsWhereARetrySavedTheUser(t *testing.T) {
+	first := true
+	serve(t, oldService, func(w http.ResponseWriter, r *http.Request) {
+		if first {
+			first = false
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		answers(w, r)
+	}, func(b *bed) {
+		b.canary(newService, 1)
+		if got := b.get("/x"); got != "200 good" {
+			t.Errorf("got %q", got)
+		}
+		b.ledger.expect(t, "begin canary rest", "end [origin 5xx] no body 0s")
+	})
+}
+
+func TestWhatAnotherRolloutBeganIsNotCounted(t *testing.T) {
+	serve(t, oldService, answers, func(b *bed) {
+		b.canary(newService, 1)
+		b.node.registry.watch("test").turn("c-2", &b.ledger)
+		b.get("/x")
+		b.ledger.expect(t)
+	})
+}
+
+func TestACanaryThatFailsByItselfIsRescued(t *testing.T) {
+	folder := t.TempDir()
+	broken := `service: test
+hosts: ["*"]
+origins: {web: {folder: ` + folder + `/site}}
+routes:
+  - {name: all, match: {path: /*}, origin: web, on_failure: [{default: {status: 503, body: sorry}}]}
+`
+	if err := os.Mkdir(folder+"/site", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, oldService, answers, func(b *bed) {
+		b.canary(broken, 1)
+		if err := os.Remove(folder + "/site"); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.get("/x"); got != "200 good" {
+			t.Errorf("got %q, want what the old revision answers", got)
+		}
+		b.ledger.expect(t, "begin canary rest", "end [own 5xx] no body 0s", "rescued")
+		// What cannot be repeated is not: the ladder answers.
+		res, err := b.client.Post("http://203.0.113.1/x", "text/plain", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusMethodNotAllowed { // a folder's answer
+			t.Errorf("got %d", res.StatusCode)
+		}
+	})
+}
+
+func TestRecordedRequestsAreReplayedOnBothRevisions(t *testing.T) {
+	marked := 0
+	failing := false
+	serve(t, oldService, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(ReplayField) != "" {
+			marked++
+			if r.Header.Get("Cookie")+r.Header.Get("Authorization") != "" {
+				t.Errorf("a replayed request has %v", r.Header)
+			}
+			if failing && r.Header.Get("X-New") != "" {
+				w.WriteHeader(http.StatusInternalServerError)
+				return
+			}
+		}
+		answers(w, r)
+	}, func(b *bed) {
+		for range recordOneOf {
+			b.get("/p/1?a=b")
+		}
+		for range recordOneOf {
+			b.get("/rest") // a route without a cache
+		}
+		s := parse(t, oldService[:len(oldService)-1]+"\n")
+		s.Routes[0].Headers.Request.Set = map[string]string{"X-New": "yes"}
+		id, old := config.Revision(s), config.Revision(parse(t, oldService))
+		if err := b.node.Prepare(b.t.Context(), rollout.Revision{ID: id, Tenant: selvage.DefaultTenant, Service: s}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := b.node.Replay(b.t.Context(), old, id, 100)
+		if err != nil || got.Requests != 1 || got.Worse != 0 || marked != 2 {
+			t.Errorf("got %+v, %v, %d marked requests", got, err, marked)
+		}
+		failing = true
+		got, err = b.node.Replay(b.t.Context(), old, id, 100)
+		if err != nil || got.Worse != 1 || got.Examples[0] != "GET /p/1: 200, now 500" {
+			t.Errorf("got %+v, %v", got, err)
+		}
+		if stats := b.node.registry.store.Stats(); stats.Objects != 1 {
+			t.Errorf("%d answers are stored, want the user's alone", stats.Objects)
+		}
+	})
+}
+
+func TestWhatIsNotPreparedIsNotServed(t *testing.T) {
+	serve(t, oldService, answers, func(b *bed) {
+		err := b.node.Serve("test", rollout.Arms{Baseline: "0123456789abcdef"}, nil)
+		if selvage.KindOf(err) != selvage.NotFound || b.get("/x") != "200 good" {
+			t.Errorf("got %v", err)
+		}
+		s := parse(t, newService)
+		s.Origins["web"] = selvage.Origin{Folder: "/nowhere/at/all"}
+		err = b.node.Prepare(b.t.Context(), rollout.Revision{ID: "x", Tenant: selvage.DefaultTenant, Service: s})
+		if selvage.KindOf(err) != selvage.Invalid {
+			t.Errorf("got %v, want what cannot be compiled to be invalid", err)
+		}
+	})
+}
+
+func TestRevisionsGoWithTheirLastUser(t *testing.T) {
+	serve(t, oldService, answers, func(b *bed) {
+		b.canary(newService, 0.5)
+		id := config.Revision(parse(t, newService))
+		rev := b.node.prepared[id]
+		b.node.Forget(id)
+		if n := rev.users.Load(); n != 1 {
+			t.Errorf("a served revision has %d users, want the table", n)
+		}
+		if err := b.node.Serve("test", rollout.Arms{}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if n := rev.users.Load(); n != 0 {
+			t.Errorf("it has %d users after its end", n)
+		}
+	})
+}

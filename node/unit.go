@@ -1,0 +1,87 @@
+package node
+
+import (
+	"crypto/cipher"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"net/netip"
+	"slices"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/route"
+)
+
+// units tells the units of a rollout apart: clients by their address, the /56
+// in IPv6, or keys by host and path. The hash is one block of a cipher under
+// the rollout's secret: who does not have it cannot choose an arm.
+type units struct {
+	block cipher.Block
+	byKey bool
+}
+
+// The prefixes of a client's address that are one unit.
+const (
+	unitBits4 = 32
+	unitBits6 = 56
+)
+
+// hash is the unit's place in the order of units, and the client as a number
+// that says nothing of who it is.
+func (u *units) hash(x *exchange) (place, client uint64) {
+	x.unit = unitOf(x.who.client)
+	u.block.Encrypt(x.unit[:], x.unit[:])
+	place, client = binary.BigEndian.Uint64(x.unit[:8]), binary.BigEndian.Uint64(x.unit[8:])
+	if u.byKey {
+		sum := sha256.Sum256([]byte(route.CleanHost(x.r.Host) + x.path))
+		u.block.Encrypt(x.unit[:], sum[:16])
+		place = binary.BigEndian.Uint64(x.unit[:8])
+	}
+	return place, client
+}
+
+func unitOf(client netip.Addr) [16]byte {
+	bits := unitBits6
+	if client = client.Unmap(); client.Is4() {
+		bits = unitBits4
+	}
+	prefix, err := client.Prefix(bits)
+	if err != nil {
+		return [16]byte{} // no address: one unit for all of them
+	}
+	return prefix.Addr().As16()
+}
+
+// hostsOf finds services by the hosts of both their arms.
+func hostsOf(all []*served) (*route.Hosts, error) {
+	services := make([]selvage.Service, len(all))
+	for i, s := range all {
+		revs := s.revisions()
+		services[i].Service, services[i].Hosts = revs[0].service.Service, revs[0].service.Hosts
+		if len(revs) == 1 {
+			continue
+		}
+		hosts := slices.Clone(revs[0].service.Hosts)
+		for _, h := range revs[1].service.Hosts {
+			if !slices.ContainsFunc(hosts, func(have string) bool { return route.CleanHost(have) == route.CleanHost(h) }) {
+				hosts = append(hosts, h)
+			}
+		}
+		services[i].Hosts = hosts
+	}
+	return route.NewHosts(services)
+}
+
+// rulesOf is a digest of all that a route says, with its origin.
+func rulesOf(s *selvage.Service, r selvage.Route) string {
+	r.Name, r.Log = "", selvage.LogChoice{}
+	text, err := json.Marshal(struct {
+		Route  selvage.Route
+		Origin selvage.Origin
+	}{r, s.Origins[r.Origin]})
+	if err != nil {
+		return "" // which is the same as no other
+	}
+	sum := sha256.Sum256(text)
+	return string(sum[:])
+}
