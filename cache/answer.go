@@ -17,7 +17,8 @@ type answer struct {
 	status    int
 	header    http.Header // without hop-by-hop fields, Age and the tags
 	body      *body
-	length    int64 // of the body, -1 while it grows and nobody has said
+	forms     *forms // of the body; nil without a coder
+	length    int64  // of the body, -1 while it grows and nobody has said
 	terms     terms
 	selectors []selector
 	tags      []string  // by which it is purged, sorted
@@ -124,6 +125,7 @@ const (
 	costSlot     = 100 // each further field: such a map may be half empty, too
 	costQuery    = 600 // the key once more, in a table of its own, and the digest
 	costSelector = 64
+	costForms    = 400 // with three of them
 )
 
 // cost is what the answer takes in memory, without the bytes of its body.

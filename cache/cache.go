@@ -39,6 +39,8 @@ type Scope struct {
 	// StaleOnError is set where the route's failure ladder has the rung stale.
 	// Without a stale_if_error in the policy it allows [DefaultStaleIfError].
 	StaleOnError bool
+	// Coder makes other forms of what is stored, nil for none.
+	Coder Coder
 }
 
 // The defaults of a policy's fields that have one.

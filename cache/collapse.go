@@ -373,6 +373,7 @@ func (f *flight) commit(a *answer, reserved int64) {
 	defer t.store.flights.mu.Unlock()
 	if f.doomed || f.fate(a).gone() {
 		t.store.release(reserved)
+		t.store.abandon(a.forms)
 	} else {
 		t.store.put(f.place, f.req.Header, a, reserved)
 	}

@@ -95,7 +95,7 @@ func (f *flight) confirmed(res *http.Response, requested, received time.Time) {
 	// The body was stored from a request without credentials, and is the same.
 	x.cookie, x.surrogate, x.tags, x.manyTags = false, surrogate, tags, !ok
 	a, why := t.newAnswer(f.req.Header, &x, res.Header, requested, received)
-	a.body, a.length, a.search = old.body, old.length, readNoVarySearch(h[noVarySearch])
+	a.body, a.length, a.forms, a.search = old.body, old.length, old.forms, readNoVarySearch(h[noVarySearch])
 	if place, ok := f.placeFor(old.status, h); why == storeIt && (!ok || place != f.key) {
 		why = refuseSearch
 	} else {
@@ -126,6 +126,9 @@ func (f *flight) arrived(ctx context.Context, res *http.Response, requested, rec
 	x.trailer = len(res.Trailer) > 0 || len(res.Header["Trailer"]) > 0
 	a, why := t.newAnswer(f.req.Header, &x, res.Header, requested, received)
 	a.body, a.length = new(body), res.ContentLength
+	if t.scope.Coder != nil {
+		a.forms = new(forms)
+	}
 	filling := filler{flight: f, answer: a, body: a.body, src: res.Body}
 	place, ok := f.placeFor(res.StatusCode, res.Header)
 	a.search = readNoVarySearch(res.Header[noVarySearch])
@@ -228,6 +231,7 @@ func (w *filler) run(ctx context.Context, res *http.Response) {
 		w.flight.commit(w.answer.completed(w.body.size), w.reserved)
 	} else {
 		t.store.release(w.reserved)
+		t.store.abandon(w.answer.forms)
 	}
 }
 

@@ -12,6 +12,7 @@ type flights struct {
 	byKey                      map[Key][]*flight            // the joinable ones
 	running                    map[Key]map[*flight]struct{} // the joinable ones too, by URL
 	count                      int
+	makers                     int   // of forms
 	refreshes                  int   // that are under way
 	refreshed, refreshFailures int64 // that have come to an end
 	unstorables                unstorables

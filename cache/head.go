@@ -36,7 +36,7 @@ func (t *Transport) learnFromHead(q *inquiry, res *http.Response) {
 	x.position = old.position // the body was asked for then: a HEAD takes back no purge
 	a, why := t.newAnswer(q.req.Header, &x, res.Header, q.now, received)
 	v := readNoVarySearch(x.header[noVarySearch])
-	a.body, a.length, a.search = old.body, old.length, v
+	a.body, a.length, a.forms, a.search = old.body, old.length, old.forms, v
 	if why != storeIt || v.applied(q.exact) != q.key {
 		t.store.remove(q.key, old)
 		return

@@ -17,7 +17,8 @@ type inquiry struct {
 	now        time.Time
 	directives requestDirectives
 	traits     traits
-	partial    bool // it has a Range
+	partial    bool   // it has a Range
+	form       string // the variant of the coder that the client wants, empty for none
 	// What was stored and why it did not do, once looked up.
 	found found
 	fwd   string

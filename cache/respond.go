@@ -70,6 +70,10 @@ func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.R
 		StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: h, ContentLength: a.length, Request: q.req,
 	}
+	b := t.coded(q, a, &m.res)
+	if b == nil {
+		b = a.body
+	}
 	p := q.wanted(a, &m.res)
 	if !p.whole && f != nil {
 		f.keep()
@@ -80,7 +84,7 @@ func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.R
 		}
 		return &m.res
 	}
-	m.reader = reader{b: a.body, gone: q.req.Context().Done(), pos: p.part.start, end: -1, res: &m.res}
+	m.reader = reader{b: b, gone: q.req.Context().Done(), pos: p.part.start, end: -1, res: &m.res}
 	if !p.whole {
 		m.reader.end = p.part.start + p.part.length
 	}

@@ -28,7 +28,7 @@ const (
 // revisions. It is safe for concurrent use.
 type Store struct {
 	// OnLimit is told the name of a limit that was reached: memory, max_body,
-	// variants, refreshes, key_rules. Set it before the store is used; it may be nil and must not block.
+	// variants, refreshes, forms, key_rules. Set it before the store is used; it may be nil and must not block.
 	OnLimit func(limit string)
 
 	seed     maphash.Seed
@@ -180,7 +180,6 @@ func (s *Store) find(key *Key, request http.Header) (f found, soft bool) {
 func (s *Store) put(key Key, request http.Header, a *answer, reserved int64) {
 	e := &entry{key: key.clone()}
 	e.holds(a)
-	e.size = a.cost(key) + a.body.kept()
 	hash := maphash.Comparable(s.seed, e.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,9 +194,11 @@ func (s *Store) put(key Key, request http.Header, a *answer, reserved int64) {
 			}
 		}
 	}
-	if e.size > s.limit {
+	if e.size = a.size(key); e.size > s.limit {
+		s.moveFormsLocked(a.forms, nil)
 		return
 	}
+	s.moveFormsLocked(a.forms, e)
 	s.queues.add(e, hash, proven)
 	o := s.objects[e.key]
 	if o == nil {
@@ -255,9 +256,9 @@ func (s *Store) removeLocked(key Key) {
 
 // replace puts an answer of the same body into the place of another, if that is still there.
 func (s *Store) replace(key Key, old, a *answer) {
-	size := a.cost(key) + a.body.kept()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	size := a.size(key)
 	o := s.objects[key]
 	if o == nil {
 		return
@@ -307,6 +308,7 @@ func (s *Store) dropLocked(e *entry) {
 		return
 	}
 	e.queue.remove(e)
+	s.moveFormsLocked(e.answer.forms, nil)
 	s.used -= e.size
 	s.count--
 	o := s.objects[e.key]

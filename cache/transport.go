@@ -54,6 +54,7 @@ func (t *Transport) bypass(q *inquiry, why string) (*http.Response, error) {
 func (t *Transport) serve(q *inquiry) (*http.Response, error) {
 	alone := false
 	q.req = t.keys.narrowed(q.req)
+	q.identity(t.scope.Coder)
 	for waited := 0; ; waited++ {
 		q.key = t.store.searches.keyed(q.exact)
 		switch q.consider(t.store.lookup(&q.key, q.req.Header)) {

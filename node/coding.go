@@ -43,6 +43,9 @@ func (x *exchange) deliver(resp *http.Response) {
 	if chain == nil {
 		return
 	}
+	if x.rec.Cache.Incompressible {
+		chain = chain[:1]
+	}
 	resp.Request = x.r // its method tells an answer without a body
 	before := len(resp.Header["Content-Encoding"])
 	plain := resp.Body

@@ -83,7 +83,7 @@ func (reg *registry) fill(rev *revision) (err error) {
 			return fmt.Errorf("route %q: %w", cr.name, err)
 		}
 		if r.Origin != "" {
-			cr.upstream = reg.upstream(rev, r)
+			cr.upstream = reg.upstream(rev, r, cr.coding)
 		}
 	}
 	return nil
@@ -91,12 +91,15 @@ func (reg *registry) fill(rev *revision) (err error) {
 
 // upstream puts the stages of the origin side around each other. On a service
 // that stores, a route that does not still has to make invalid what it changes.
-func (reg *registry) upstream(rev *revision, r *selvage.Route) http.RoundTripper {
+func (reg *registry) upstream(rev *revision, r *selvage.Route, c coding) http.RoundTripper {
 	var next http.RoundTripper = &maker{next: rev.pools[r.Origin], watch: reg.watch(rev.service.Service)}
 	scope := cache.Scope{Tenant: rev.tenant, Service: rev.service.Service, StaleOnError: hasStale(r.OnFailure)}
 	switch {
 	case r.Cache != nil:
 		scope.Policy = *r.Cache
+		if c.stored != nil {
+			scope.Coder = c.stored
+		}
 		next = cache.NewTransport(reg.store, scope, next)
 	case stores(&rev.service):
 		next = cache.NewInvalidator(reg.store, scope, next)

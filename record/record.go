@@ -109,6 +109,8 @@ type Cache struct {
 	Collapsed bool
 	Stale     bool // the answer was no longer fresh
 	Detail    string
+	// Incompressible says that compressing what is stored would gain nothing.
+	Incompressible bool
 }
 
 // Origin says what was asked of an origin. The first attempts are kept, all are counted.

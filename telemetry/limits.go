@@ -33,6 +33,7 @@ func Limits() []Field {
 		{"query", "the content of a QUERY was too long to tell it from others by, or had trailers, and the request bypassed the cache"},
 		{"tags", "an answer named more than 1,024 tags, or more than 16 KiB of them, and was not stored"},
 		{"key_rules", "a service had more different rules for cache keys than are known; what was stored by the oldest went"},
+		{"forms", "an answer was not compressed for the store, since too many were being"},
 		{"refreshes", "a stale answer was not refreshed in the background, since too many were"},
 		{"access_log", "a line of the access log was dropped, since too many waited for the disk"},
 	}

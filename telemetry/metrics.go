@@ -182,7 +182,7 @@ func (m *Metrics) Take(r *record.Record) {
 	}
 	s.in.Add(float64(max(r.Request.HeadBytes+r.Request.BodyBytes, 0)))
 	s.out.Add(float64(max(r.Answer.HeadBytes+r.Answer.BodyBytes, 0)))
-	if a := &r.Answer; a.Coding != "" {
+	if a := &r.Answer; a.Coding != "" && !a.Broken {
 		s.saved.Add(float64(max(a.UncodedBytes-a.BodyBytes, 0)))
 	}
 	switch {
