@@ -49,7 +49,7 @@ var house = map[string]imports{
 	"config":     {ours: []string{"."}, others: []string{"github.com/goccy/go-yaml"}},
 	"config/gen": {ours: []string{".", "config"}},
 	"telemetry":  {ours: []string{".", "record"}, others: []string{"github.com/prometheus/client_golang", "github.com/prometheus/client_model"}},
-	"control":    {ours: []string{".", "record", "client"}, others: []string{"github.com/danielgtaylor/huma/v2", unix}}, // client has the types of the wire
+	"control":    {ours: []string{".", "record", "client", "state"}, others: []string{"github.com/danielgtaylor/huma/v2", unix}}, // client has the types of the wire
 	"client":     {},
 
 	// Functions. The Wasm engine is behind this wall.

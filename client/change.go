@@ -229,6 +229,17 @@ type Plan struct {
 	Differences []Difference `json:"differences"`
 }
 
+// RevisionManifest is a revision with what it holds.
+type RevisionManifest struct {
+	Revision
+	Contents json.RawMessage `json:"contents" doc:"the manifest: the service, its files by their digests"`
+}
+
+// PlanRequest asks what a manifest would change.
+type PlanRequest struct {
+	Manifest string `json:"manifest" minLength:"2" doc:"a manifest, as text"`
+}
+
 // Token is what is known of a token. The token itself is shown once, when it is made.
 type Token struct {
 	Name    string    `json:"name" doc:"who, in the log of changes"`
@@ -308,4 +319,42 @@ func (c *Chain) Next(e LogEntry) error {
 	}
 	c.Position, c.Hash = e.Position, e.Hash
 	return nil
+}
+
+// ChangeList is a page of changes.
+type ChangeList struct {
+	Changes []Change `json:"changes" doc:"the newest first"`
+	Next    string   `json:"next,omitempty" doc:"before of the next page; missing on the last one"`
+}
+
+// RolloutList is how the services' rollouts stand.
+type RolloutList struct {
+	Rollouts []Rollout `json:"rollouts" doc:"the last of each service, the newest first"`
+}
+
+// RevisionList is the revisions of one or all services.
+type RevisionList struct {
+	Revisions []Revision `json:"revisions" doc:"the newest first"`
+}
+
+// LogPage is a page of the log of changes.
+type LogPage struct {
+	Entries []LogEntry `json:"entries" doc:"the oldest first; each has the hash of the one before"`
+	More    bool       `json:"more" doc:"there are entries behind the last one"`
+}
+
+// TokenList is the tokens without their secrets.
+type TokenList struct {
+	Tokens []Token `json:"tokens"`
+}
+
+// TokenRequest asks for a token.
+type TokenRequest struct {
+	Name string `json:"name" pattern:"^[a-z0-9-]{1,63}$" doc:"who, in the log of changes"`
+	Role string `json:"role" enum:"viewer,operator,admin"`
+}
+
+// Reason says why something is asked of a rollout.
+type Reason struct {
+	Why string `json:"why,omitempty" maxLength:"1000"`
 }

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"mime"
 	"net"
 	"net/http"
 	"net/url"
@@ -141,27 +140,4 @@ func (c *Client) send(ctx context.Context, method, path string, value, into any)
 		return fmt.Errorf("read the node's answer: %w", err)
 	}
 	return nil
-}
-
-// Problem is an error of the API (RFC 9457).
-type Problem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail"`
-}
-
-func (p *Problem) Error() string {
-	if p.Detail == "" {
-		return p.Title
-	}
-	return p.Detail
-}
-
-func problemOf(resp *http.Response, body []byte) error {
-	p := &Problem{Title: resp.Status, Status: resp.StatusCode}
-	if t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); t == "application/problem+json" {
-		_ = json.Unmarshal(body, p) // what cannot be read leaves the status
-	}
-	return p
 }

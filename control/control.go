@@ -12,9 +12,6 @@ package control
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,6 +28,7 @@ import (
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/client"
+	"github.com/selvage-edge/selvage/state"
 )
 
 // Node is what the control API shows.
@@ -49,11 +47,21 @@ type Server struct {
 	Version string
 	Log     *slog.Logger
 
+	// Tenant is whose services are changed here; empty: selvage.DefaultTenant.
+	Tenant selvage.Tenant
+	// State holds blobs and tokens. Changes and History are about changes. Set before Run.
+	State   *state.Store
+	Changes Changes
+	History History
+	// OnLimit, if set, hears of every limit that is reached: blob, tokens, wrong_tokens.
+	OnLimit func(limit string)
+
 	// Listener is the admin address's, if somebody has opened it already.
 	Listener net.Listener
 
 	folder *os.File     // holds the lock of the data folder
 	socket net.Listener // nil before Open
+	wrong  wrongTokens
 }
 
 // Open takes the data folder for this process and opens the socket and the
@@ -113,9 +121,10 @@ func (s *Server) AdminAddr() net.Addr {
 // Run answers until ctx ends, then closes.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.Close()
-	servers, listeners := []*http.Server{s.server(s.Handler())}, []net.Listener{s.socket}
+	servers, listeners := []*http.Server{s.server(s.local())}, []net.Listener{s.socket}
+	servers[0].ConnContext = withPeer
 	if s.Listener != nil {
-		servers, listeners = append(servers, s.server(s.guard(s.Handler()))), append(listeners, s.Listener)
+		servers, listeners = append(servers, s.server(s.remote())), append(listeners, s.Listener)
 	}
 	ended := make(chan error, len(servers))
 	for i, srv := range servers {
@@ -145,21 +154,49 @@ func (s *Server) server(h http.Handler) *http.Server {
 	}
 }
 
-// Handler is the API without its guard.
-func (s *Server) Handler() http.Handler {
-	mux := http.NewServeMux()
+// catchAll is the pattern of what is nowhere.
+const catchAll = "/"
+
+// API is the description of the API (OpenAPI 3.1).
+func (s *Server) API() *huma.OpenAPI { return s.operations(http.NewServeMux()).OpenAPI() }
+
+func (s *Server) operations(mux *http.ServeMux) huma.API {
 	conf := huma.DefaultConfig("Selvage control", s.Version)
 	conf.DocsPath, conf.SchemasPath = "", "/schemas"
 	conf.CreateHooks = nil // answers carry no $schema link
+	conf.Transformers = append(conf.Transformers, withKind)
 	api := humago.New(mux, conf)
 	type statusOutput struct{ Body client.Status }
-	huma.Register(api, huma.Operation{
+	register(api, huma.Operation{
 		OperationID: "status", Method: http.MethodGet, Path: "/v1/status",
 		Summary: "How the node is", Description: "Its listeners, services, origins and store, and the last minute's traffic.",
 	}, func(context.Context, *struct{}) (*statusOutput, error) {
 		return &statusOutput{s.Node.Status()}, nil
 	})
+	type whoOutput struct{ Body client.Token }
+	register(api, huma.Operation{
+		OperationID: "whoami", Method: http.MethodGet, Path: "/v1/whoami", Summary: "Who asks, and with which role",
+	}, func(ctx context.Context, _ *struct{}) (*whoOutput, error) {
+		c := whoAsks(ctx)
+		return &whoOutput{client.Token{Name: c.name, Role: string(c.role), Tenant: string(c.tenant)}}, nil
+	})
+	s.changeOperations(api)
+	s.revisionOperations(api)
+	s.tokenOperations(api)
 	s.purges(api, mux)
+	return api
+}
+
+// local is the API as it is at the socket.
+func (s *Server) local() http.Handler { return s.gate(s.mux(), s.bySocket) }
+
+// remote is the API as it is at the admin address.
+func (s *Server) remote() http.Handler { return s.guard(s.gate(s.mux(), s.byToken)) }
+
+// mux is the API without its gates.
+func (s *Server) mux() *http.ServeMux {
+	mux := http.NewServeMux()
+	s.operations(mux)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := s.Node.Ready(); err != nil {
@@ -175,38 +212,38 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc(catchAll, func(w http.ResponseWriter, r *http.Request) {
+		if allow := methodsOf(mux, r); len(allow) > 0 {
+			w.Header().Set("Allow", strings.Join(allow, ", "))
+			problem(w, http.StatusMethodNotAllowed, selvage.Invalid, r.Method+" is not for "+r.URL.Path+": use "+strings.Join(allow, " or "))
+			return
+		}
 		problem(w, http.StatusNotFound, selvage.NotFound, "nothing is at "+r.URL.Path)
 	})
 	return mux
 }
 
-// guard lets in who may come in by the admin address.
-func (s *Server) guard(next http.Handler) http.Handler {
-	cross := http.NewCrossOriginProtection()
-	return cross.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case !s.ownHost(r.Host):
-			problem(w, http.StatusMisdirectedRequest, selvage.Denied, "this host name is not the admin address")
-		case s.open(r.URL.Path) || s.hasToken(r):
-			next.ServeHTTP(w, r)
-		default:
-			w.Header().Set("WWW-Authenticate", `Bearer realm="selvage"`)
-			problem(w, http.StatusUnauthorized, selvage.Denied,
-				"a token is needed here: Authorization: Bearer TOKEN, with its SHA-256 in the node file under admin.tokens")
+// methodsOf are the methods that something is at a path for.
+func methodsOf(mux *http.ServeMux, r *http.Request) []string {
+	var out []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		probe := &http.Request{Method: method, URL: r.URL, Host: r.Host}
+		if _, pattern := mux.Handler(probe); pattern != catchAll {
+			out = append(out, method)
 		}
-	}))
+	}
+	return out
 }
 
-// open says what is answered without a token.
-func (s *Server) open(path string) bool {
-	switch path {
-	case "/livez", "/readyz":
-		return true
-	case "/metrics":
-		return s.Admin.OpenMetrics == "yes" || s.Admin.OpenMetrics == "auto" && loopback(s.Admin.Address)
-	}
-	return false
+// guard keeps pages of other sites out of the admin address.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.ownHost(r.Host) {
+			problem(w, http.StatusMisdirectedRequest, selvage.Denied, "this host name is not the admin address")
+			return
+		}
+		next.ServeHTTP(w, r)
+	}))
 }
 
 func loopback(address string) bool {
@@ -230,23 +267,6 @@ func (s *Server) ownHost(hostport string) bool {
 	}
 	own, _, err := net.SplitHostPort(s.Admin.Address)
 	return err == nil && own != "" && strings.EqualFold(own, host)
-}
-
-// hasToken compares in constant time what the token hashes to.
-func (s *Server) hasToken(r *http.Request) bool {
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	if key := r.Header.Get(fastlyKey); key != "" && !ok && isFastly(r) {
-		scheme, token, ok = "Bearer", key, true
-	}
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return false
-	}
-	sum := sha256.Sum256([]byte(token))
-	got, found := []byte(hex.EncodeToString(sum[:])), 0
-	for _, want := range s.Admin.Tokens {
-		found |= subtle.ConstantTimeCompare(got, []byte(strings.ToLower(want)))
-	}
-	return found == 1
 }
 
 func plain(w http.ResponseWriter, status int, words string) {

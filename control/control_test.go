@@ -50,7 +50,7 @@ func testServer(t *testing.T, admin selvage.Admin) *Server {
 
 func TestAdminAddressGuardsWhatItShows(t *testing.T) {
 	s := testServer(t, selvage.Admin{Address: "127.0.0.1:9440", OpenMetrics: "auto", Tokens: []string{sha("right")}})
-	h := s.guard(s.Handler())
+	h := s.remote()
 	for _, tt := range []struct {
 		name, method, path, host, token, origin string
 		want                                    int
@@ -66,6 +66,8 @@ func TestAdminAddressGuardsWhatItShows(t *testing.T) {
 		{"the description needs a token", "GET", "/openapi.json", "127.0.0.1:9440", "", "", 401},
 		{"the description is there", "GET", "/openapi.json", "127.0.0.1:9440", "right", "", 200},
 		{"a name of another site is refused", "GET", "/metrics", "evil.example", "right", "", 421},
+		{"a wrong method is told", "PUT", "/v1/status", "127.0.0.1:9440", "right", "", 405},
+		{"what nobody may know is refused first", "GET", "/nowhere", "127.0.0.1:9440", "", "", 401},
 		{"writing from another site is refused", "POST", "/v1/status", "127.0.0.1:9440", "right", "https://evil.example", 403},
 		{"what is not there is a problem", "GET", "/nowhere", "127.0.0.1:9440", "right", "", 404},
 	} {
@@ -108,7 +110,7 @@ func TestMetricsNeedATokenOffLoopback(t *testing.T) {
 		r := httptest.NewRequest("GET", "/metrics", nil)
 		r.Host = "192.0.2.1:9440"
 		w := httptest.NewRecorder()
-		s.guard(s.Handler()).ServeHTTP(w, r)
+		s.remote().ServeHTTP(w, r)
 		if w.Code != tt.want {
 			t.Errorf("address %s, open_metrics %s: got %d, want %d", tt.address, tt.open, w.Code, tt.want)
 		}
@@ -119,7 +121,7 @@ func TestUnreadySaysWhy(t *testing.T) {
 	s := testServer(t, selvage.Admin{})
 	s.Node = still{errors.New("draining")}
 	w := httptest.NewRecorder()
-	s.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
+	s.local().ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
 	if w.Code != 503 || !strings.Contains(w.Body.String(), "draining") {
 		t.Errorf("got %d %q", w.Code, w.Body)
 	}
@@ -202,7 +204,7 @@ func TestWhatCannotBeHadIsSaidBeforeAnythingIsServed(t *testing.T) {
 
 func TestClientSaysWhatTheNodeRefused(t *testing.T) {
 	s := testServer(t, selvage.Admin{Address: "127.0.0.1:0"})
-	srv := httptest.NewServer(s.guard(s.Handler()))
+	srv := httptest.NewServer(s.remote())
 	defer srv.Close()
 	c, err := client.New(client.Options{Address: srv.URL, Token: "wrong"})
 	if err != nil {

@@ -1,8 +1,13 @@
 package control
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/client"
@@ -19,4 +24,62 @@ func problem(w http.ResponseWriter, status int, kind selvage.Kind, detail string
 	_ = json.NewEncoder(w).Encode(client.Problem{ // the server sees that the client is gone
 		Type: problemBase + string(kind), Title: http.StatusText(status), Status: status, Detail: detail,
 	})
+}
+
+// statusOf is the status for an error's kind.
+func statusOf(err error) int {
+	switch selvage.KindOf(err) {
+	case selvage.Invalid:
+		return http.StatusUnprocessableEntity
+	case selvage.NotFound:
+		return http.StatusNotFound
+	case selvage.Conflict:
+		return http.StatusConflict
+	case selvage.Unavailable:
+		return http.StatusServiceUnavailable
+	case selvage.Denied:
+		return http.StatusForbidden
+	}
+	return http.StatusInternalServerError
+}
+
+// kindOf is what can be done about a status.
+func kindOf(status int) selvage.Kind {
+	switch status {
+	case http.StatusNotFound:
+		return selvage.NotFound
+	case http.StatusConflict:
+		return selvage.Conflict
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		return selvage.Unavailable
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusMisdirectedRequest:
+		return selvage.Denied
+	}
+	if status >= 500 {
+		return selvage.Internal
+	}
+	return selvage.Invalid
+}
+
+// register adds an operation whose errors have kinds.
+func register[I, O any](api huma.API, op huma.Operation, do func(context.Context, *I) (*O, error)) {
+	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := do(ctx, in)
+		if err == nil {
+			return out, nil
+		}
+		if se, ok := errors.AsType[huma.StatusError](err); ok {
+			return nil, se
+		}
+		return nil, huma.NewError(statusOf(err), err.Error())
+	})
+}
+
+// withKind gives the errors of the library our types.
+func withKind(_ huma.Context, status string, v any) (any, error) {
+	if m, ok := v.(*huma.ErrorModel); ok {
+		code, _ := strconv.Atoi(status) // what is no number is no error of ours
+		m.Type = problemBase + string(kindOf(code))
+	}
+	return v, nil
 }

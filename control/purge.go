@@ -24,67 +24,28 @@ type Purger interface {
 // purges there purges here.
 func (s *Server) purges(api huma.API, mux *http.ServeMux) {
 	type output struct{ Body *client.Purge }
-	huma.Register(api, huma.Operation{
+	register(api, huma.Operation{
 		OperationID: "purge", Method: http.MethodPost, Path: "/v1/purges",
 		Summary:     "Make every node forget answers",
 		Description: "By tag, URL and service, hard or soft. Answers when all nodes have applied it, or after wait_ms with those that are missing.",
 	}, func(ctx context.Context, in *struct{ Body client.PurgeRequest }) (*output, error) {
-		p, err := s.Purger.Purge(ctx, in.Body, caller)
-		return &output{p}, refused(err)
+		p, err := s.Purger.Purge(ctx, in.Body, whoAsks(ctx).name)
+		return &output{p}, err
 	})
-	huma.Register(api, huma.Operation{
+	register(api, huma.Operation{
 		OperationID: "purge-receipts", Method: http.MethodGet, Path: "/v1/purges/{position}",
 		Summary: "Which nodes have applied the purges up to a position",
 	}, func(ctx context.Context, in *struct {
 		Position uint64 `path:"position" minimum:"1"`
 	}) (*output, error) {
 		p, err := s.Purger.PurgeReceipts(ctx, in.Position)
-		return &output{p}, refused(err)
+		return &output{p}, err
 	})
 	mux.HandleFunc("POST /service/{service}/purge_all", s.fastlyPurge)
 	mux.HandleFunc("POST /service/{service}/purge", s.fastlyPurge)
 	mux.HandleFunc("POST /service/{service}/purge/{key...}", s.fastlyPurge)
 	mux.HandleFunc("POST /purge/{url...}", s.fastlyPurge)
 	mux.HandleFunc("PURGE /{url...}", s.fastlyPurge)
-}
-
-// caller is who purges through the API.
-const caller = "control"
-
-// refusedError is an error as huma writes it: a problem (RFC 9457).
-type refusedError struct{ client.Problem }
-
-// GetStatus is huma.StatusError.
-func (e *refusedError) GetStatus() int { return e.Status }
-
-// ContentType is huma.ContentTypeFilter.
-func (e *refusedError) ContentType(string) string { return "application/problem+json" }
-
-func refused(err error) error {
-	if err == nil {
-		return nil
-	}
-	kind := selvage.KindOf(err)
-	status := statusOf(kind)
-	return &refusedError{client.Problem{
-		Type: problemBase + string(kind), Title: http.StatusText(status), Status: status, Detail: err.Error(),
-	}}
-}
-
-func statusOf(kind selvage.Kind) int {
-	switch kind {
-	case selvage.Invalid:
-		return http.StatusUnprocessableEntity
-	case selvage.NotFound:
-		return http.StatusNotFound
-	case selvage.Conflict:
-		return http.StatusConflict
-	case selvage.Unavailable:
-		return http.StatusServiceUnavailable
-	case selvage.Denied:
-		return http.StatusForbidden
-	}
-	return http.StatusInternalServerError
 }
 
 // maxFastlyBody bounds the list of keys of a batch, in bytes. maxFastlyKeys is Fastly's own bound.
@@ -111,7 +72,7 @@ func (s *Server) fastlyPurge(w http.ResponseWriter, r *http.Request) {
 	}
 	p, err := s.Purger.Purge(r.Context(), client.PurgeRequest{
 		What: keys.what, Service: r.PathValue("service"), Soft: r.Header.Get("Fastly-Soft-Purge") == "1",
-	}, caller)
+	}, whoAsks(r.Context()).name)
 	if err == nil && !p.Complete {
 		err = selvage.Errorf(selvage.Unavailable, "position %d: not all nodes have applied it", p.Position)
 	}
@@ -210,7 +171,7 @@ func fastlyJSON(w http.ResponseWriter, status int, value any) {
 
 // fastlyError answers in Fastly's shape of errors.
 func fastlyError(w http.ResponseWriter, err error) {
-	status := statusOf(selvage.KindOf(err))
+	status := statusOf(err)
 	if status == http.StatusUnprocessableEntity {
 		status = http.StatusBadRequest
 	}
