@@ -80,7 +80,7 @@ type rolloutOutput struct{ Body client.Rollout }
 
 func (s *Server) changeOperations(api huma.API) {
 	type changed struct{ Body client.Change }
-	register(api, huma.Operation{
+	registerChange(s, api, huma.Operation{
 		OperationID: "change-submit", Method: http.MethodPost, Path: "/v1/changes", DefaultStatus: http.StatusAccepted,
 		Summary: "Deploy a revision", Description: "The manifest and its files are blobs already. When this is answered the change stands in the log and will have an outcome.",
 	}, func(ctx context.Context, in *struct{ Body client.Submission }) (*changed, error) {
@@ -90,13 +90,13 @@ func (s *Server) changeOperations(api huma.API) {
 		c, err := s.Changes.Submit(ctx, in.Body, whoAsks(ctx).name)
 		return &changed{c}, err
 	})
-	register(api, huma.Operation{
+	registerChange(s, api, huma.Operation{
 		OperationID: "change-show", Method: http.MethodGet, Path: "/v1/changes/{change}", Summary: "One change",
 	}, func(ctx context.Context, in *ChangePath) (*changed, error) {
 		r, err := s.Changes.Status(ctx, in.Service, named(in.Change))
 		return &changed{r.Change}, err
 	})
-	register(api, huma.Operation{
+	registerChange(s, api, huma.Operation{
 		OperationID: "change-undo", Method: http.MethodPost, Path: "/v1/changes/{change}/undo",
 		Summary: "Undo a change", Description: "A rollout that runs, or what is promoted. It is never gated.",
 	}, func(ctx context.Context, in *struct {
@@ -137,7 +137,7 @@ func (s *Server) listChanges(api huma.API) {
 		Most    int    `query:"most" minimum:"1" maximum:"500" doc:"how many; 50 without"`
 	}
 	type list struct{ Body client.ChangeList }
-	register(api, huma.Operation{
+	registerChange(s, api, huma.Operation{
 		OperationID: "change-list", Method: http.MethodGet, Path: "/v1/changes", Summary: "The changes, the newest first",
 	}, func(ctx context.Context, in *page) (*list, error) {
 		all, err := s.History.Changes(ctx, changesMost)
@@ -172,7 +172,7 @@ func orDefault(v, fallback int) int {
 
 func (s *Server) rolloutOperations(api huma.API) {
 	type list struct{ Body client.RolloutList }
-	register(api, huma.Operation{
+	registerChange(s, api, huma.Operation{
 		OperationID: "rollout-list", Method: http.MethodGet, Path: "/v1/rollouts", Summary: "The last rollout of each service",
 	}, func(ctx context.Context, _ *struct{}) (*list, error) {
 		changes, err := s.History.Changes(ctx, changesMost)
@@ -194,13 +194,13 @@ func (s *Server) rolloutOperations(api huma.API) {
 		}
 		return out, nil
 	})
-	register(api, huma.Operation{
+	registerChange(s, api, huma.Operation{
 		OperationID: "rollout-show", Method: http.MethodGet, Path: "/v1/rollouts/{change}", Summary: "How a rollout stands",
 	}, func(ctx context.Context, in *ChangePath) (*rolloutOutput, error) {
 		r, err := s.Changes.Status(ctx, in.Service, named(in.Change))
 		return &rolloutOutput{r}, err
 	})
-	register(api, huma.Operation{
+	registerChange(s, api, huma.Operation{
 		OperationID: "rollout-ask", Method: http.MethodPost, Path: "/v1/rollouts/{change}/{action}",
 		Summary:     "Hold, promote or break the glass",
 		Description: "hold stops where it stands; promote ends a hold or a wait and opens no gate; break-glass shortens the gates and leaves none out.",
@@ -218,7 +218,7 @@ func (s *Server) rolloutOperations(api huma.API) {
 const keepAlive = 10 * time.Second
 
 func (s *Server) eventOperation(api huma.API) {
-	register(api, huma.Operation{
+	registerChange(s, api, huma.Operation{
 		OperationID: "rollout-events", Method: http.MethodGet, Path: "/v1/rollouts/{change}/events",
 		Summary:     "A rollout's progress, as server-sent events",
 		Description: "Each event is a Progress; the last one is an outcome, and then the stream ends. Whoever comes again is told first how it stands.",
@@ -308,7 +308,7 @@ func (s *Server) logOperation(api huma.API) {
 		Most  int    `query:"most" minimum:"1" maximum:"1000" doc:"how many; 200 without"`
 	}
 	type list struct{ Body client.LogPage }
-	register(api, huma.Operation{
+	registerChange(s, api, huma.Operation{
 		OperationID: "log", Method: http.MethodGet, Path: "/v1/log", Summary: "The log of changes, to be verified by who reads it",
 	}, func(ctx context.Context, in *page) (*list, error) {
 		out, most := new(list), orDefault(in.Most, logShown)

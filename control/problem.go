@@ -75,6 +75,16 @@ func register[I, O any](api huma.API, op huma.Operation, do func(context.Context
 	})
 }
 
+// registerChange adds an operation that a node without rollouts cannot do.
+func registerChange[I, O any](s *Server, api huma.API, op huma.Operation, do func(context.Context, *I) (*O, error)) {
+	register(api, op, func(ctx context.Context, in *I) (*O, error) {
+		if s.Changes == nil || s.History == nil {
+			return nil, selvage.Errorf(selvage.Unavailable, "this node takes no changes: it serves its files alone")
+		}
+		return do(ctx, in)
+	})
+}
+
 // withKind gives the errors of the library our types.
 func withKind(_ huma.Context, status string, v any) (any, error) {
 	if m, ok := v.(*huma.ErrorModel); ok {

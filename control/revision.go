@@ -24,7 +24,7 @@ var progressType = reflect.TypeFor[client.Progress]()
 
 func (s *Server) revisionOperations(api huma.API) {
 	type list struct{ Body client.RevisionList }
-	register(api, huma.Operation{
+	registerChange(s, api, huma.Operation{
 		OperationID: "revision-list", Method: http.MethodGet, Path: "/v1/revisions", Summary: "The revisions, the newest first",
 	}, func(ctx context.Context, in *struct {
 		Service string `query:"service" maxLength:"63"`
@@ -35,7 +35,7 @@ func (s *Server) revisionOperations(api huma.API) {
 		return out, err
 	})
 	type shown struct{ Body client.RevisionManifest }
-	register(api, huma.Operation{
+	registerChange(s, api, huma.Operation{
 		OperationID: "revision-show", Method: http.MethodGet, Path: "/v1/revisions/{revision}", Summary: "A revision with its manifest",
 	}, func(ctx context.Context, in *struct {
 		Revision string `path:"revision" pattern:"^[0-9a-f]{4,16}$" doc:"its id, or the unique beginning of it"`
@@ -44,7 +44,7 @@ func (s *Server) revisionOperations(api huma.API) {
 		return &shown{client.RevisionManifest{Revision: r, Contents: json.RawMessage(manifest)}}, err
 	})
 	type planned struct{ Body client.Plan }
-	register(api, huma.Operation{
+	registerChange(s, api, huma.Operation{
 		OperationID: "plan", Method: http.MethodPost, Path: "/v1/plan", MaxBodyBytes: maxPlan,
 		Summary: "What a revision would change", Description: "By the parts of the service, not by lines. Nothing is kept.",
 	}, func(ctx context.Context, in *struct{ Body client.PlanRequest }) (*planned, error) {

@@ -60,13 +60,16 @@ func openEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened
 			return nil, err
 		}
 		o.State = new(e.store.Store())
+	} else {
+		o.State = new(state.Memory(state.EdgeLimits(func(limit string) { e.node.LimitHit("state_" + limit) })))
 	}
 	e.node, err = node.New(o)
 	if err != nil {
 		e.close()
 		return nil, advise(err, "--listen")
 	}
-	e.control.Node, e.control.Purger = e.node, e.node
+	e.control.Node, e.control.Purger, e.control.OnLimit = e.node, e.node, e.node.LimitHit
+	e.control.State = o.State
 	return e, nil
 }
 
