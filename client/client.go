@@ -114,30 +114,9 @@ func (c *Client) send(ctx context.Context, method, path string, value, into any)
 		}
 		sent = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base.JoinPath(path).String(), sent)
+	resp, err := c.do(ctx, method, path, nil, sent)
 	if err != nil {
 		return err
 	}
-	if value != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask the node: %w", err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("read the node's answer: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return problemOf(resp, body)
-	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("read the node's answer: %w", err)
-	}
-	return nil
+	return done(resp, into)
 }
