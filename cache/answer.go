@@ -30,6 +30,11 @@ type answer struct {
 	search    *variance
 	surrogate []string // the lines of Surrogate-Control, which nobody else is sent
 	hadAge    bool     // it came with an Age: somebody before us stored it
+	// Of an answer that is a part: which one, and of how many bytes in all, which
+	// is 0 for all others. Its header and status are those of the whole.
+	part  span
+	total int64
+	mark  *body // of the part that this is, or is the head of the whole of
 }
 
 // notStored are the fields that belong to a connection or to the proxy itself
@@ -120,7 +125,7 @@ func (a *answer) completed(size int64) *answer {
 // The costs of what Go keeps for a stored answer beyond its strings and bytes,
 // in bytes. They are on the safe side: the bound must hold.
 const (
-	costFixed    = 800 // entry, answer, body, and their places in the table, which may be half empty
+	costFixed    = 900 // entry, answer, body, and their places in the table, which may be half empty
 	costMap      = 400 // a header map with up to eight fields
 	costSlot     = 100 // each further field: such a map may be half empty, too
 	costQuery    = 600 // the key once more, in a table of its own, and the digest

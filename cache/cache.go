@@ -5,8 +5,8 @@
 // http.RoundTripper, one per route and revision. What it remembers is in the
 // [Store], one per node. The rules are pure functions in files named after
 // what they decide: storable, fresh, age, stale, vary, validate, ranges,
-// invalidate. A forward to the origin that several requests may wait for is a
-// flight (collapse).
+// invalidate, slice, combine. A forward to the origin that several requests may
+// wait for is a flight (collapse).
 //
 // It promises that an answer is given to another request only if the answer
 // permits it, the request's fields select it, and it is whole; that a stale one
@@ -14,8 +14,9 @@
 // for the same thing ask the origin once, and none waits for one that turns out
 // to be somebody else's alone; and that the store keeps its bound in bytes.
 //
-// It refuses to store partial answers, answers to methods other than GET and QUERY,
-// answers with trailers, and whatever its directives leave in doubt. It knows
+// It refuses to combine parts that are not known to be of one representation, to
+// store answers to methods other than GET and QUERY, answers with trailers, and
+// whatever its directives leave in doubt. It knows
 // nothing of origins: an error says that there is no answer.
 //
 // Stored data is keyed by [Key], then by the request fields that Vary names. Tags

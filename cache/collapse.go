@@ -50,6 +50,7 @@ type flight struct {
 	position  atomic.Uint64 // of purges when it was forwarded, before that when it was made
 	stripped  bool          // the client's own conditions were taken away
 	candidate *answer       // the stored answer that is asked about or stands in for an error; may be nil
+	order                   // what part is asked for
 	record    *record.Record
 	cancel    context.CancelFunc
 	deadline  *time.Timer // cancels, too
@@ -60,7 +61,7 @@ type flight struct {
 	// All below is guarded by flights.mu.
 	holds      int  // who waits, or reads
 	joinable   bool // others may come
-	doomed     bool // what it brings was made invalid on its way
+	doom       doom // what it brings was made invalid on its way
 	leaderLeft bool
 	kept       bool // it holds itself, so that what it brings is stored
 	refreshing bool
@@ -77,6 +78,7 @@ type outcome struct {
 	err       error
 	standIn   bool // the candidate is given instead
 	validated bool // the answer is the candidate, which the origin confirmed
+	freshened bool // stored parts were confirmed: whoever waits looks again
 	why       refusal
 	status    int // of the forward, 0 if there was none
 	record    record.Record
@@ -116,7 +118,7 @@ func (t *Transport) join(q *inquiry, alone bool) (*flight, part) {
 			return f, waits
 		}
 	}
-	if t.store.lookup(&q.key, q.req.Header).answer != q.found.answer {
+	if t.store.lookup(&q.key, q.req.Header).answer != q.found.answer || t.hasWanted(q) {
 		return nil, lookAgain
 	}
 	f := t.newFlight(q, alone)
@@ -129,6 +131,9 @@ func (t *Transport) join(q *inquiry, alone bool) (*flight, part) {
 // did, as far as one can tell before there is an answer, or may be given the
 // answer that is coming.
 func (f *flight) admits(q *inquiry, alone bool) bool {
+	if f.want != q.want || (f.about == nil) != (q.about == nil) {
+		return false
+	}
 	select {
 	case <-f.settled:
 		a := f.outcome.answer
@@ -240,9 +245,13 @@ func (t *Transport) newFlight(q *inquiry, conditions bool) *flight {
 	if f.content == nil {
 		f.req.Method = http.MethodGet
 	}
-	f.stripped = !conditions || f.candidate != nil
+	f.order = q.order
+	f.stripped = !conditions || f.candidate != nil || f.want != "" || f.about != nil
 	if f.stripped {
 		withoutConditions(f.req.Header)
+	}
+	if f.want != "" {
+		f.req.Header["Range"] = []string{f.want}
 	}
 	return f
 }
@@ -286,6 +295,25 @@ func (f *flight) leave(leader bool) {
 		orphan.Close()
 		f.finish()
 	}
+}
+
+// leaveRead ends the hold of one who has read the answer, as far as he wanted, and
+// mends what the record says of it: that it was stored was known at its head for
+// an answer that keeps its promises only.
+func (f *flight) leaveRead(q *inquiry) {
+	f.leave(false)
+	c := &q.rec.Cache
+	if !c.Stored {
+		return
+	}
+	b := f.outcome.answer.body
+	b.mu.Lock()
+	broken := !b.whole.Load() && (b.ended || f.req.Context().Err() != nil)
+	b.mu.Unlock()
+	s := &f.transport.store.flights
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.Stored = !broken && !f.isDoomedLocked()
 }
 
 // keep lets the flight go on for the store's sake when its readers leave.
@@ -371,7 +399,7 @@ func (f *flight) commit(a *answer, reserved int64) {
 	t := f.transport
 	t.store.flights.mu.Lock()
 	defer t.store.flights.mu.Unlock()
-	if f.doomed || f.fate(a).gone() {
+	if f.isDoomedLocked() || f.fate(a).gone() {
 		t.store.release(reserved)
 		t.store.abandon(a.forms)
 	} else {

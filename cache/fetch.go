@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"maps"
@@ -13,8 +14,9 @@ func (f *flight) run() {
 	ctx := f.req.Context()
 	f.pause(ctx)
 	requested := time.Now()
+	asks := cmp.Or(f.candidate, f.about)
 	res, asked, err := f.forward(ctx, true)
-	if err == nil && asked && res.StatusCode == http.StatusNotModified && !freshens(f.candidate.header, res.Header) {
+	if err == nil && asked && res.StatusCode == http.StatusNotModified && !freshens(asks.header, res.Header) {
 		// It speaks of something else than what is stored: ask for the whole.
 		res.Body.Close()
 		requested = time.Now()
@@ -28,6 +30,10 @@ func (f *flight) run() {
 	case isFailure(res.StatusCode) && f.hasStandIn(received):
 		res.Body.Close()
 		f.settle(outcome{standIn: true, status: res.StatusCode})
+		f.finish()
+	case asked && res.StatusCode == http.StatusNotModified && f.about != nil:
+		res.Body.Close()
+		f.confirmedParts(res, requested, received)
 		f.finish()
 	case asked && res.StatusCode == http.StatusNotModified:
 		res.Body.Close()
@@ -47,7 +53,7 @@ func (f *flight) hasStandIn(now time.Time) bool {
 // right where there is one that can be asked about.
 func (f *flight) forward(ctx context.Context, ask bool) (res *http.Response, asked bool, err error) {
 	f.position.Store(f.transport.store.purges.position.Load()) // before it is asked, and before it is looked at what was purged
-	stored := f.candidate
+	stored := cmp.Or(f.candidate, f.about)
 	if !ask || stored != nil && f.fate(stored).gone() {
 		stored = nil
 	}
@@ -124,16 +130,23 @@ func (f *flight) arrived(ctx context.Context, res *http.Response, requested, rec
 	x.surrogate, x.tags, x.manyTags = surrogate, tags, !ok
 	x.length = res.ContentLength
 	x.trailer = len(res.Trailer) > 0 || len(res.Header["Trailer"]) > 0
+	part, total, isPart := partOf(res)
+	if isPart = isPart && f.want != ""; isPart {
+		x.status, x.length = http.StatusOK, part.length // what is said of the whole, is said of its parts
+	}
 	a, why := t.newAnswer(f.req.Header, &x, res.Header, requested, received)
-	a.body, a.length = new(body), res.ContentLength
+	a.body, a.length = new(body), x.length
 	if t.scope.Coder != nil {
 		a.forms = new(forms)
 	}
 	filling := filler{flight: f, answer: a, body: a.body, src: res.Body}
 	place, ok := f.placeFor(res.StatusCode, res.Header)
 	a.search = readNoVarySearch(res.Header[noVarySearch])
-	if f.place = place; !ok && why == storeIt {
+	if f.place = place; why == storeIt && (!ok || isPart && place != f.key) {
 		why = refuseSearch
+	}
+	if f.want != "" && x.status != http.StatusOK {
+		why = refuseStatus // 416, and whatever else was said to this range
 	}
 	if why == storeIt && f.fate(a).gone() {
 		why = refusePurged
@@ -152,6 +165,9 @@ func (f *flight) arrived(ctx context.Context, res *http.Response, requested, rec
 		return
 	}
 	a.header = storedHeader(res.Header, received)
+	if isPart {
+		a.become(part, total)
+	}
 	f.settle(outcome{
 		answer: a, shared: judge(received, &a.terms, requestDirectives{}) == useFresh, status: res.StatusCode,
 	})
@@ -229,6 +245,9 @@ func (w *filler) run(ctx context.Context, res *http.Response) {
 	t := w.flight.transport
 	if w.body.whole.Load() && w.body.size <= t.rules.maxBody {
 		w.flight.commit(w.answer.completed(w.body.size), w.reserved)
+	} else if cut := w.answer.cutShort(); err != nil && cut != nil {
+		t.store.abandon(w.answer.forms)
+		w.flight.commit(cut, w.reserved)
 	} else {
 		t.store.release(w.reserved)
 		t.store.abandon(w.answer.forms)

@@ -10,7 +10,7 @@ import (
 type flights struct {
 	mu                         sync.Mutex                   // guards all below, and the flights' own states
 	byKey                      map[Key][]*flight            // the joinable ones
-	running                    map[Key]map[*flight]struct{} // the joinable ones too, by URL
+	running                    map[Key]map[*flight]struct{} // the joinable ones too, by path
 	count                      int
 	makers                     int   // of forms
 	refreshes                  int   // that are under way
@@ -54,11 +54,11 @@ func (t *Transport) startLocked(f *flight, joinable bool) {
 	if joinable {
 		s.byKey[f.key] = append(s.byKey[f.key], f)
 	}
-	url := f.key.url()
-	same := s.running[url]
+	path := f.key.path()
+	same := s.running[path]
 	if same == nil {
 		same = make(map[*flight]struct{}, 1)
-		s.running[url] = same
+		s.running[path] = same
 	}
 	same[f] = struct{}{}
 	s.count++
@@ -86,19 +86,32 @@ func (f *flight) finish() {
 	s := &f.transport.store.flights
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	url := f.key.url()
-	same := s.running[url]
+	path := f.key.path()
+	same := s.running[path]
 	if _, running := same[f]; !running {
 		return
 	}
 	s.closeLocked(f)
 	s.count--
 	if delete(same, f); len(same) == 0 {
-		delete(s.running, url)
+		delete(s.running, path)
 	}
 	if f.refreshing {
 		s.refreshes--
 	}
+}
+
+// doom says whether what a flight brings was made invalid on its way.
+type doom int
+
+const (
+	spared        doom = iota
+	neighbourGone      // another URL of its path was: its answer may be for that, too
+	urlGone
+)
+
+func (f *flight) isDoomedLocked() bool {
+	return f.doom == urlGone || f.doom == neighbourGone && f.place.variedBy() != ""
 }
 
 // invalidate forgets what is stored for the keys, and lets nothing that is on
@@ -106,9 +119,12 @@ func (f *flight) finish() {
 func (s *Store) invalidate(keys []Key) {
 	for _, k := range keys {
 		s.flights.mu.Lock()
-		for f := range s.flights.running[k] {
-			f.doomed = true
-			s.flights.closeLocked(f)
+		for f := range s.flights.running[k.path()] {
+			if f.key.url() == k {
+				f.doom = urlGone
+				s.flights.closeLocked(f)
+			}
+			f.doom = max(f.doom, neighbourGone)
 		}
 		s.flights.mu.Unlock()
 		s.removeAll(k)

@@ -22,8 +22,19 @@ type inquiry struct {
 	// What was stored and why it did not do, once looked up.
 	found found
 	fwd   string
+	order // of one forward, where it is for a part
+	// The origin failed: what is stored is used as far as it may stand in.
+	standsIn bool
 	// content is the body of a QUERY, which every forward sends.
 	content []byte
+}
+
+// order is what a forward for a part of an answer is to bring.
+type order struct {
+	want   string  // the Range, empty for the whole
+	wantAt int64   // the position that it must bring
+	about  *answer // the whole whose stored parts are asked about; may be nil
+	whole  *answer // the stored whole that it is to belong to; may be nil
 }
 
 // traits are what keeps two requests for one key from waiting for one forward

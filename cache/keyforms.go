@@ -71,7 +71,7 @@ func (s *Store) learn(scope *Scope, r *keyRules) {
 	for k, same := range s.flights.running {
 		for f := range same {
 			if unreachable(&k) {
-				f.doomed = true
+				f.doom = urlGone
 				s.flights.closeLocked(f)
 			}
 		}
@@ -91,9 +91,7 @@ func (s *Store) learn(scope *Scope, r *keyRules) {
 func (s *Store) keysOf(exact Key) []Key {
 	keys := s.rules.forms(exact)
 	for _, k := range keys {
-		if varied := s.searches.keyed(k); varied != k {
-			keys = append(keys, varied)
-		}
+		keys = append(keys, s.searches.variedKeys(k)...)
 	}
 	return keys
 }

@@ -8,15 +8,20 @@ import (
 // TestNothingIsServedThatMustNotBe plays what FuzzTransport plays, for as long as a test may take.
 func TestNothingIsServedThatMustNotBe(t *testing.T) {
 	for range 300 {
-		seed := rand.Uint64()
-		r := rand.New(rand.NewPCG(seed, 0))
-		script := make([]byte, 600)
-		for i := range script {
-			script[i] = byte(r.Uint32())
-		}
-		onVirtualTime(t, func(t *testing.T) { play(t, script) })
-		if t.Failed() {
-			t.Fatalf("seed %d", seed)
-		}
+		playSeed(t, rand.Uint64())
 	}
+}
+
+func playSeed(t *testing.T, seed uint64) {
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	}()
+	r := rand.New(rand.NewPCG(seed, 0))
+	script := make([]byte, 600)
+	for i := range script {
+		script[i] = byte(r.Uint32())
+	}
+	onVirtualTime(t, func(t *testing.T) { play(t, script) })
 }

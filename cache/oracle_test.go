@@ -28,30 +28,32 @@ var (
 	askedCC    = []string{"", "no-cache", "no-store", "max-age=5", "max-stale", "max-stale=3", "min-fresh=5", "only-if-cached", "max-age=0"}
 	askedLang  = []string{"", "de", "fr"}
 	askedAuth  = []string{"", "", "alice", "bob"}
-	askedRange = []string{"", "", "", "bytes=0-1", "bytes=900-", "bytes=-3"}
-	statuses   = []int{200, 200, 200, 200, 404, 302, 500, 503, 206, 299}
+	askedRange = []string{"", "", "", "bytes=0-1", "bytes=900-", "bytes=-3", "bytes=2-7", "bytes=5-", "bytes=0-1,6-7"}
+	statuses   = []int{200, 200, 200, 200, 404, 302, 500, 503, 200, 299, 200, 200}
 )
 
-// fact is what the oracle knows of an answer that the origin gave.
+// fact is what the oracle knows of an answer that the origin gave. What the origin
+// has at a path is a version; many answers may bring it, or parts of it.
 type fact struct {
-	id, path, lang, auth, cookie string
-	status                       int
-	control, vary                string
-	setCookie, truncated         bool
-	made                         time.Time   // or confirmed last
-	confirmed                    []time.Time // by 304, in order
-	confirmedBy                  []string    // ids of the requests
+	number, version                     int
+	id, path, query, lang, auth, cookie string
+	status                              int
+	control, vary                       string
+	setCookie, grouped, anyQuery        bool
+	made                                time.Time
 }
 
 func (f *fact) says(word string) bool { return strings.Contains(f.control, word) }
 
 // oracle is the origin, and knows what must not be served.
 type oracle struct {
-	mu    sync.Mutex // guards all below
-	facts map[string]*fact
-	next  []byte         // decides what the origin says
-	gone  map[string]int // path: the last number that an unsafe request made invalid
-	fails map[string]time.Time
+	mu       sync.Mutex // guards all below
+	facts    []*fact
+	next     []byte           // decides what the origin says
+	versions map[string][]int // by path: the status of each version
+	gone     map[string]int   // by place and query: versions before this one were made invalid by an unsafe request
+	group    int              // answers before this number that are of the group are invalid
+	fails    map[string]time.Time
 }
 
 // choose takes a byte to decide between n things.
@@ -72,47 +74,142 @@ func (o *oracle) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := req.Context().Err(); err != nil {
 		return nil, err
 	}
-	path, id := req.URL.Path, req.Header.Get("X-Id")
+	path := place(req)
 	if req.Method == "POST" {
-		o.gone[path] = len(o.facts)
-		return reply(req, 200, "", ""), nil
+		return o.change(req, path), nil
 	}
 	mode := o.choose(8)
 	if mode == 7 {
 		o.fails[path] = time.Now()
 		return nil, errOrigin
 	}
-	if tag := req.Header.Get("If-None-Match"); tag != "" && mode < 4 {
-		f := o.facts[strings.Trim(tag, `"`)]
-		f.confirmed, f.confirmedBy = append(f.confirmed, time.Now()), append(f.confirmedBy, id)
-		return reply(req, 304, "Cache-Control: "+f.control+"\nVary: "+f.vary, ""), nil
+	if len(o.versions[path]) == 0 || o.choose(6) == 5 {
+		o.versions[path] = append(o.versions[path], statuses[o.choose(len(statuses))])
 	}
-	f := &fact{
-		id: id, path: path, lang: req.Header.Get("X-Lang"), auth: req.Header.Get("Authorization"), cookie: req.Header.Get("Cookie"),
-		status: statuses[o.choose(len(statuses))], control: saidControls[o.choose(len(saidControls))],
-		vary: saidVary[o.choose(len(saidVary))], setCookie: o.choose(6) == 5, truncated: mode == 6, made: time.Now(),
+	f := o.newFact(req, path)
+	fields := fmt.Sprintf("Etag: %s\nX-Serial: %d\nCache-Control: %s\nVary: %s", f.tag(), f.number, f.control, f.vary)
+	if f.grouped {
+		fields += "\nCache-Groups: \"g\""
+	}
+	if f.anyQuery {
+		fields += "\nNo-Vary-Search: params=(\"x\")"
+	}
+	if mode < 4 && f.status == 200 && matchesAny(req.Header["If-None-Match"], f.tag()) {
+		f.cookie = "" // what it confirms was made for nobody in particular
+		return reply(req, 304, fields, ""), nil
+	}
+	if f.setCookie = o.choose(6) == 5; f.setCookie {
+		fields += "\nSet-Cookie: session=" + f.id
 	}
 	if isFailure(f.status) {
 		o.fails[path] = time.Now()
 	}
-	serial := strconv.Itoa(len(o.facts))
-	o.facts[serial] = f
-	fields := fmt.Sprintf("Etag: %q\nX-Serial: %s\nCache-Control: %s\nVary: %s", serial, serial, f.control, f.vary)
-	if f.setCookie {
-		fields += "\nSet-Cookie: session=" + id
-	}
-	res := reply(req, f.status, fields, "body of "+serial)
-	if f.truncated {
-		res.Body = io.NopCloser(io.MultiReader(strings.NewReader("body"), iotest.ErrReader(io.ErrUnexpectedEOF)))
+	body := f.body()
+	res := o.ranged(req, reply(req, f.status, fields, body), body)
+	if mode == 6 && res.ContentLength > 4 {
+		res.Body = io.NopCloser(io.MultiReader(io.LimitReader(res.Body, 4), iotest.ErrReader(io.ErrUnexpectedEOF)))
 	}
 	return res, nil
+}
+
+// place is what tells what the origin has for a request: the path, and what a QUERY asks.
+func place(req *http.Request) string {
+	if req.Method != "QUERY" {
+		return req.URL.Path
+	}
+	content, _ := req.GetBody()
+	b, _ := io.ReadAll(content)
+	return req.URL.Path + " " + string(b)
+}
+
+// change is what an unsafe request does: there is something else at its path, and
+// sometimes all that is of the group is invalid.
+func (o *oracle) change(req *http.Request, path string) *http.Response {
+	for p := range o.versions {
+		if p == path || strings.HasPrefix(p, path+" ") {
+			o.versions[p] = append(o.versions[p], statuses[o.choose(len(statuses))])
+			o.gone[p+"?"+req.URL.RawQuery] = len(o.versions[p]) - 1
+		}
+	}
+	if o.choose(2) == 1 {
+		o.group = len(o.facts)
+		return reply(req, 200, "Cache-Group-Invalidation: \"g\"", "")
+	}
+	return reply(req, 200, "", "")
+}
+
+func (o *oracle) newFact(req *http.Request, path string) *fact {
+	f := &fact{
+		number: len(o.facts), version: len(o.versions[path]) - 1, made: time.Now(),
+		id: req.Header.Get("X-Id"), path: path, query: req.URL.RawQuery,
+		lang: req.Header.Get("X-Lang"), auth: req.Header.Get("Authorization"), cookie: req.Header.Get("Cookie"),
+		control: saidControls[o.choose(len(saidControls))], vary: saidVary[o.choose(len(saidVary))],
+		grouped: o.choose(3) == 2,
+	}
+	f.anyQuery = f.version%4 == 3 // an update leaves the field as it was
+	f.status = o.versions[path][f.version]
+	o.facts = append(o.facts, f)
+	return f
+}
+
+func (f *fact) tag() string {
+	return strconv.Quote(strings.ReplaceAll(f.path, " ", "") + strconv.Itoa(f.version))
+}
+
+// body differs in most places from that of other versions and paths.
+func (f *fact) body() string {
+	return strings.Repeat(strconv.Itoa(f.version)+f.path[1:]+".", 3+f.version%3) + "end"
+}
+
+// ranged lets an answer be the part that was asked for, most of the time.
+func (o *oracle) ranged(req *http.Request, res *http.Response, body string) *http.Response {
+	mood := o.choose(8)
+	if res.StatusCode != 200 || mood == 0 {
+		return res
+	}
+	part, _, v := wantedRange(http.Header{"Range": req.Header["Range"]}, nil, int64(len(body)), epoch)
+	switch {
+	case v == unsatisfiable:
+		gone := reply(req, 416, "Cache-Control: max-age=60\nContent-Range: bytes */"+strconv.Itoa(len(body)), "")
+		gone.Header["X-Serial"] = res.Header["X-Serial"]
+		return gone
+	case v != onePart:
+		return res
+	case mood == 1:
+		part = span{0, 3} // something else than was asked for
+	}
+	res.StatusCode, res.ContentLength = 206, part.length
+	res.Body = io.NopCloser(strings.NewReader(body[part.start:part.end()]))
+	res.Header["Content-Range"] = []string{contentRange(part, int64(len(body)))}
+	res.Header["Content-Length"] = []string{strconv.FormatInt(part.length, 10)}
+	return res
+}
+
+// ofOneVersion checks that what came is of one version, and is the part of it that it is said to be.
+func ofOneVersion(a *asked, f *fact) error {
+	r, whole := a.result, f.body()
+	switch {
+	case a.req.Method == "HEAD":
+		return nil
+	case r.status == 206:
+		part, total, ok := parseContentRange(r.header.Get("Content-Range"))
+		if !ok || total != int64(len(whole)) || r.err == nil && r.body != whole[part.start:part.end()] ||
+			!strings.HasPrefix(whole[part.start:], r.body) {
+			return fmt.Errorf("%q with %q is not of %q", r.body, r.header.Get("Content-Range"), whole)
+		}
+	case r.status == 416 || r.status == 304:
+	case !strings.HasPrefix(whole, r.body) || r.err == nil && r.body != whole:
+		return fmt.Errorf("the body is %q, want %q (%v)", r.body, whole, r.err)
+	}
+	return nil
 }
 
 // asked is one request of a client.
 type asked struct {
 	req    *http.Request
 	start  time.Time
-	gone   int // answers before this number were invalid when it was asked
+	gone   int // versions before this one were invalid when it was asked
+	group  int // answers of the group before this number, too
 	result result
 }
 
@@ -125,38 +222,30 @@ func (o *oracle) judge(a *asked) error {
 	if errors.Is(r.err, errOrigin) || r.status == 504 && serial == "" || r.status == 416 {
 		return nil
 	}
-	f := o.facts[serial]
-	if f == nil {
-		return fmt.Errorf("an answer %d without a serial", r.status)
+	n, err := strconv.Atoi(serial)
+	if err != nil || n >= len(o.facts) {
+		return fmt.Errorf("an answer %d without a serial (%v)", r.status, r.err)
 	}
-	if f.path != a.req.URL.Path {
-		return fmt.Errorf("an answer for %s on a request for %s", f.path, a.req.URL.Path)
+	f := o.facts[n]
+	if f.path != place(a.req) {
+		return fmt.Errorf("an answer for %s on a request for %s", f.path, place(a.req))
 	}
-	if whole := "body of " + serial; r.err == nil && a.req.Method == "GET" && r.status == f.status && r.body != whole {
-		return fmt.Errorf("the body is %q, want %q", r.body, whole)
+	if err := ofOneVersion(a, f); err != nil {
+		return err
 	}
 	if f.id == id {
 		return nil // made for this very request
 	}
-	lastConfirmed, mine := f.made, false
-	for i, at := range f.confirmed {
-		mine = mine || f.confirmedBy[i] == id
-		lastConfirmed = at
-	}
 	if why := o.neverReusable(f, a); why != "" {
 		return fmt.Errorf("reused an answer %s: %+v", why, *f)
 	}
-	if f.says("no-cache") && !mine {
-		return fmt.Errorf("reused without asking for this request: %+v", *f)
+	if !f.made.Before(a.start) {
+		return nil // it came after this request
 	}
-	if !lastConfirmed.Before(a.start) {
-		return nil // it came, or was confirmed, after this request
+	if f.version < a.gone || f.grouped && f.number < a.group {
+		return fmt.Errorf("reused what was made invalid (before version %d, answer %d): %+v", a.gone, a.group, *f)
 	}
-	n, _ := strconv.Atoi(serial)
-	if n < a.gone {
-		return fmt.Errorf("reused what was made invalid: %+v", *f)
-	}
-	return o.freshEnough(f, a, a.start.Sub(lastConfirmed))
+	return o.freshEnough(f, a, a.start.Sub(f.made))
 }
 
 // neverReusable are the rules that no freshness overrides.
@@ -169,12 +258,12 @@ func (o *oracle) neverReusable(f *fact, a *asked) string {
 		return "that was private"
 	case f.says(";") || f.says(`x="`):
 		return "that made no sense"
-	case f.truncated && !a.result.rec.Cache.Collapsed: // those who read with the first see it break, too
-		return "that was cut short"
+	case f.says("no-cache"):
+		return "without asking for this request"
+	case f.query != a.req.URL.RawQuery && !f.anyQuery:
+		return "for another query"
 	case f.setCookie && !public:
 		return "with a client's cookie"
-	case f.status == 206:
-		return "that was a part"
 	case f.vary == "*" || f.vary == "X Lang":
 		return "that nobody can select"
 	case f.vary != "" && f.lang != a.req.Header.Get("X-Lang"):
@@ -224,7 +313,7 @@ var oraclePolicy = selvage.Cache{
 
 // play lets clients ask, as the bytes decide: a few at once, then time passes.
 func play(t *testing.T, script []byte) {
-	o := &oracle{facts: map[string]*fact{}, gone: map[string]int{}, fails: map[string]time.Time{}}
+	o := &oracle{versions: map[string][]int{}, gone: map[string]int{}, fails: map[string]time.Time{}}
 	client := &oracle{next: script} // the clients' choices: all but the last third
 	cut := len(script) * 2 / 3
 	client.next, o.next = script[:cut], script[cut:]
@@ -240,7 +329,7 @@ func play(t *testing.T, script []byte) {
 			id++
 			a := &asked{req: client.request(t, strconv.Itoa(id)), start: time.Now()}
 			o.mu.Lock()
-			a.gone = o.gone[a.req.URL.Path]
+			a.gone, a.group = o.gone[place(a.req)+"?"+a.req.URL.RawQuery], o.group
 			o.mu.Unlock()
 			all, running = append(all, a), append(running, e.begin(a.req))
 		}
@@ -265,8 +354,11 @@ func play(t *testing.T, script []byte) {
 
 // request is what one client asks, with an id that only the oracle looks at.
 func (o *oracle) request(t *testing.T, id string) *http.Request {
-	req := get(t, "http://shop.example"+[]string{"/a", "/b"}[o.choose(2)], "X-Id", id)
-	req.Method = []string{"GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "POST"}[o.choose(8)]
+	req := get(t, "http://shop.example"+[]string{"/a", "/b", "/a", "/b?x=1", "/b?x=2"}[o.choose(5)], "X-Id", id)
+	req.Method = []string{"GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "POST", "QUERY"}[o.choose(9)]
+	if req.Method == "QUERY" {
+		withContent(req, []byte{'q', byte('0' + o.choose(2))})
+	}
 	for name, v := range map[string]string{
 		"X-Lang": askedLang[o.choose(3)], "Authorization": askedAuth[o.choose(4)],
 	} {
@@ -277,7 +369,7 @@ func (o *oracle) request(t *testing.T, id string) *http.Request {
 	if cc := askedCC[o.choose(2*len(askedCC))%len(askedCC)]; cc != "" && o.choose(2) == 1 {
 		req.Header.Set("Cache-Control", cc)
 	}
-	if r := askedRange[o.choose(6)]; r != "" {
+	if r := askedRange[o.choose(len(askedRange))]; r != "" {
 		req.Header.Set("Range", r)
 	}
 	if o.choose(6) == 5 {

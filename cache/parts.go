@@ -11,18 +11,15 @@ import (
 // severalBody is the body of a 206 with several parts.
 type severalBody struct {
 	io.Reader
-	whole *reader // that of the stored body, whose end is this one's too
+	io.Closer // that of the stored body, whose end is this one's too
 }
-
-// Close implements io.Closer.
-func (b severalBody) Close() error { return b.whole.Close() }
 
 // WriteTo implements io.WriterTo: the parts are written where they are.
 func (b severalBody) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, b.Reader) }
 
 // severalOf makes a body of several parts (RFC 9110, section 14.6), and sets the
 // fields of its answer. The boundary is random: nobody can put it into a stored body.
-func severalOf(whole *reader, parts []span, a *answer) severalBody {
+func severalOf(res *http.Response, parts []span, a *answer, open func(span) io.Reader) io.Reader {
 	boundary := rand.Text()
 	kind := ""
 	if lines := a.header["Content-Type"]; len(lines) > 0 {
@@ -40,14 +37,13 @@ func severalOf(whole *reader, parts []span, a *answer) severalBody {
 			start = "\r\n--"
 		}
 		text(start + boundary + "\r\n" + kind + "Content-Range: " + contentRange(p, a.length) + "\r\n\r\n")
-		readers = append(readers, &reader{b: whole.b, gone: whole.gone, pos: p.start, end: p.start + p.length, res: whole.res})
+		readers = append(readers, open(p))
 		length += p.length
 	}
 	text("\r\n--" + boundary + "--\r\n")
-	res := whole.res
 	res.ContentLength = length
 	setPartsHeader(res.Header, boundary, length)
-	return severalBody{io.MultiReader(readers...), whole}
+	return io.MultiReader(readers...)
 }
 
 func setPartsHeader(h http.Header, boundary string, length int64) {

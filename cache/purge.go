@@ -53,7 +53,7 @@ func (s *Store) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range s.objects {
-		for _, e := range slices.Clone(o.variants) {
+		for _, e := range slices.Concat(o.variants, o.parts) {
 			s.dropLocked(e)
 		}
 	}
@@ -278,7 +278,7 @@ func (s *Store) soften(key *Key) {
 	if o == nil {
 		return
 	}
-	for _, e := range o.variants {
+	for _, e := range slices.Concat(o.variants, o.parts) {
 		f, at := e.answer.ledger.fate(key, e.answer)
 		if f != softPurged {
 			continue

@@ -53,23 +53,7 @@ func (t *Transport) notCached(q *inquiry) *http.Response {
 // With aged it says how old it is, as what the origin did not send for this
 // request must.
 func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.Response {
-	m := new(made)
-	h := make(http.Header, len(a.header)+3)
-	maps.Copy(h, a.header)
-	if aged {
-		m.age[0] = strconv.FormatInt(seconds(a.terms.age(q.now)), 10)
-		h["Age"] = m.age[:]
-	}
-	m.status[0] = t.status(q)
-	if upstream := h["Cache-Status"]; len(upstream) > 0 {
-		h["Cache-Status"] = append(slices.Clip(upstream), m.status[0])
-	} else {
-		h["Cache-Status"] = m.status[:]
-	}
-	m.res = http.Response{
-		StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: h, ContentLength: a.length, Request: q.req,
-	}
+	m := t.headOf(q, a, aged)
 	b := t.coded(q, a, &m.res)
 	if b == nil {
 		b = a.body
@@ -89,13 +73,37 @@ func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.R
 		m.reader.end = p.part.start + p.part.length
 	}
 	if f != nil {
-		m.reader.done = func() { f.leave(false) }
+		m.reader.done = func() { f.leaveRead(q) }
 	}
 	m.res.Body = &m.reader
 	if p.several != nil {
-		m.res.Body = severalOf(&m.reader, p.several, a)
+		m.res.Body = severalBody{severalOf(&m.res, p.several, a, func(s span) io.Reader {
+			return &reader{b: b, gone: m.reader.gone, pos: s.start, end: s.end(), res: &m.res}
+		}), &m.reader}
 	}
 	return &m.res
+}
+
+// headOf is an answer's head, before what the request's conditions and range make of it.
+func (t *Transport) headOf(q *inquiry, a *answer, aged bool) *made {
+	m := new(made)
+	h := make(http.Header, len(a.header)+3)
+	maps.Copy(h, a.header)
+	if aged {
+		m.age[0] = strconv.FormatInt(seconds(a.terms.age(q.now)), 10)
+		h["Age"] = m.age[:]
+	}
+	m.status[0] = t.status(q)
+	if upstream := h["Cache-Status"]; len(upstream) > 0 {
+		h["Cache-Status"] = append(slices.Clip(upstream), m.status[0])
+	} else {
+		h["Cache-Status"] = m.status[:]
+	}
+	m.res = http.Response{
+		StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: h, ContentLength: a.length, Request: q.req,
+	}
+	return m
 }
 
 // portion is what of an answer's body is sent.
@@ -123,7 +131,7 @@ func (q *inquiry) wanted(a *answer, res *http.Response) portion {
 		return portion{whole: true}
 	}
 	part, several, v := wantedRange(q.req.Header, a.header, a.length, received)
-	if v == severalParts && !ascend(several) && !a.body.whole.Load() {
+	if v == severalParts && !ascend(several) && a.body != nil && !a.body.whole.Load() {
 		return portion{whole: true} // what is coming in can be read once only, from front to back
 	}
 	switch v {

@@ -169,12 +169,34 @@ func (k *Key) variedBy() string {
 	return form
 }
 
+// variances is how many forms of a variance one path may have had; a further one is
+// taken for none.
+const variances = 8
+
+// learned is by what the answers of a path vary, and by what they did before.
+type learned struct {
+	now  *variance // nil if by all
+	ever []*variance
+}
+
+// with is what is known once an answer said v. It is not ok where v cannot be noted.
+func (l learned) with(v *variance) (learned, bool) {
+	if v != nil && !slices.ContainsFunc(l.ever, func(old *variance) bool { return old.text == v.text }) {
+		if len(l.ever) == variances {
+			return learned{nil, l.ever}, false
+		}
+		l.ever = append(slices.Clip(l.ever), v)
+	}
+	l.now = v
+	return l, true
+}
+
 // searches remembers by what the answers of a path vary.
 type searches struct {
 	count atomic.Int32 // spares requests the look where nobody uses it
 
 	mu     sync.RWMutex // guards all below
-	byPath map[Key]*variance
+	byPath map[Key]learned
 	ring   []Key
 	next   int
 }
@@ -191,31 +213,44 @@ func (s *searches) keyed(exact Key) Key {
 		return exact
 	}
 	s.mu.RLock()
-	v := s.byPath[exact.path()]
+	l := s.byPath[exact.path()]
 	s.mu.RUnlock()
-	return v.applied(exact)
+	return l.now.applied(exact)
 }
 
-// learn notes by what the answers of a path vary from now on.
-func (s *searches) learn(exact Key, v *variance) {
+// variedKeys are the further keys by which answers to a request were ever stored:
+// what a path varied by once it may vary by again.
+func (s *searches) variedKeys(exact Key) (keys []Key) {
+	if s.count.Load() == 0 {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, v := range s.byPath[exact.path()].ever {
+		keys = append(keys, v.applied(exact))
+	}
+	return keys
+}
+
+// learn notes by what the answers of a path vary from now on. It is not ok where
+// that cannot be remembered.
+func (s *searches) learn(exact Key, v *variance) (ok bool) {
 	if v == nil && s.count.Load() == 0 {
-		return
+		return true
 	}
 	path := exact.path().clone()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, known := s.byPath[path]
+	l, ok := old.with(v)
 	switch {
 	case !known && v == nil:
-		return
+		return true
 	case known:
-		// A path that has none any more keeps its place.
-		if old == nil || v == nil || old.text != v.text {
-			s.byPath[path] = v
-		}
-		return
+		s.byPath[path] = l // one that has none any more keeps its place
+		return ok
 	case s.byPath == nil:
-		s.byPath = make(map[Key]*variance)
+		s.byPath = make(map[Key]learned)
 	}
 	if len(s.ring) < searchPlaces {
 		s.ring = append(s.ring, path)
@@ -224,8 +259,9 @@ func (s *searches) learn(exact Key, v *variance) {
 		s.ring[s.next] = path
 		s.next = (s.next + 1) % searchPlaces
 	}
-	s.byPath[path] = v
+	s.byPath[path] = l
 	s.count.Store(int32(len(s.byPath)))
+	return ok
 }
 
 // placeFor is where an answer is stored, and whether it may be: one that varies
@@ -238,8 +274,10 @@ func (f *flight) placeFor(status int, h http.Header) (place Key, ok bool) {
 		form = v.text
 	}
 	if status >= 200 && status < 300 {
-		f.transport.store.searches.learn(f.exact, v)
+		ok = f.transport.store.searches.learn(f.exact, v)
+	} else {
+		ok = v == nil || f.key.variedBy() == form // what teaches nothing is not looked for where it lies
 	}
 	keyed := f.key.variedBy()
-	return v.applied(f.exact), keyed == form || keyed == ""
+	return v.applied(f.exact), ok && (keyed == form || keyed == "")
 }

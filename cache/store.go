@@ -28,7 +28,7 @@ const (
 // revisions. It is safe for concurrent use.
 type Store struct {
 	// OnLimit is told the name of a limit that was reached: memory, max_body,
-	// variants, refreshes, forms, key_rules. Set it before the store is used; it may be nil and must not block.
+	// variants, parts, refreshes, forms, key_rules. Set it before the store is used; it may be nil and must not block.
 	OnLimit func(limit string)
 
 	seed     maphash.Seed
@@ -52,6 +52,7 @@ type Store struct {
 // object is all that is stored for one key.
 type object struct {
 	variants []*entry // the newest first
+	parts    []*entry // of answers that are not there as a whole; the newest first
 }
 
 // entry is the place of an answer in the store.
@@ -122,6 +123,7 @@ type found struct {
 	answer *answer    // nil if none is selected by the request's fields
 	known  bool       // there is something for the key
 	latest []selector // what the newest answer for the key was selected by
+	parts  bool       // there are parts for the key
 	purged bool       // there was something, and it was purged
 }
 
@@ -153,6 +155,7 @@ func (s *Store) find(key *Key, request http.Header) (f found, soft bool) {
 	if o == nil {
 		return found{}, false
 	}
+	f.parts = len(o.parts) > 0
 	for _, e := range o.variants {
 		switch e.look(key) {
 		case softPurged:
@@ -178,42 +181,59 @@ func (s *Store) find(key *Key, request http.Header) (f found, soft bool) {
 // put stores an answer with its whole body. It takes the place of all that the
 // request which it answers would have been given. reserved is given back.
 func (s *Store) put(key Key, request http.Header, a *answer, reserved int64) {
-	e := &entry{key: key.clone()}
-	e.holds(a)
-	hash := maphash.Comparable(s.seed, e.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reserved -= reserved
+	if a.isPart() {
+		s.putPartLocked(key, request, a)
+	} else {
+		s.putWholeLocked(key, request, a)
+	}
+	s.makeRoomLocked()
+}
+
+func (s *Store) putWholeLocked(key Key, request http.Header, a *answer) {
+	e := &entry{key: key.clone()}
+	e.holds(a)
 	proven := false
 	if o := s.objects[key]; o != nil {
-		for _, v := range slices.Clone(o.variants) {
+		for _, v := range slices.Concat(o.variants, o.parts) {
 			if selected(v.answer.selectors, request) {
 				proven = proven || v.queue == &s.queues.main
-				e.frequency.Store(v.frequency.Load())
+				e.frequency.Store(max(e.frequency.Load(), v.frequency.Load()))
 				s.dropLocked(v)
 			}
 		}
 	}
-	if e.size = a.size(key); e.size > s.limit {
-		s.moveFormsLocked(a.forms, nil)
+	o := s.addLocked(e, proven)
+	if o == nil {
 		return
 	}
-	s.moveFormsLocked(a.forms, e)
-	s.queues.add(e, hash, proven)
+	o.variants = slices.Insert(o.variants, 0, e)
+	if len(o.variants) > MaxVariants {
+		s.dropLocked(o.variants[MaxVariants])
+		s.reached("variants")
+	}
+}
+
+// addLocked finds a new entry its queue and its object, in whose lists it must be
+// put. It is nil for what is larger than the store.
+func (s *Store) addLocked(e *entry, proven bool) *object {
+	if e.size = e.answer.size(e.key); e.size > s.limit {
+		s.moveFormsLocked(e.answer.forms, nil)
+		return nil
+	}
+	s.moveFormsLocked(e.answer.forms, e)
+	s.queues.add(e, maphash.Comparable(s.seed, e.key), proven)
 	o := s.objects[e.key]
 	if o == nil {
 		o = new(object)
 		s.objects[e.key] = o
 		s.addQueryLocked(e.key)
 	}
-	o.variants = slices.Insert(o.variants, 0, e)
 	s.used += e.size
 	s.count++
-	if len(o.variants) > MaxVariants {
-		s.dropLocked(o.variants[MaxVariants])
-		s.reached("variants")
-	}
-	s.makeRoomLocked()
+	return o
 }
 
 // reserve takes n bytes for a body that is being received. It is refused when
@@ -248,7 +268,7 @@ func (s *Store) removeAll(url Key) {
 
 func (s *Store) removeLocked(key Key) {
 	if o := s.objects[key]; o != nil {
-		for _, e := range slices.Clone(o.variants) {
+		for _, e := range slices.Concat(o.variants, o.parts) {
 			s.dropLocked(e)
 		}
 	}
@@ -312,8 +332,12 @@ func (s *Store) dropLocked(e *entry) {
 	s.used -= e.size
 	s.count--
 	o := s.objects[e.key]
-	o.variants = slices.DeleteFunc(o.variants, func(v *entry) bool { return v == e })
-	if len(o.variants) == 0 {
+	list := &o.variants
+	if e.answer.isPart() {
+		list = &o.parts
+	}
+	*list = slices.DeleteFunc(*list, func(v *entry) bool { return v == e })
+	if len(o.variants)+len(o.parts) == 0 {
 		delete(s.objects, e.key)
 		s.removeQueryLocked(e.key)
 	}

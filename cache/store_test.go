@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,10 +53,10 @@ func (s *Store) check(t *testing.T) {
 	var bytes int64
 	count := 0
 	for k, o := range s.objects {
-		if len(o.variants) == 0 || len(o.variants) > MaxVariants {
+		if len(o.variants)+len(o.parts) == 0 || len(o.variants) > MaxVariants || len(o.parts) > MaxParts {
 			t.Errorf("%v has %d variants", k, len(o.variants))
 		}
-		for _, e := range o.variants {
+		for _, e := range slices.Concat(o.variants, o.parts) {
 			if e.key != k || e.queue == nil {
 				t.Errorf("entry of %v is at %v, queued: %v", e.key, k, e.queue != nil)
 			}

@@ -66,6 +66,11 @@ func (t *Transport) serve(q *inquiry) (*http.Response, error) {
 			t.refresh(q)
 			return t.hit(q, detailWhileRevalidate), nil
 		}
+		if q.piecewise() {
+			if res, ok, err := t.byParts(q); ok {
+				return res, err
+			}
+		}
 		if q.directives.onlyIfCached {
 			return t.notCached(q), nil
 		}

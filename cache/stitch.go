@@ -1,0 +1,183 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+)
+
+// errOtherBytes breaks an answer whose later parts the origin does not have any
+// more: it has changed, and two representations are never mixed.
+var errOtherBytes = errors.New("read stored parts: the origin has something else by now")
+
+// source is where the parts of one answer are taken from: the store, the flight
+// that the answer began with, and further flights.
+type source struct {
+	t      *Transport
+	q      *inquiry
+	head   *answer // of the whole
+	flight *flight // may be nil
+	gone   <-chan struct{}
+	places []*places
+}
+
+// open is a reader of one part of the whole. What it holds is given back by the source's Close.
+func (s *source) open(part span) *places {
+	p := &places{source: s, pos: part.start, end: part.end()}
+	s.places = append(s.places, p)
+	return p
+}
+
+// Close implements io.Closer.
+func (s *source) Close() error {
+	for _, p := range s.places {
+		p.letGo()
+	}
+	s.places = nil
+	if s.flight != nil {
+		s.flight.leaveRead(s.q)
+		s.flight = nil
+	}
+	return nil
+}
+
+// places reads one part of a whole, from wherever it is. It is an answer's Body.
+type places struct {
+	source *source
+	pos    int64
+	end    int64
+	cur    *reader
+	err    error
+}
+
+// Read implements io.Reader.
+func (p *places) Read(b []byte) (n int, err error) {
+	for {
+		r, err := p.reader()
+		if err != nil {
+			return 0, err
+		}
+		n, err = r.Read(b)
+		p.pos += int64(n)
+		if err = p.passed(err); n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+// WriteTo implements io.WriterTo: it writes the stored bytes where they are.
+func (p *places) WriteTo(w io.Writer) (written int64, err error) {
+	for {
+		r, err := p.reader()
+		if errors.Is(err, io.EOF) {
+			return written, nil
+		}
+		if err != nil {
+			return written, err
+		}
+		n, err := r.WriteTo(w)
+		written += n
+		p.pos += n
+		if err == nil {
+			err = io.EOF
+		}
+		if err = p.passed(err); err != nil {
+			return written, err
+		}
+	}
+}
+
+// Close implements io.Closer.
+func (p *places) Close() error { return p.source.Close() }
+
+// passed notes what came of a read: at the end of one place the next one follows.
+func (p *places) passed(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, io.EOF):
+		p.err = err
+	case p.cur.pos < p.cur.end:
+		p.err = io.ErrUnexpectedEOF
+	default:
+		p.letGo()
+	}
+	return p.err
+}
+
+func (p *places) letGo() {
+	if p.cur != nil {
+		p.cur.Close()
+		p.cur = nil
+	}
+}
+
+// reader is what the next bytes are read from.
+func (p *places) reader() (*reader, error) {
+	switch {
+	case p.err != nil:
+		return nil, p.err
+	case p.cur != nil:
+		return p.cur, nil
+	case p.pos >= p.end:
+		return nil, io.EOF
+	}
+	p.cur, p.err = p.source.at(p.pos, p.end)
+	return p.cur, p.err
+}
+
+// at is a reader from a position of the whole to the end, or for as far as one
+// place goes.
+func (s *source) at(pos, end int64) (*reader, error) {
+	good := s.q.good
+	if s.q.standsIn {
+		good = func(a *answer) bool { return standsIn(s.q.now, &a.terms) }
+	}
+	if f := s.flight; f != nil && f.outcome.answer.part.holds(pos) {
+		return s.readerOf(f.outcome.answer, pos, end, nil), nil
+	}
+	for range maxPartTries {
+		if a := s.t.store.piece(&s.q.key, s.q.req.Header, s.head, pos, good); a != nil {
+			return s.readerOf(a, pos, end, nil), nil
+		}
+		have := s.t.store.stitches(&s.q.key, s.q.req.Header, good)
+		if have.head == nil || !sameBytes(have.head, s.head) {
+			have.spans = nil
+		}
+		sub := *s.q
+		sub.found, sub.order = found{}, order{whole: s.head, wantAt: pos}
+		sub.want = rangeField(sliceAround(pos, s.head.length, have.spans, min(SliceSize, s.t.rules.maxBody)))
+		f, part := s.t.joinPiece(&sub)
+		switch part {
+		case noPart:
+			return nil, context.Canceled
+		case lookAgain:
+			continue
+		}
+		if err := f.wait(s.q.req.Context(), part == leads); err != nil {
+			f.leave(part == leads)
+			return nil, err
+		}
+		a := f.outcome.answer
+		switch {
+		case f.outcome.err != nil:
+			f.leave(part == leads)
+			return nil, f.outcome.err
+		case a == nil || !sameBytes(a, s.head) || !a.span().holds(pos) || !f.gives(s.q) || part != leads && !f.outcome.shared:
+			f.leave(part == leads)
+			return nil, errOtherBytes
+		}
+		return s.readerOf(a, pos, end, func() { f.leave(false) }), nil
+	}
+	return nil, errOtherBytes
+}
+
+// readerOf reads what a stored or coming answer holds of a whole between two positions of it.
+func (s *source) readerOf(a *answer, pos, end int64, done func()) *reader {
+	has := a.span()
+	return &reader{
+		b: a.body, gone: s.gone, pos: pos - has.start, end: min(end, has.end()) - has.start,
+		res: &http.Response{}, done: done,
+	}
+}
