@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -72,35 +71,6 @@ func (b *bubbled) closedAfter(t *testing.T) (rest string, d time.Duration) {
 		t.Fatal(err)
 	}
 	return string(left), time.Since(begin)
-}
-
-func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
-	check := func(defaults any, skip ...string) {
-		v := reflect.ValueOf(defaults)
-		for i := range v.NumField() {
-			f := v.Type().Field(i)
-			if strings.Contains(strings.Join(skip, " "), f.Name) {
-				continue
-			}
-			want := reflect.New(f.Type)
-			switch u := want.Interface().(type) {
-			case interface{ UnmarshalText([]byte) error }:
-				if err := u.UnmarshalText([]byte(f.Tag.Get("default"))); err != nil {
-					t.Fatal(err)
-				}
-			case *int:
-				*u = 128
-				if f.Tag.Get("default") != "128" {
-					t.Errorf("%s is documented as %s", f.Name, f.Tag.Get("default"))
-				}
-			}
-			if got := v.Field(i).Interface(); got != want.Elem().Interface() {
-				t.Errorf("%s is %v, documented as %v", f.Name, got, want.Elem().Interface())
-			}
-		}
-	}
-	check(defaultLimits, "Connections", "Handshakes", "Streams")
-	check(defaultDeadlines)
 }
 
 func TestSlowHeadIsCutOffAfterTheWholeHeadsTime(t *testing.T) {

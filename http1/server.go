@@ -84,45 +84,12 @@ const (
 
 func (s *Server) prepare() {
 	s.once.Do(func() {
-		s.limits = withDefaults(s.Limits)
-		d := s.Deadlines
-		if d == (selvage.Deadlines{}) {
-			d = defaultDeadlines
-		}
+		s.limits = s.Limits.OrDefaults()
+		d := s.Deadlines.OrDefaults()
 		s.waits = waits{write: d.Write.Std(), total: d.Total.Std()}
 		s.waits.read = [...]time.Duration{fresh: d.Head.Std(), idle: d.Idle.Std(), inHead: d.Head.Std(), serving: d.Body.Std()}
 		s.conns = make(map[*conn]struct{})
 	})
-}
-
-// The defaults are those of the tags in package selvage; a test compares them.
-var (
-	defaultLimits = selvage.Limits{Head: 32 << 10, Target: 8 << 10, Fields: 128, Body: 4 << 30}
-
-	defaultDeadlines = selvage.Deadlines{
-		Head:  selvage.Duration(10 * time.Second),
-		Body:  selvage.Duration(30 * time.Second),
-		Idle:  selvage.Duration(75 * time.Second),
-		Write: selvage.Duration(30 * time.Second),
-		Total: selvage.Duration(time.Hour),
-		Drain: selvage.Duration(30 * time.Second),
-	}
-)
-
-func withDefaults(l selvage.Limits) selvage.Limits {
-	if l.Head <= 0 {
-		l.Head = defaultLimits.Head
-	}
-	if l.Target <= 0 {
-		l.Target = defaultLimits.Target
-	}
-	if l.Fields <= 0 {
-		l.Fields = defaultLimits.Fields
-	}
-	if l.Body <= 0 {
-		l.Body = defaultLimits.Body
-	}
-	return l
 }
 
 func (s *Server) headLimits() headLimits {

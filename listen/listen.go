@@ -97,10 +97,7 @@ type socket struct {
 
 func (g *Group) prepare() {
 	g.once.Do(func() {
-		g.limits, g.waits = withDefaults(g.Limits), g.Deadlines
-		if g.waits == (selvage.Deadlines{}) {
-			g.waits = defaultDeadlines
-		}
+		g.limits, g.waits = g.Limits.OrDefaults(), g.Deadlines.OrDefaults()
 		g.slots = make(chan struct{}, g.limits.Handshakes)
 		g.quit = make(chan struct{})
 		g.stop = sync.OnceFunc(func() { close(g.quit) })
@@ -109,42 +106,6 @@ func (g *Group) prepare() {
 		g.certs = certificates{data: g.Data, allow: g.AllowName, log: g.log()}
 		g.h2 = newHTTP2(g)
 	})
-}
-
-// The defaults are those of the tags in package selvage; a test compares them.
-var (
-	defaultLimits = selvage.Limits{
-		Head: 32 << 10, Target: 8 << 10, Fields: 128, Body: 4 << 30, Connections: 50_000, Handshakes: 256, Streams: 250,
-	}
-	defaultDeadlines = selvage.Deadlines{
-		Head:  selvage.Duration(10 * time.Second),
-		Body:  selvage.Duration(30 * time.Second),
-		Idle:  selvage.Duration(75 * time.Second),
-		Write: selvage.Duration(30 * time.Second),
-		Total: selvage.Duration(time.Hour),
-		Drain: selvage.Duration(30 * time.Second),
-	}
-)
-
-func withDefaults(l selvage.Limits) selvage.Limits {
-	or := func(v *int, d int) {
-		if *v <= 0 {
-			*v = d
-		}
-	}
-	orSize := func(v *selvage.ByteSize, d selvage.ByteSize) {
-		if *v <= 0 {
-			*v = d
-		}
-	}
-	orSize(&l.Head, defaultLimits.Head)
-	orSize(&l.Target, defaultLimits.Target)
-	orSize(&l.Body, defaultLimits.Body)
-	or(&l.Fields, defaultLimits.Fields)
-	or(&l.Connections, defaultLimits.Connections)
-	or(&l.Handshakes, defaultLimits.Handshakes)
-	or(&l.Streams, defaultLimits.Streams)
-	return l
 }
 
 // Apply makes the listeners and the certificates those of the configuration:

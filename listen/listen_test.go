@@ -3,12 +3,10 @@ package listen
 import (
 	"bufio"
 	"context"
-	"encoding"
 	"errors"
 	"io"
 	"net"
 	"net/http"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -18,28 +16,6 @@ import (
 
 	"github.com/selvage-edge/selvage"
 )
-
-func TestDefaultsAreThoseOfTheConfiguration(t *testing.T) {
-	for _, v := range []any{defaultLimits, defaultDeadlines} {
-		s := reflect.ValueOf(v)
-		for i := range s.NumField() {
-			f, have := s.Type().Field(i), s.Field(i)
-			want := reflect.New(f.Type)
-			if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](want); ok {
-				if err := u.UnmarshalText([]byte(f.Tag.Get("default"))); err != nil {
-					t.Fatal(err)
-				}
-			} else {
-				for _, c := range f.Tag.Get("default") {
-					want.Elem().SetInt(want.Elem().Int()*10 + int64(c-'0'))
-				}
-			}
-			if have.Int() != want.Elem().Int() {
-				t.Errorf("%s is %v, documented %v", f.Name, have, want.Elem())
-			}
-		}
-	}
-}
 
 func TestPlainListenerSpeaksBothProtocols(t *testing.T) {
 	e := start(t, hello, nil)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/http1"
 )
 
@@ -34,7 +35,7 @@ func FuzzExaminedRequestsAreWholeInHTTP1(f *testing.F) {
 		if length != "" {
 			r.Header["Content-Length"] = []string{length}
 		}
-		lim := withDefaults(defaultLimits)
+		lim := selvage.Limits{}.OrDefaults()
 		if _, no := examine(r, &lim); no != nil {
 			return
 		}

@@ -37,7 +37,6 @@ func (n *Node) newRegistry(o Options) (*registry, error) {
 	reg.metrics = telemetry.NewMetrics(n.gauges(o.Version, reg))
 	reg.limits.OnLimit, reg.store.OnLimit = reg.metrics.LimitHit, reg.metrics.LimitHit
 	reg.coders.OnLimit = reg.metrics.LimitHit
-	// The limits of reg.passwords are in the records of those who hit them.
 	reg.origins = &origin.Registry{Dial: o.Dial, Resolve: o.Resolve, Log: o.Log, OnLimit: reg.metrics.LimitHit}
 	access := o.AccessLog
 	if access == nil {

@@ -24,12 +24,11 @@ var errPasswordsBusy = errors.New("too many passwords waiting")
 type Passwords struct {
 	// AtOnce is how many are verified at once: half of the processors, at least 1, if it is 0.
 	AtOnce int
-	// Waiting is how many wait for that, 64 if it is 0. Beyond it the answer is 503.
+	// Waiting is how many wait for that, 64 if it is 0. Beyond it the answer is 503, and
+	// the record has the limit passwords.
 	Waiting int
 	// Remembered is how many right ones are remembered, 4096 if it is 0.
 	Remembered int
-	// OnLimit, if set, is called with "passwords" when too many wait.
-	OnLimit func(limit string)
 
 	once    sync.Once
 	key     [32]byte
@@ -95,9 +94,6 @@ func (p *Passwords) enter(ctx context.Context) error {
 	}
 	defer p.waiting.Add(-1)
 	if p.waiting.Add(1) > p.queue {
-		if p.OnLimit != nil {
-			p.OnLimit("passwords")
-		}
 		return errPasswordsBusy
 	}
 	select {
