@@ -66,6 +66,14 @@ func (n *Node) gauges(version string, reg *registry) telemetry.Gauges {
 			s := reg.store.Stats()
 			return s.Bytes, int64(s.Objects)
 		},
+		Refreshes: func() telemetry.Refreshes {
+			s := reg.store.Stats()
+			return telemetry.Refreshes{Running: s.Refreshing, Answered: s.Refreshed, Failed: s.RefreshFailures}
+		},
+		Coders: func() (bytes int64, lent int) {
+			s := reg.coders.Stats()
+			return s.Bytes, s.Lent
+		},
 		Endpoints:  n.endpointCounts,
 		Services:   n.objectives,
 		LogDropped: func() (dropped, lost uint64) { return reg.access.Dropped(), reg.access.Lost() },

@@ -15,9 +15,17 @@ type Gauges struct {
 	Connections func() map[string]int64 // open client connections by protocol
 	InFlight    func() int64            // requests that have begun and not ended
 	Cache       func() (bytes, objects int64)
+	Refreshes   func() Refreshes
+	Coders      func() (bytes int64, lent int) // what encoders and decoders take, and how many work
 	Endpoints   func() []EndpointCount
 	Services    func() []ServiceObjectives
 	LogDropped  func() (dropped, lost uint64) // lines of the access log
+}
+
+// Refreshes are the fetches in the background for stale answers.
+type Refreshes struct {
+	Running          int
+	Answered, Failed int64 // since the start
 }
 
 // EndpointCount says how many endpoints of an origin there are.
@@ -40,6 +48,10 @@ var (
 	familyInFlight     = family{"selvage_requests_in_flight", "Requests that have begun and not ended.", nil}
 	familyCacheBytes   = family{"selvage_cache_bytes", "Memory of the stored answers, with all their overhead.", nil}
 	familyCacheObjects = family{"selvage_cache_objects", "Stored answers.", nil}
+	familyRefreshing   = family{"selvage_cache_refreshing", "Fetches in the background for stale answers that are under way.", nil}
+	familyRefreshes    = family{"selvage_cache_refreshes_total", "Fetches in the background that have ended: with an answer, or failed.", []string{"result"}}
+	familyCoders       = family{"selvage_coders", "Encoders and decoders that are at work.", nil}
+	familyCoderBytes   = family{"selvage_coder_bytes", "Memory that encoders and decoders are reckoned to take, also those that wait.", nil}
 	familyHealthy      = family{"selvage_endpoints_healthy", "Endpoints that requests are sent to.", []string{"tenant", "service", "origin"}}
 	familyEndpoints    = family{"selvage_endpoints", "Endpoints in all.", []string{"tenant", "service", "origin"}}
 	familyAvailability = family{"selvage_objective_availability_ratio", "The share of requests that is promised to be answered without an error.", []string{"tenant", "service"}}
@@ -50,7 +62,7 @@ var (
 )
 
 var asked = []*family{
-	&familyConnections, &familyInFlight, &familyCacheBytes, &familyCacheObjects, &familyHealthy, &familyEndpoints,
+	&familyConnections, &familyInFlight, &familyCacheBytes, &familyCacheObjects, &familyRefreshing, &familyRefreshes, &familyCoders, &familyCoderBytes, &familyHealthy, &familyEndpoints,
 	&familyAvailability, &familyLatency, &familyLogDropped, &familyLogLost, &familyBuild,
 }
 
@@ -88,6 +100,17 @@ func (g Gauges) Collect(ch chan<- prometheus.Metric) {
 		bytes, objects := g.Cache()
 		send(&familyCacheBytes, prometheus.GaugeValue, float64(bytes))
 		send(&familyCacheObjects, prometheus.GaugeValue, float64(objects))
+	}
+	if g.Refreshes != nil {
+		r := g.Refreshes()
+		send(&familyRefreshing, prometheus.GaugeValue, float64(r.Running))
+		send(&familyRefreshes, prometheus.CounterValue, float64(r.Answered), "answer")
+		send(&familyRefreshes, prometheus.CounterValue, float64(r.Failed), "failed")
+	}
+	if g.Coders != nil {
+		bytes, lent := g.Coders()
+		send(&familyCoders, prometheus.GaugeValue, float64(lent))
+		send(&familyCoderBytes, prometheus.GaugeValue, float64(bytes))
 	}
 	if g.LogDropped != nil {
 		dropped, lost := g.LogDropped()

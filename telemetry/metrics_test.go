@@ -90,6 +90,18 @@ func TestClientThatDidNotWaitIsNotBad(t *testing.T) {
 	}
 }
 
+// What breaks off would have been longer in either form: nothing was saved.
+func TestSavedBytesAreThoseOfWholeAnswers(t *testing.T) {
+	m := NewMetrics(Gauges{})
+	r := plain()
+	r.Answer.Coding, r.Answer.UncodedBytes = "br", 4096
+	m.Take(r)
+	r.Answer.Broken = true
+	m.Take(r)
+	m.Take(plain())
+	expect(t, scrape(t, m), `selvage_bytes_saved_total{service="shop",tenant="main"} 3072`)
+}
+
 func TestGaugesAreAskedWhenRead(t *testing.T) {
 	var conns int64 = 3
 	m := NewMetrics(Gauges{
@@ -97,6 +109,8 @@ func TestGaugesAreAskedWhenRead(t *testing.T) {
 		Connections: func() map[string]int64 { return map[string]int64{"http1": conns} },
 		InFlight:    func() int64 { return 2 },
 		Cache:       func() (int64, int64) { return 1000, 7 },
+		Refreshes:   func() Refreshes { return Refreshes{1, 20, 3} },
+		Coders:      func() (int64, int) { return 4096, 2 },
 		LogDropped:  func() (uint64, uint64) { return 5, 6 },
 		Endpoints:   func() []EndpointCount { return []EndpointCount{{"main", "shop", "web", 1, 2}} },
 		Services: func() []ServiceObjectives {
@@ -105,6 +119,8 @@ func TestGaugesAreAskedWhenRead(t *testing.T) {
 	})
 	expect(t, scrape(t, m), `selvage_connections{protocol="http1"} 3`, `selvage_requests_in_flight 2`,
 		`selvage_cache_bytes 1000`, `selvage_cache_objects 7`,
+		`selvage_cache_refreshing 1`, `selvage_cache_refreshes_total{result="answer"} 20`, `selvage_cache_refreshes_total{result="failed"} 3`,
+		`selvage_coders 2`, `selvage_coder_bytes 4096`,
 		`selvage_access_log_lines_dropped_total 5`, `selvage_access_log_lines_lost_total 6`,
 		`selvage_endpoints_healthy{origin="web",service="shop",tenant="main"} 1`,
 		`selvage_endpoints{origin="web",service="shop",tenant="main"} 2`,
@@ -204,6 +220,8 @@ func TestEveryMetricIsListed(t *testing.T) {
 		Connections: func() map[string]int64 { return map[string]int64{"http1": 1} },
 		InFlight:    func() int64 { return 0 },
 		Cache:       func() (int64, int64) { return 0, 0 },
+		Refreshes:   func() Refreshes { return Refreshes{} },
+		Coders:      func() (int64, int) { return 0, 0 },
 		LogDropped:  func() (uint64, uint64) { return 0, 0 },
 		Endpoints:   func() []EndpointCount { return make([]EndpointCount, 1) },
 		Services: func() []ServiceObjectives {
