@@ -1,0 +1,168 @@
+package fastly
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+)
+
+var errIncomplete = errors.New("the object was not written to its end")
+
+// content is the bytes of an object. They can be read while they are written.
+type content struct {
+	store *Objects
+
+	mu      sync.Mutex
+	data    []byte        // guarded by mu
+	whole   bool          // guarded by mu
+	err     error         // guarded by mu: why it will not become whole
+	changed chan struct{} // guarded by mu: closed and made anew when anything above changes
+	of      []*object     // guarded by mu: the stored ones; a revalidated one shares it with its predecessor
+}
+
+func newContent(s *Objects) *content { return &content{store: s, changed: make(chan struct{})} }
+
+// attach makes an object one of those that the bytes count for. It says how many there are.
+func (t *content) attach(o *object) int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.of = append(t.of, o)
+	return int64(len(t.data))
+}
+
+// detach undoes attach.
+func (t *content) detach(o *object) int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.of = slices.DeleteFunc(t.of, func(v *object) bool { return v == o })
+	return int64(len(t.data))
+}
+
+// Write adds bytes. Lock order: the store's mutex, then the content's.
+func (t *content) Write(p []byte) (int, error) {
+	t.store.mu.Lock()
+	defer t.store.mu.Unlock()
+	t.mu.Lock()
+	switch {
+	case t.whole || t.err != nil:
+		t.mu.Unlock()
+		return 0, errNoReader
+	case int64(len(t.data)+len(p)) > t.store.most():
+		t.mu.Unlock()
+		t.store.limit(LimitObject)
+		t.failLocked(LimitExceeded)
+		return 0, LimitExceeded
+	}
+	t.data = append(t.data, p...)
+	t.changeLocked()
+	of := slices.Clone(t.of)
+	t.mu.Unlock()
+	for _, o := range of {
+		if o.place != nil {
+			t.store.growLocked(o, int64(len(p)))
+		}
+	}
+	return len(p), nil
+}
+
+func (t *content) changeLocked() {
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// finish says that this was all.
+func (t *content) finish(*header) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err != nil {
+		return t.err
+	}
+	if !t.whole {
+		t.whole = true
+		t.changeLocked()
+	}
+	return nil
+}
+
+// abandon says that it will not become whole: it is not stored any more.
+func (t *content) abandon() {
+	t.store.mu.Lock()
+	defer t.store.mu.Unlock()
+	t.failLocked(errIncomplete)
+}
+
+// failLocked needs the store's mutex.
+func (t *content) failLocked(err error) {
+	t.mu.Lock()
+	if t.whole || t.err != nil {
+		t.mu.Unlock()
+		return
+	}
+	t.err = err
+	t.changeLocked()
+	of := slices.Clone(t.of)
+	t.mu.Unlock()
+	for _, o := range of {
+		t.store.removeLocked(o)
+	}
+}
+
+func (t *content) room() <-chan struct{} { return nil }
+
+// length is how long it is, once it is whole.
+func (t *content) length() (int64, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return int64(len(t.data)), t.whole
+}
+
+// contentReader reads a part of an object, as it comes.
+type contentReader struct {
+	t    *content
+	at   int64
+	end  int64 // behind the last byte; negative: to the end
+	over <-chan struct{}
+	stop context.CancelFunc
+}
+
+// reader reads the bytes from at on, to end; negative: to the end. It ends with the context.
+func (t *content) reader(ctx context.Context, at, end int64) *contentReader {
+	ctx, stop := context.WithCancel(ctx)
+	return &contentReader{t: t, at: at, end: end, over: ctx.Done(), stop: stop}
+}
+
+// Read waits for bytes.
+func (r *contentReader) Read(p []byte) (int, error) {
+	for {
+		r.t.mu.Lock()
+		data, whole, err, changed := r.t.data, r.t.whole, r.t.err, r.t.changed
+		r.t.mu.Unlock()
+		end := int64(len(data))
+		if r.end >= 0 {
+			end = min(end, r.end)
+		}
+		switch {
+		case r.at < end:
+			n := copy(p, data[r.at:end])
+			r.at += int64(n)
+			return n, nil
+		case r.end >= 0 && r.at >= r.end, whole:
+			return 0, io.EOF
+		case err != nil:
+			return 0, err
+		}
+		select {
+		case <-changed:
+		case <-r.over:
+			return 0, context.Canceled
+		}
+	}
+}
+
+// Close ends a Read that waits.
+func (r *contentReader) Close() error {
+	r.stop()
+	return nil
+}

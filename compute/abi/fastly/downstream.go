@@ -1,0 +1,294 @@
+package fastly
+
+import (
+	"crypto/tls"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// clientTrailer is the trailers of the client's request.
+func clientTrailer(r *http.Request) func() http.Header {
+	return func() http.Header { return r.Trailer }
+}
+
+// aboutClient is a function that tells something of the client. Parameter 0 is
+// the request's handle; the older functions have none and mean the only one:
+// shifted leads theirs to the same code.
+func aboutClient(do func(c *call, d *downstream) Status) func(*call) Status {
+	return func(c *call) Status {
+		d := c.x.down
+		if d.taken && c.u32(0) == d.handle {
+			return do(c, d) // also when it was sent on: the client is still there
+		}
+		if _, ok := handle[*request](c, 0); ok {
+			return Failed // a request of the guest's own has no client
+		}
+		return BadHandle
+	}
+}
+
+// shifted calls a newer function with the older one's parameters.
+func shifted(do func(*call) Status) func(*call) Status {
+	return func(c *call) Status {
+		older := c.args
+		defer func() { c.args = older }()
+		c.args = append([]uint64{uint64(c.x.down.handle)}, older...)
+		if !c.x.down.taken {
+			return Failed
+		}
+		return do(c)
+	}
+}
+
+// noneOfClient is a fact that nobody here knows.
+func noneOfClient(*call, *downstream) Status { return None }
+
+// noOfClient is a question whose answer is no.
+func noOfClient(c *call, _ *downstream) Status {
+	c.put32(1, 0)
+	return OK
+}
+
+func clientAddress(c *call, d *downstream) Status { return c.peer(d.Client.Address.Addr()) }
+
+func serverAddress(c *call, d *downstream) Status { return c.peer(d.Client.Server.Addr()) }
+
+func (c *call) peer(a netip.Addr) Status {
+	if !a.IsValid() {
+		return None
+	}
+	return c.address(1, a)
+}
+
+func requestID(c *call, d *downstream) Status {
+	if d.Client.RequestID == "" {
+		return None
+	}
+	return answer(c, 1, d.Client.RequestID)
+}
+
+// tlsFact is a text that the client's handshake decided.
+func tlsFact(of func(*tls.ConnectionState) string) func(*call) Status {
+	return aboutClient(func(c *call, d *downstream) Status {
+		if d.R.TLS == nil {
+			return None
+		}
+		text := of(d.R.TLS)
+		if text == "" {
+			return None
+		}
+		return answer(c, 1, text)
+	})
+}
+
+// opensslNames are the names that OpenSSL has for the suites of RFC 5246's time
+// that Go speaks; those of TLS 1.3 have the same name everywhere.
+var opensslNames = map[uint16]string{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256:       "ECDHE-ECDSA-AES128-GCM-SHA256",
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256:         "ECDHE-RSA-AES128-GCM-SHA256",
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384:       "ECDHE-ECDSA-AES256-GCM-SHA384",
+	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384:         "ECDHE-RSA-AES256-GCM-SHA384",
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256: "ECDHE-ECDSA-CHACHA20-POLY1305",
+	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256:   "ECDHE-RSA-CHACHA20-POLY1305",
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA:          "ECDHE-ECDSA-AES128-SHA",
+	tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA:            "ECDHE-RSA-AES128-SHA",
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA:          "ECDHE-ECDSA-AES256-SHA",
+	tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA:            "ECDHE-RSA-AES256-SHA",
+}
+
+func cipherName(s *tls.ConnectionState) string {
+	if name := opensslNames[s.CipherSuite]; name != "" {
+		return name
+	}
+	return tls.CipherSuiteName(s.CipherSuite)
+}
+
+func tlsProtocol(s *tls.ConnectionState) string {
+	switch s.Version {
+	case tls.VersionTLS10:
+		return "TLSv1"
+	case tls.VersionTLS11:
+		return "TLSv1.1"
+	case tls.VersionTLS12:
+		return "TLSv1.2"
+	case tls.VersionTLS13:
+		return "TLSv1.3"
+	}
+	return ""
+}
+
+func serverName(s *tls.ConnectionState) string { return s.ServerName }
+
+// clientCertificate is the client's certificate, in DER.
+func clientCertificate(s *tls.ConnectionState) string {
+	if len(s.PeerCertificates) == 0 {
+		return ""
+	}
+	return string(s.PeerCertificates[0].Raw)
+}
+
+// The results of looking at a client's certificate.
+const (
+	certificateGood    = 0
+	certificateMissing = 5
+	certificateUnknown = 6
+)
+
+// clientCertificateResult: the handshake refuses what it does not trust.
+func clientCertificateResult(c *call, d *downstream) Status {
+	switch {
+	case d.R.TLS == nil:
+		return None
+	case len(d.R.TLS.PeerCertificates) == 0:
+		c.put32(1, certificateMissing)
+	case len(d.R.TLS.VerifiedChains) == 0:
+		c.put32(1, certificateUnknown)
+	default:
+		c.put32(1, certificateGood)
+	}
+	return OK
+}
+
+// originalNames are the names of the request's fields as the client sent them.
+func (d *downstream) originalNames() []string {
+	if d.FieldNames != nil {
+		return d.FieldNames
+	}
+	h := fromHTTP(d.R.Header, d.R.Host)
+	names := make([]string, 0, len(h.fields))
+	for _, f := range h.fields {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+func originalNames(c *call, d *downstream) Status {
+	var names []string
+	for _, name := range d.originalNames() {
+		if !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) {
+			names = append(names, name)
+		}
+	}
+	return c.list(1, names)
+}
+
+func originalCount(c *call, d *downstream) Status {
+	c.put32(1, uint32(len(d.originalNames())))
+	return OK
+}
+
+// complianceRegion is the region of the node; nobody says more of compliance here.
+func complianceRegion(c *call, _ *downstream) Status {
+	region := c.x.abi.options.Facts.Region
+	if region == "" {
+		return None
+	}
+	return answer(c, 1, region)
+}
+
+// promise is another request that a guest waits for.
+type promise struct {
+	done chan struct{} // closed when d and ok are set
+	d    Downstream
+	ok   bool
+	stop func()
+}
+
+func (p *promise) ready() <-chan struct{} { return p.done }
+
+// Close gives it up. A request that came meanwhile is answered by nobody but its Done.
+func (p *promise) Close() error {
+	p.stop()
+	<-p.done
+	if p.ok && p.d.Done != nil {
+		p.d.Done(false)
+	}
+	return nil
+}
+
+// defaultNextWait is how long a guest that does not say waits for another request.
+const defaultNextWait = 10 * time.Second
+
+// nextRequest begins to wait for another request.
+func nextRequest(c *call) Status {
+	wait := defaultNextWait
+	if mask := c.u32(0); mask&2 != 0 {
+		wait = min(time.Duration(c.record(1, 8).u64(0)), 1<<31) * time.Millisecond
+	}
+	c.at(c.u32(2), 4)
+	if c.bad {
+		return Invalid
+	}
+	p := &promise{done: make(chan struct{})}
+	ctx, cancel := c.cancellable()
+	p.stop = cancel
+	if c.x.request == nil || c.x.request.Next == nil {
+		close(p.done)
+	} else {
+		next := c.x.request.Next
+		c.x.work.Go(func() {
+			defer close(p.done)
+			p.d, p.ok = next(ctx, wait)
+		})
+	}
+	status := c.give(2, p)
+	if status != OK {
+		_ = p.Close() // it has no error
+	}
+	return status
+}
+
+// nextRequestWait answers with the next request. The one before is over then.
+func nextRequestWait(c *call) Status {
+	p, ok := handle[*promise](c, 0)
+	if !ok {
+		return BadHandle
+	}
+	c.at(c.u32(1), 4)
+	c.at(c.u32(2), 4)
+	if c.bad {
+		return Invalid
+	}
+	c.x.handles.drop(c.u32(0))
+	select {
+	case <-p.done:
+	case <-c.ctx.Done():
+		_ = p.Close() // it has no error
+		return None
+	}
+	if !p.ok {
+		return None
+	}
+	c.x.settleStreaming()
+	c.x.settle()
+	c.x.attach(p.d)
+	return shiftedTo(c, 1, bodyDownstreamGet)
+}
+
+// settleStreaming ends an answer that the guest did not.
+func (x *exchange) settleStreaming() {
+	if x.down.sink != nil {
+		x.down.sink.abandon()
+	}
+}
+
+// shiftedTo calls a function with the parameters from i on.
+func shiftedTo(c *call, i int, do func(*call) Status) Status {
+	all := c.args
+	defer func() { c.args = all }()
+	c.args = all[i:]
+	return do(c)
+}
+
+func nextRequestAbandon(c *call) Status {
+	p, ok := handle[*promise](c, 0)
+	if !ok {
+		return BadHandle
+	}
+	c.x.handles.drop(c.u32(0))
+	_ = p.Close() // it has no error
+	return OK
+}

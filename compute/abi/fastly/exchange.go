@@ -1,0 +1,144 @@
+package fastly
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// exchange is what one request's guest sees and holds. The guest's calls come
+// one after the other; what goes on beside them has its own locks.
+type exchange struct {
+	ctx     context.Context // of the request; it ends with the wall time
+	cancel  context.CancelFunc
+	abi     *ABI
+	request *Request
+	fetch   func(backend string, r *http.Request) (*http.Response, error)
+
+	handles handles
+	held    *holding
+	down    *downstream
+	call    call // of the function that is running; made once, for speed
+	guest   guest
+	dynamic map[string]DynamicBackend
+
+	work    sync.WaitGroup // fetches and deliveries
+	unwatch func() bool
+}
+
+// downstream is the client's side of a request.
+type downstream struct {
+	Downstream
+	client   *clientBody
+	handle   uint32 // of the request
+	taken    bool   // the guest has its handles
+	sent     bool   // the final answer's head
+	unbroken atomic.Bool
+	sink     *answerSink
+}
+
+func begin(ctx context.Context, a *ABI, d Downstream) *exchange {
+	x := &exchange{abi: a, held: &holding{}}
+	x.ctx, x.cancel = context.WithCancel(ctx)
+	x.attach(d)
+	x.unwatch = context.AfterFunc(ctx, func() { x.cut() })
+	return x
+}
+
+// attach makes d the client's side.
+func (x *exchange) attach(d Downstream) {
+	x.down = &downstream{Downstream: d, client: newClientBody(d)}
+	x.down.unbroken.Store(true)
+}
+
+// cut ends reads and writes that wait for the client.
+func (x *exchange) cut() {
+	x.down.client.cut()
+	_ = http.NewResponseController(x.down.W).SetWriteDeadline(longAgo) // a writer without deadlines waits for nobody
+}
+
+var longAgo = time.Unix(1, 0)
+
+// end closes everything. What is on its way to the client goes on until the
+// request's context ends.
+func (x *exchange) end() {
+	if x.down.sink != nil {
+		x.down.sink.abandon()
+	}
+	for _, item := range x.handles.items {
+		if b, ok := item.(*body); ok {
+			b.close()
+		}
+	}
+	x.settle()
+	for _, item := range x.handles.items {
+		if c, ok := item.(io.Closer); ok {
+			_ = c.Close() // caches' transactions, pending requests
+		}
+	}
+	x.cancel()
+	x.work.Wait()
+	x.unwatch()
+	x.handles = handles{}
+}
+
+// settle waits until the answer is with the client, and says how it went.
+func (x *exchange) settle() {
+	d := x.down
+	if d.sink != nil {
+		d.sink.wait()
+	}
+	whole := d.unbroken.Load()
+	if !whole {
+		// What is not whole must not look whole: nothing more is written, not even the end.
+		_ = http.NewResponseController(d.W).SetWriteDeadline(longAgo)
+	}
+	if d.Done != nil {
+		d.Done(whole)
+	}
+}
+
+// clientBody is the body of the client's request. Closing it ends a Read that
+// waits; it is the server's to drain it.
+type clientBody struct {
+	r       io.ReadCloser
+	control *http.ResponseController
+	reading atomic.Bool
+	closed  atomic.Bool
+}
+
+func newClientBody(d Downstream) *clientBody {
+	return &clientBody{r: d.R.Body, control: http.NewResponseController(d.W)}
+}
+
+// Read reads the body.
+func (c *clientBody) Read(p []byte) (int, error) {
+	if c.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if c.r == nil {
+		return 0, io.EOF
+	}
+	c.reading.Store(true)
+	defer c.reading.Store(false)
+	if c.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	return c.r.Read(p)
+}
+
+// Close ends a Read that waits.
+func (c *clientBody) Close() error {
+	c.cut()
+	return nil
+}
+
+func (c *clientBody) cut() {
+	c.closed.Store(true)
+	if c.reading.Load() {
+		_ = c.control.SetReadDeadline(longAgo) // a body without deadlines is in memory
+	}
+}

@@ -1,0 +1,130 @@
+// Package fastly is the guest interface of Fastly Compute: programs made for it
+// with Fastly's own libraries run here as they are.
+//
+// Look at [New] first, which makes the interface that the engine links, and at
+// [Options] for what is behind it. [Table] lists every function with what it
+// does here; doc/reference-fastly.md is made of it.
+//
+// It promises that a guest gets an error code for whatever it passes, that it
+// reads and writes nothing outside of its own memory, that all it holds is
+// bounded and given back at the end of its request. What has no service behind
+// it here (image optimisation, fanout, fingerprints of clients) answers that
+// it is unsupported, or that there is none. It refuses to dial: requests go
+// through the Fetch of the invocation.
+//
+// The core cache and the HTTP cache of guests keep what they store in [Objects],
+// in memory, beside the cache of the edge, which stores what comes through
+// Fetch. A purge by key reaches both.
+package fastly
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/selvage-edge/selvage/compute"
+)
+
+// Options are the services behind the interface. What is left out answers that
+// there is none of that name, or that it is unsupported.
+type Options struct {
+	// Facts are the FASTLY_ variables of the guest's environment.
+	Facts Facts
+	// Backends are the origins by name. Nil: Fetch alone knows them.
+	Backends Backends
+	// Register makes a dynamic backend. Nil: the node does not allow them.
+	// The check of what is dialled is the dialler's.
+	Register func(ctx context.Context, b DynamicBackend) error
+	// Configs are the config stores and dictionaries.
+	Configs func(store string) (Values, bool)
+	// Secrets are the secret stores that the service was granted.
+	Secrets func(store string) (Values, bool)
+	// KV are the KV stores.
+	KV func(store string) (KV, bool)
+	// ACLs are the access control lists.
+	ACLs func(name string) (ACL, bool)
+	// Geo knows where an address is. Nil: nothing is known of any.
+	Geo func(netip.Addr) (Place, bool)
+	// Log takes a line that a guest wrote to a named endpoint. Nil: the
+	// function's own log takes it.
+	Log func(endpoint string, line []byte)
+	// Purge marks what carries a surrogate key as unusable, or as stale if it is
+	// soft. Objects are purged beside. Nil: only they are.
+	Purge func(ctx context.Context, key string, soft bool) error
+	// Objects is where the caches of guests keep what they store; shared by all
+	// functions of a service. Nil: the functions of the caches are unsupported.
+	Objects *Objects
+	// HTTPCache lets guests cache answers of origins by themselves, with hooks.
+	// Without it they leave that to the cache of the edge.
+	HTTPCache bool
+	// Rates counts for edge rate limiting; shared by all functions of a service. Nil: unsupported.
+	Rates *Rates
+}
+
+// Facts are what the environment of a guest says of where it runs. It is the same for all requests.
+type Facts struct {
+	ServiceID string // FASTLY_SERVICE_ID
+	Version   string // FASTLY_SERVICE_VERSION
+	Hostname  string // FASTLY_HOSTNAME
+	POP       string // FASTLY_POP
+	Region    string // FASTLY_REGION
+}
+
+// Request is what a node may say of one request in [compute.Invocation.Extra], as a *Request.
+type Request struct {
+	// FieldNames are the names of the request's fields as they came, in order. Nil: those of the request, sorted.
+	FieldNames []string
+	// Next waits for another request that the same sandbox is to serve, at most
+	// so long; false if there is none. Nil: a sandbox serves one request.
+	Next func(ctx context.Context, wait time.Duration) (Downstream, bool)
+}
+
+// Downstream is a request of a client, and where its answer goes.
+type Downstream struct {
+	W      http.ResponseWriter
+	R      *http.Request
+	Client compute.Client
+	// FieldNames are as in [Request].
+	FieldNames []string
+	// Done is called when the answer is complete; false: it broke off. May be nil.
+	Done func(whole bool)
+}
+
+// ABI is the interface, for one function or several of one service. It is safe
+// for concurrent use.
+type ABI struct {
+	options Options
+	env     []string
+}
+
+// New makes the interface.
+func New(o Options) *ABI { return &ABI{options: o, env: environment(o.Facts)} }
+
+// Name is fastly.
+func (*ABI) Name() string { return "fastly" }
+
+// Begin makes what one request's guest sees.
+func (a *ABI) Begin(ctx context.Context, in *compute.Invocation) any {
+	d := Downstream{W: in.W, R: in.R, Client: in.Client}
+	request, _ := in.Extra.(*Request)
+	if request != nil {
+		d.FieldNames = request.FieldNames
+	}
+	x := begin(ctx, a, d)
+	x.request = request
+	x.fetch = in.Fetch
+	return x
+}
+
+// End closes what the guest left open, and waits until the answer is with the client.
+func (*ABI) End(session any) {
+	if x, ok := session.(*exchange); ok {
+		x.end()
+	}
+}
+
+// Stub answers Unsupported for what is not in the table.
+func (*ABI) Stub(module, name string) (result uint32, ok bool) {
+	return uint32(Unsupported), IsOurs(module)
+}

@@ -1,0 +1,67 @@
+package fastly
+
+// handles are what a guest was given of one request: messages, bodies, pending
+// requests, stores. Numbers begin with 1, count up and are not used again, so
+// that a handle given back is bad for good. All kinds share them, because
+// async_io.select takes handles of every kind.
+type handles struct {
+	items []any
+	live  int
+}
+
+const (
+	// maxHandles is how many a guest may hold at once.
+	maxHandles = 4096
+	// maxHandlesMade is how many a guest may get for one request in all.
+	maxHandlesMade = 1 << 18
+)
+
+// add gives a handle out.
+func (h *handles) add(item any) (uint32, Status) {
+	if h.live >= maxHandles || len(h.items) >= maxHandlesMade {
+		return invalidHandle, LimitExceeded
+	}
+	h.items = append(h.items, item)
+	h.live++
+	return uint32(len(h.items)), OK
+}
+
+// drop takes a handle back.
+func (h *handles) drop(n uint32) {
+	if i := int(n) - 1; i >= 0 && i < len(h.items) && h.items[i] != nil {
+		h.items[i] = nil
+		h.live--
+	}
+}
+
+// set changes what a handle stands for.
+func (h *handles) set(n uint32, item any) {
+	if i := int(n) - 1; i >= 0 && i < len(h.items) && h.items[i] != nil {
+		h.items[i] = item
+	}
+}
+
+// item is what a handle stands for; nil if it is bad.
+func (h *handles) item(n uint32) any {
+	if i := int(n) - 1; i >= 0 && i < len(h.items) {
+		return h.items[i]
+	}
+	return nil
+}
+
+// handle is what the handle in parameter i stands for, if it is a T.
+func handle[T any](c *call, i int) (T, bool) {
+	v, ok := c.x.handles.item(c.u32(i)).(T)
+	return v, ok
+}
+
+// give gives a handle out and writes it to the address in parameter i.
+func (c *call) give(i int, item any) Status {
+	c.at(c.u32(i), 4)
+	if c.bad {
+		return Invalid
+	}
+	n, status := c.x.handles.add(item)
+	c.put32(i, n)
+	return status
+}

@@ -1,0 +1,267 @@
+package fastly
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+const (
+	maxFieldName   = 1<<16 - 1 // bytes of a field's name
+	maxHeaderBytes = 128 << 10 // of all fields of one message
+)
+
+// header is the fields of a message, in the order in which they were put there. Names are in lower case.
+type header struct {
+	fields []field
+	size   int
+}
+
+type field struct{ name, value string }
+
+// fieldOverhead is what a field takes beside its bytes.
+const fieldOverhead = 4
+
+// fromHTTP is the fields of a message of net/http. The order of their names is
+// the alphabet's: net/http does not keep any.
+func fromHTTP(h http.Header, host string) header {
+	var out header
+	out.fields = make([]field, 0, len(h)+1)
+	if host != "" {
+		out.append("host", host)
+	}
+	names := make([]string, 0, len(h))
+	for name := range h {
+		if name != "Host" || host == "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, v := range h[name] {
+			out.append(strings.ToLower(name), v)
+		}
+	}
+	return out
+}
+
+// toHTTP puts the fields into a header of net/http.
+func (h *header) toHTTP(out http.Header) {
+	for _, f := range h.fields {
+		name := http.CanonicalHeaderKey(f.name)
+		out[name] = append(out[name], f.value)
+	}
+}
+
+func (h *header) append(name, value string) {
+	h.fields = append(h.fields, field{name, value})
+	h.size += len(name) + len(value) + fieldOverhead
+}
+
+// get is the first value of a name.
+func (h *header) get(name string) (string, bool) {
+	for _, f := range h.fields {
+		if f.name == name {
+			return f.value, true
+		}
+	}
+	return "", false
+}
+
+// values are all values of a name.
+func (h *header) values(name string) []string {
+	var out []string
+	for _, f := range h.fields {
+		if f.name == name {
+			out = append(out, f.value)
+		}
+	}
+	return out
+}
+
+// names are the names, each once, in the order in which they came.
+func (h *header) names() []string {
+	out := make([]string, 0, len(h.fields))
+	seen := make(map[string]bool, len(h.fields))
+	for _, f := range h.fields {
+		if !seen[f.name] {
+			seen[f.name] = true
+			out = append(out, f.name)
+		}
+	}
+	return out
+}
+
+// remove removes all of a name; false if there was none.
+func (h *header) remove(name string) bool {
+	before := len(h.fields)
+	h.fields = slices.DeleteFunc(h.fields, func(f field) bool {
+		if f.name == name {
+			h.size -= len(f.name) + len(f.value) + fieldOverhead
+		}
+		return f.name == name
+	})
+	return len(h.fields) != before
+}
+
+// set replaces the values of a name, at the place of the first.
+func (h *header) set(name string, values ...string) {
+	place := slices.IndexFunc(h.fields, func(f field) bool { return f.name == name })
+	h.remove(name)
+	if place < 0 {
+		place = len(h.fields)
+	}
+	for i, v := range values {
+		h.fields = slices.Insert(h.fields, place+i, field{name, v})
+		h.size += len(name) + len(v) + fieldOverhead
+	}
+}
+
+// clone is a copy that can be changed.
+func (h *header) clone() header { return header{slices.Clone(h.fields), h.size} }
+
+// fieldName is the name that the parameters i and i+1 name, in lower case.
+func (c *call) fieldName(i int) (string, Status) {
+	if c.u32(i+1) > maxFieldName {
+		return "", Invalid
+	}
+	b := c.bytes(i)
+	if c.bad {
+		return "", Invalid
+	}
+	name := strings.ToLower(string(b))
+	if !isToken(name) {
+		return "", HTTPInvalid
+	}
+	return name, OK
+}
+
+// fieldValue is the value that the parameters i and i+1 name.
+func (c *call) fieldValue(i int) (string, Status) {
+	if c.u32(i+1) > maxHeaderBytes {
+		return "", HTTPHeadTooLarge
+	}
+	v := string(c.bytes(i))
+	if c.bad {
+		return "", Invalid
+	}
+	if !isFieldValue(v) {
+		return "", HTTPInvalid
+	}
+	return v, OK
+}
+
+// isToken says that a name is one of RFC 9110, section 5.6.2.
+func isToken(s string) bool {
+	for i := range len(s) {
+		b := s[i]
+		alnum := b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z'
+		if !alnum && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(b)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isFieldValue says that no control character but the tab is in it (RFC 9110, section 5.5).
+func isFieldValue(s string) bool {
+	for i := range len(s) {
+		if b := s[i]; b < ' ' && b != '\t' || b == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// The functions that requests, responses and trailers share. The first
+// parameter is the handle, which the caller has looked at.
+
+func (c *call) headerNames(h *header) Status { return c.list(1, h.names()) }
+
+func (c *call) headerValue(h *header) Status {
+	name, status := c.fieldName(1)
+	if status != OK {
+		return status
+	}
+	v, ok := h.get(name)
+	if !ok {
+		return Invalid // so it is there: an absent field is an invalid argument
+	}
+	return answer(c, 3, v)
+}
+
+func (c *call) headerValues(h *header) Status {
+	name, status := c.fieldName(1)
+	if status != OK {
+		return status
+	}
+	return c.list(3, h.values(name))
+}
+
+// headerValuesSet replaces a field by values that each end with a zero.
+func (c *call) headerValuesSet(h *header) Status {
+	name, status := c.fieldName(1)
+	if status != OK {
+		return status
+	}
+	if c.u32(4) > maxHeaderBytes {
+		return HTTPHeadTooLarge
+	}
+	all := string(c.bytes(3))
+	if c.bad {
+		return Invalid
+	}
+	values := strings.Split(all, "\x00")
+	values = values[:len(values)-1] // what no zero ends is no value
+	for _, v := range values {
+		if !isFieldValue(v) {
+			return HTTPInvalid
+		}
+	}
+	if h.size+len(all)+len(values)*(len(name)+fieldOverhead) > maxHeaderBytes {
+		return HTTPHeadTooLarge
+	}
+	h.set(name, values...)
+	return OK
+}
+
+func (c *call) headerInsert(h *header) Status {
+	name, value, status := c.pair(h)
+	if status == OK {
+		h.set(name, value)
+	}
+	return status
+}
+
+func (c *call) headerAppend(h *header) Status {
+	name, value, status := c.pair(h)
+	if status == OK {
+		h.append(name, value)
+	}
+	return status
+}
+
+// pair is the field of an insertion, which must have room.
+func (c *call) pair(h *header) (name, value string, status Status) {
+	if name, status = c.fieldName(1); status != OK {
+		return "", "", status
+	}
+	if value, status = c.fieldValue(3); status != OK {
+		return "", "", status
+	}
+	if h.size+len(name)+len(value)+fieldOverhead > maxHeaderBytes {
+		return "", "", HTTPHeadTooLarge
+	}
+	return name, value, OK
+}
+
+func (c *call) headerRemove(h *header) Status {
+	name, status := c.fieldName(1)
+	if status != OK {
+		return status
+	}
+	if !h.remove(name) {
+		return Invalid
+	}
+	return OK
+}

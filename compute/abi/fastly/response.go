@@ -1,0 +1,352 @@
+package fastly
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+)
+
+// response is an answer: an origin's, a cache's, or the guest's own.
+type response struct {
+	status  int
+	version uint32
+	header  header
+	manual  bool           // the framing is that of the fields
+	from    netip.AddrPort // the origin's address, if it is known
+}
+
+func responseNew(c *call) Status { return c.give(0, &response{status: 200, version: http11}) }
+
+func responseClose(c *call) Status {
+	if _, ok := handle[*response](c, 0); !ok {
+		return BadHandle
+	}
+	c.x.handles.drop(c.u32(0))
+	return OK
+}
+
+// onResponse is a function of a response's handle, which is its first parameter.
+func onResponse(do func(c *call, r *response) Status) func(*call) Status {
+	return func(c *call) Status {
+		r, ok := handle[*response](c, 0)
+		if !ok {
+			return BadHandle
+		}
+		return do(c, r)
+	}
+}
+
+// onResponseFields is one of its fields.
+func onResponseFields(do func(c *call, h *header) Status) func(*call) Status {
+	return onResponse(func(c *call, r *response) Status { return do(c, &r.header) })
+}
+
+func statusGet(c *call, r *response) Status {
+	c.put16(1, uint16(r.status))
+	return OK
+}
+
+func statusSet(c *call, r *response) Status {
+	if s := c.u32(1); s < 100 || s > 999 {
+		return Invalid
+	}
+	r.status = int(c.u32(1))
+	return OK
+}
+
+func responseVersionGet(c *call, r *response) Status {
+	c.put32(1, r.version)
+	return OK
+}
+
+func responseVersionSet(c *call, r *response) Status {
+	if c.u32(1) > http3 {
+		return Invalid
+	}
+	r.version = c.u32(1)
+	return OK
+}
+
+func responseFramingSet(c *call, r *response) Status {
+	if c.u32(1) > 1 {
+		return Invalid
+	}
+	r.manual = c.u32(1) == 1
+	return OK
+}
+
+// keepaliveSet: the connection to the client is the edge's.
+func keepaliveSet(c *call, _ *response) Status {
+	switch c.u32(1) {
+	case 0:
+		return OK
+	case 1:
+		return Unsupported
+	}
+	return Invalid
+}
+
+func originAddress(c *call, r *response) Status {
+	if !r.from.IsValid() {
+		return None
+	}
+	return c.address(1, r.from.Addr())
+}
+
+func originPort(c *call, r *response) Status {
+	if !r.from.IsValid() {
+		return None
+	}
+	c.put16(1, r.from.Port())
+	return OK
+}
+
+// address writes the bytes of an address to parameter i, of which guests have 16, and their number to i+1.
+func (c *call) address(i int, a netip.Addr) Status {
+	octets := a.Unmap().AsSlice()
+	copy(c.at(c.u32(i), uint32(len(octets))), octets)
+	c.put32(i+1, uint32(len(octets)))
+	return OK
+}
+
+// sendDownstream answers the client: with the whole body, which goes on its
+// way beside the guest, or streaming, with what the guest goes on to write.
+func sendDownstream(c *call) Status {
+	r, ok := handle[*response](c, 0)
+	b, okBody := handle[*body](c, 1)
+	streaming := c.u32(2)
+	switch {
+	case !ok, !okBody:
+		return BadHandle
+	case streaming > 1 || b.sink != nil:
+		return Invalid
+	case c.x.down.sent:
+		return Failed
+	case r.status < 200 && r.status != http.StatusEarlyHints:
+		return HTTPUser
+	}
+	if !c.mem.HeaderBytes(r.header.size) {
+		return HTTPHeadTooLarge
+	}
+	c.x.handles.drop(c.u32(0))
+	if r.status == http.StatusEarlyHints {
+		c.x.hints(r)
+		c.x.drop(c.u32(1), b)
+		return OK
+	}
+	c.x.sendHead(r, b, streaming == 1)
+	d := c.x.down
+	d.sink = &answerSink{d: d}
+	if streaming == 1 {
+		d.sink.flush = true
+		return c.x.beginStreaming(b, d.sink)
+	}
+	c.x.handles.drop(c.u32(1))
+	c.x.deliver(b, d.sink)
+	return OK
+}
+
+// drop gives a body's handle back, and what it holds.
+func (x *exchange) drop(n uint32, b *body) {
+	x.handles.drop(n)
+	b.close()
+}
+
+// hints sends an informational answer.
+func (x *exchange) hints(r *response) {
+	h := x.down.W.Header()
+	r.header.toHTTP(h)
+	x.down.W.WriteHeader(r.status)
+	clear(h)
+}
+
+// sendHead writes the head of the final answer.
+func (x *exchange) sendHead(r *response, b *body, streaming bool) {
+	d := x.down
+	d.sent = true
+	h := d.W.Header()
+	r.header.toHTTP(h)
+	length, known := b.length()
+	if by, ok := framedLength(&r.header); r.manual && ok {
+		length, known = by, by >= 0
+	} else if streaming || len(b.trailers.fields) > 0 { // trailers need a coding in chunks
+		known = false
+	}
+	bodiless := d.R.Method == http.MethodHead || r.status == http.StatusNotModified
+	if !bodiless {
+		delete(h, "Content-Length")
+		if known && r.status != http.StatusNoContent {
+			h.Set("Content-Length", strconv.FormatInt(length, 10))
+		}
+	}
+	delete(h, "Transfer-Encoding")
+	d.W.WriteHeader(r.status)
+	if streaming {
+		_ = http.NewResponseController(d.W).Flush() // a writer that cannot flush sends it with the rest
+	}
+}
+
+// beginStreaming sends what a body has and makes the rest of it go to the sink.
+func (x *exchange) beginStreaming(b *body, s sink) Status {
+	parts, trailers := b.parts, b.trailers
+	b.parts, b.trailers = nil, header{}
+	b.sink, b.pending = s, false
+	if len(parts) == 0 {
+		return OK
+	}
+	first := &body{parts: parts, trailers: trailers, held: b.held}
+	if err := x.copyBody(first, s); err != nil {
+		return bodyStatus(err)
+	}
+	b.trailers = first.trailers
+	return OK
+}
+
+// copyBody copies all of a body.
+func (x *exchange) copyBody(b *body, to io.Writer) error {
+	buf := make([]byte, chunkSize)
+	for {
+		n, err := b.read(x.ctx, buf)
+		if n > 0 {
+			if _, werr := to.Write(buf[:n]); werr != nil {
+				b.close()
+				return werr
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			b.close()
+			return err
+		}
+	}
+}
+
+// deliver sends a whole body: at once if it is in memory, else beside the guest.
+func (x *exchange) deliver(b *body, to *answerSink) {
+	inMemory := true
+	for _, p := range b.parts {
+		inMemory = inMemory && p.stream == nil
+	}
+	to.flush, to.done = !inMemory, make(chan struct{})
+	send := func() {
+		defer close(to.done)
+		err := x.copyBody(b, to)
+		if err == nil {
+			err = to.finish(&b.trailers)
+		}
+		if err != nil {
+			to.d.unbroken.Store(false)
+		}
+		to.close()
+	}
+	if inMemory {
+		send()
+		return
+	}
+	go send() // settle waits for it
+}
+
+// answerSink takes the body of the client's answer.
+type answerSink struct {
+	d     *downstream
+	flush bool          // each write, because nobody knows when the next one comes
+	done  chan struct{} // of a delivery; nil: the guest writes
+
+	mu    sync.Mutex
+	ended bool // guarded by mu
+}
+
+// Write waits until the client takes it.
+func (s *answerSink) Write(p []byte) (int, error) {
+	if s.isEnded() {
+		return 0, errNoReader
+	}
+	n, err := s.d.W.Write(p)
+	if errors.Is(err, http.ErrBodyNotAllowed) {
+		return len(p), nil // as with HEAD: it is counted and not sent
+	}
+	if err == nil && s.flush {
+		err = http.NewResponseController(s.d.W).Flush()
+		if errors.Is(err, http.ErrNotSupported) {
+			err = nil
+		}
+	}
+	return n, err
+}
+
+func (s *answerSink) isEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// close ends it; false if it was ended before.
+func (s *answerSink) close() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return false
+	}
+	s.ended = true
+	return true
+}
+
+// finish sends the trailers.
+func (s *answerSink) finish(trailers *header) error {
+	if !s.close() {
+		return errNoReader
+	}
+	h := s.d.W.Header()
+	for _, f := range trailers.fields {
+		name := http.TrailerPrefix + http.CanonicalHeaderKey(f.name)
+		h[name] = append(h[name], f.value)
+	}
+	return nil
+}
+
+// abandon breaks the answer off.
+func (s *answerSink) abandon() {
+	if s.done == nil && s.close() {
+		s.d.unbroken.Store(false)
+	}
+}
+
+func (s *answerSink) room() <-chan struct{} { return nil }
+
+// wait waits for a delivery.
+func (s *answerSink) wait() {
+	if s.done != nil {
+		<-s.done
+	}
+}
+
+// sendDownstreamPending answers the client with what a pending request brings.
+func sendDownstreamPending(c *call) Status {
+	p, ok := handle[*pending](c, 0)
+	switch {
+	case !ok:
+		return BadHandle
+	case c.x.down.sent:
+		return Failed
+	}
+	c.x.handles.drop(c.u32(0))
+	<-p.done // its context ends with the request's
+	if p.err != nil {
+		_ = p.Close() // it has no error
+		return errorStatus(p.err)
+	}
+	r, b := c.x.received(p)
+	if !c.mem.HeaderBytes(r.header.size) {
+		b.close()
+		return HTTPHeadTooLarge
+	}
+	c.x.sendHead(r, b, false)
+	c.x.down.sink = &answerSink{d: c.x.down}
+	c.x.deliver(b, c.x.down.sink)
+	return OK
+}

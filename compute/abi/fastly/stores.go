@@ -1,0 +1,115 @@
+package fastly
+
+// Values is a config store, a dictionary or a secret store: values by their keys. Safe for concurrent use.
+type Values interface {
+	// Value is the value of a key; false if there is none.
+	Value(key string) (string, bool)
+}
+
+// Map is a store that does not change.
+type Map map[string]string
+
+// Value is the value of a key.
+func (m Map) Value(key string) (string, bool) {
+	v, ok := m[key]
+	return v, ok
+}
+
+// maxKey is the longest name of a store and key of a value, in bytes.
+const maxKey = 256
+
+// config is an open config store or dictionary.
+type config struct{ Values }
+
+// configOpen opens a config store; there is no way to tell from the older dictionaries.
+func configOpen(c *call) Status {
+	name := c.text(0)
+	if c.bad || len(name) > maxKey {
+		return Invalid
+	}
+	stores := c.x.abi.options.Configs
+	if stores == nil {
+		return BadHandle // so it is there: an unknown store is a bad handle
+	}
+	store, ok := stores(name)
+	if !ok {
+		return BadHandle
+	}
+	return c.give(2, &config{store})
+}
+
+func configGet(c *call) Status {
+	store, ok := handle[*config](c, 0)
+	if !ok {
+		return BadHandle
+	}
+	key := c.text(1)
+	if c.bad || len(key) > maxKey {
+		return Invalid
+	}
+	v, ok := store.Value(key)
+	if !ok {
+		return None
+	}
+	return answer(c, 3, v)
+}
+
+// secrets is an open secret store.
+type secrets struct{ Values }
+
+// secret is one secret, of a store or of the guest's own.
+type secret struct{ value string }
+
+// maxSecret is the longest secret, in bytes.
+const maxSecret = 64 << 10
+
+func secretsOpen(c *call) Status {
+	name := c.text(0)
+	if c.bad {
+		return Invalid
+	}
+	stores := c.x.abi.options.Secrets
+	if stores == nil || len(name) > maxKey {
+		return None
+	}
+	store, ok := stores(name)
+	if !ok {
+		return None
+	}
+	return c.give(2, &secrets{store})
+}
+
+func secretsGet(c *call) Status {
+	store, ok := handle[*secrets](c, 0)
+	if !ok {
+		return BadHandle
+	}
+	key := c.text(1)
+	if c.bad {
+		return Invalid
+	}
+	v, ok := store.Value(key)
+	if !ok {
+		return None
+	}
+	return c.give(3, &secret{v})
+}
+
+func secretPlaintext(c *call) Status {
+	s, ok := handle[*secret](c, 0)
+	if !ok {
+		return BadHandle
+	}
+	return answer(c, 1, s.value)
+}
+
+func secretFromBytes(c *call) Status {
+	if c.u32(1) > maxSecret {
+		return LimitExceeded
+	}
+	v := string(c.bytes(0))
+	if c.bad {
+		return Invalid
+	}
+	return c.give(2, &secret{v})
+}
