@@ -55,8 +55,9 @@ var house = map[string]imports{
 	// Functions. The Wasm engine is behind this wall.
 	"compute": {ours: []string{".", "compute/wasm"}, others: []string{wazero, unix}},
 
-	"compute/wasm":     {},
-	"compute/wasm/asm": {ours: []string{"compute/wasm"}}, // for tests
+	"compute/wasm":       {},
+	"compute/abi/fastly": {ours: []string{"compute"}, others: []string{wazero}},
+	"compute/wasm/asm":   {ours: []string{"compute/wasm"}}, // for tests
 
 	// What it remembers. NATS is behind this wall.
 	"state":         {ours: []string{".", "state/conform"}, others: []string{"github.com/nats-io", unix}}, // its tests run the suite

@@ -19,17 +19,19 @@ const (
 // exceptions are what may exceed a budget, each with its reason. The key is
 // the file and what is in it: node/node.go Run.
 var exceptions = map[string]string{
-	"edgetest/client.go client1":      "a test's client ends with the test's context",
-	"edgetest/player.go player":       "a scenario ends with the test's context",
-	"edgetest/script.go wire":         "one method for each verb of a script",
-	"examples/shop/page.go shared":    "the handler's two arguments, and what differs between the pages",
-	"http1/conn.go conn":              "what ServeConn was given, for as long as it runs",
-	"http1/context.go requestContext": "it is a context itself",
-	"listen/listen.go Group":          "its options are its fields, as in http.Server",
-	"origin/attempt.go attempt":       "one attempt, which lives as long as its request",
-	"origin/call.go call":             "one request, which lives as long as its context",
-	"origin/h2.go h2Exchange":         "one request, which lives as long as its context",
-	"origin/registry.go Registry":     "what Run was given: the loops of later pools end with it",
+	"compute/abi/fastly/call.go call":         "one call of a host function",
+	"compute/abi/fastly/exchange.go exchange": "one request, which lives as long as its context",
+	"edgetest/client.go client1":              "a test's client ends with the test's context",
+	"edgetest/player.go player":               "a scenario ends with the test's context",
+	"edgetest/script.go wire":                 "one method for each verb of a script",
+	"examples/shop/page.go shared":            "the handler's two arguments, and what differs between the pages",
+	"http1/conn.go conn":                      "what ServeConn was given, for as long as it runs",
+	"http1/context.go requestContext":         "it is a context itself",
+	"listen/listen.go Group":                  "its options are its fields, as in http.Server",
+	"origin/attempt.go attempt":               "one attempt, which lives as long as its request",
+	"origin/call.go call":                     "one request, which lives as long as its context",
+	"origin/h2.go h2Exchange":                 "one request, which lives as long as its context",
+	"origin/registry.go Registry":             "what Run was given: the loops of later pools end with it",
 }
 
 // alarm is one exceeded budget.

@@ -1,5 +1,15 @@
 package compute
 
+import "time"
+
+// CPU is what the request took until now.
+func (g *Guest) CPU() time.Duration {
+	if g.meter.paused > 0 {
+		return g.meter.cpu
+	}
+	return g.meter.tick(time.Now())
+}
+
 // CountFetch counts a request to an origin that the ABI makes by itself, through
 // [Invocation.Fetch], because it goes on beside the guest. Beyond the limit the
 // error is a [*LimitError].

@@ -45,6 +45,8 @@ type call struct {
 	mem  program
 	args []uint64
 	bad  bool
+
+	touched uint64 // bytes of the guest's memory
 }
 
 // u32 is a parameter.
@@ -60,6 +62,7 @@ func (c *call) at(address, length uint32) []byte {
 		c.bad = true
 		return nil
 	}
+	c.touched += uint64(length)
 	return b
 }
 

@@ -22,7 +22,6 @@ type exchange struct {
 	held    *holding
 	down    *downstream
 	call    call // of the function that is running; made once, for speed
-	guest   guest
 	dynamic map[string]DynamicBackend
 
 	work    sync.WaitGroup // fetches and deliveries

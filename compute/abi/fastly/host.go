@@ -3,7 +3,6 @@ package fastly
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/tetratelabs/wazero/api"
 
@@ -45,11 +44,12 @@ func valueTypes(params string) []api.ValueType {
 	return out
 }
 
-// guest is the program behind a call.
-type guest struct{ *compute.Guest }
-
-// CPU is what the request took until now.
-func (g guest) CPU() time.Duration { return g.Invocation().Usage.CPU }
+// largeCall is how many bytes a call may touch as a part of its own cost, and
+// bytesAnInstruction is how many of the others cost as much as an instruction.
+const (
+	largeCall          = 4096
+	bytesAnInstruction = 8
+)
 
 // Functions are all that a guest may import.
 func (a *ABI) Functions() []compute.HostFunc {
@@ -61,7 +61,7 @@ func (a *ABI) Functions() []compute.HostFunc {
 	env := func(name string, do func(p program, args []uint64) uint32) {
 		out = append(out, compute.HostFunc{
 			Module: "wasi_snapshot_preview1", Name: name, Params: valueTypes("ii"), Results: valueTypes("i"), Early: true,
-			Call: func(_ context.Context, g *compute.Guest, stack []uint64) { stack[0] = uint64(do(guest{g}, stack)) },
+			Call: func(_ context.Context, g *compute.Guest, stack []uint64) { stack[0] = uint64(do(g, stack)) },
 		})
 	}
 	env("environ_sizes_get", environSizes(a.env))
@@ -80,8 +80,10 @@ func (f Function) host() compute.HostFunc {
 			if x == nil {
 				x = &exchange{}
 			}
-			x.guest.Guest = g
-			stack[0] = uint64(x.run(ctx, &x.guest, f.call, stack[:n]))
+			stack[0] = uint64(x.run(ctx, g, f.call, stack[:n]))
+			if touched := x.call.touched; touched > largeCall {
+				g.Charge(ctx, touched/bytesAnInstruction)
+			}
 		},
 	}
 }
