@@ -14,8 +14,18 @@ type Service struct {
 	Objectives Objectives `yaml:"objectives"`
 	// The pools of endpoints of the application, and folders of static files, by name.
 	Origins map[OriginName]Origin `yaml:"origins"`
+	// Who may use the PURGE method on the service's own URLs. Without it nobody may.
+	Purge *PurgeAccess `yaml:"purge"`
 	// What is done with a request. The first route that matches wins; one that can never match is an error.
 	Routes []Route `yaml:"routes" required:"true"`
+}
+
+// PurgeAccess says who may make the edge forget a URL with the PURGE method, by a
+// request for it: PURGE /p/42. With Fastly-Soft-Purge: 1 it is stale, not gone. The
+// answer comes when all nodes have applied it.
+type PurgeAccess struct {
+	// Addresses that may; behind trusted proxies those of the clients.
+	Allow []Prefix `yaml:"allow" required:"true" example:"[10.0.0.0/8]"`
 }
 
 // Objectives are what the users of a service are promised.

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"iter"
 	"net/url"
 	"slices"
 	"strings"
@@ -42,7 +43,7 @@ func (p *Purge) note(l *ledger, at stamp) {
 	for _, u := range p.URLs {
 		k := keyOfURL(&Scope{}, u.Scheme, u.Host, u)
 		q := query{text: strings.Clone(k.Query), has: k.HasQuery}
-		l.marks.set(markKey{kind: pathMark, host: strings.Clone(k.Host), name: strings.Clone(k.Path)}, &q, at)
+		l.marks.set(markKey{kind: pathMark, host: purgedHost(strings.Clone(k.Host)), name: strings.Clone(k.Path)}, &q, at)
 	}
 }
 
@@ -167,7 +168,7 @@ func (l *ledger) of(key *Key, a *answer) stamp {
 			s.join(l.marks.of(markKey{kind: tagMark, name: name}))
 		}
 	}
-	if one := l.marks.at[pathMarkOf(key)]; one != nil {
+	for one := range l.paths(key) {
 		s.join(one.stamp)
 		for i := range one.queries {
 			if q := &one.queries[i]; a.answers(key, q.text, q.has) {
@@ -199,14 +200,28 @@ func (l *ledger) before(key *Key, position uint64) bool {
 	defer l.mu.RUnlock()
 	s := l.all
 	s.join(l.marks.floor)
-	if one := l.marks.at[pathMarkOf(key)]; one != nil {
+	for one := range l.paths(key) {
 		s.join(one.whole())
 	}
 	return position < s.latest()
 }
 
-func pathMarkOf(key *Key) markKey {
-	return markKey{kind: pathMark, host: key.Host, name: key.Path}
+// paths are the marks of the key's path. Behind proxies a key may have several
+// hosts (see [WithURL]): whichever is purged, the answer is. The lock is held.
+func (l *ledger) paths(key *Key) iter.Seq[*mark] {
+	return func(yield func(*mark) bool) {
+		for host := range strings.SplitSeq(key.Host, ",") {
+			one := l.marks.at[markKey{kind: pathMark, host: purgedHost(host), name: key.Path}]
+			if one != nil && !yield(one) {
+				return
+			}
+		}
+	}
+}
+
+// purgedHost makes equal what may name the same host by any scheme: a purge goes by none.
+func purgedHost(host string) string {
+	return normalHost("https", normalHost("http", strings.Trim(host, " \t")))
 }
 
 // group is the mark of a group of the key's origin: scheme, host and port of

@@ -511,3 +511,53 @@ func TestURLPurgeReachesWhatOtherRulesHaveKeyed(t *testing.T) {
 		}
 	})
 }
+
+// A fetch in the background waits a while before it begins. What is purged
+// meanwhile must not be asked about: its old body would come back as a new answer.
+func TestRefreshThatWaitsDoesNotAskAboutWhatWasPurgedMeanwhile(t *testing.T) {
+	policy := oneMinute
+	policy.StaleWhileRevalidate = selvage.Duration(time.Hour)
+	for range 20 { // the wait is by chance
+		onVirtualTime(t, func(t *testing.T) {
+			origin := counted(0, "Etag: \"e\"\nSurrogate-Key: red")
+			e := newEdge(t, policy, origin)
+			e.get("/p")
+			settled()
+			time.Sleep(61 * time.Second)
+			e.get("/p") // begins the refresh
+			settled()
+			if origin.count() > 1 {
+				return // it has not waited
+			}
+			e.purge(hard, "red")
+			time.Sleep(RefreshJitter)
+			settled()
+			if got := origin.last().Header.Get("If-None-Match"); got != "" {
+				t.Errorf("the refresh asked about a purged answer: If-None-Match %q", got)
+			}
+			if r := e.get("/p"); r.body != "2" {
+				t.Errorf("got %q with %q", r.body, r.cacheStatus())
+			}
+		})
+	}
+}
+
+func TestWhatWasPurgedWhileTheOriginFailedDoesNotStandIn(t *testing.T) {
+	policy := oneMinute
+	policy.StaleIfError = selvage.Duration(time.Hour)
+	for name, fields := range map[string][]string{"a fetch": nil, "a request that goes on its own": {"Cache-Control", "no-store"}} {
+		onVirtualTime(t, func(t *testing.T) {
+			e := newEdge(t, policy, counted(0, "Surrogate-Key: red"))
+			e.get("/p")
+			settled()
+			time.Sleep(2 * time.Minute)
+			e.origin.answer = func(*http.Request) (*http.Response, error) { time.Sleep(time.Second); return nil, errOrigin }
+			waiting := e.begin(get(t, "http://shop.example/p", fields...))
+			settled()
+			e.purge(hard, "red")
+			if r := <-waiting; r.err == nil {
+				t.Errorf("%s: got %d %q with %q, want no answer", name, r.status, r.body, r.cacheStatus())
+			}
+		})
+	}
+}
