@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/client"
 	"github.com/selvage-edge/selvage/config"
 	"github.com/selvage-edge/selvage/edgetest"
 	"github.com/selvage-edge/selvage/node"
@@ -41,6 +42,14 @@ func (e realEdge) Reload(nodeFile string, services []string) error {
 		return err
 	}
 	_, err = e.Node.Reload(loaded.Config)
+	return err
+}
+
+func (e realEdge) Purge(ctx context.Context, what []string, soft bool) error {
+	p, err := e.Node.Purge(ctx, client.PurgeRequest{What: what, Soft: soft}, "scenario")
+	if err == nil && !p.Complete {
+		err = fmt.Errorf("receipts are missing: %+v", p.Missing)
+	}
 	return err
 }
 

@@ -40,6 +40,8 @@ type Edge interface {
 	Reload(node string, services []string) error
 	// Metrics answers with the exposition of its metrics.
 	Metrics() http.Handler
+	// Purge purges what is named as on the command line, and waits for the receipts.
+	Purge(ctx context.Context, what []string, soft bool) error
 }
 
 // PlayAll plays every scenario of a folder, each as a subtest of its name.
@@ -450,6 +452,13 @@ func (p *player) wait(d time.Duration) error {
 	time.Sleep(d)
 	synctest.Wait()
 	return nil
+}
+
+func (p *player) purge(what []string, soft bool) error {
+	if err := p.ready(); err != nil {
+		return err
+	}
+	return p.edge.Purge(p.running, what, soft)
 }
 
 func (p *player) drain() error {

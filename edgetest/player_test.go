@@ -51,6 +51,8 @@ func (e *plainEdge) Run(ctx context.Context) error {
 
 func (e *plainEdge) Reload(string, []string) error { return nil }
 
+func (e *plainEdge) Purge(context.Context, []string, bool) error { return nil }
+
 func (e *plainEdge) Metrics() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "# HELP a_total A.\na_total{x=\"1\",y=\"2\"} 3\na_total{x=\"2\",y=\"2\"} 4\n")

@@ -91,7 +91,7 @@ func (st statement) blockText() string {
 var requestWords = []string{"get", "head", "post", "put", "patch", "delete", "options", "trace", "request", "upgrade"}
 
 var statementWords = slices.Concat([]string{
-	"service", "node", "file", "origin", "dns", "from", "over", "send", "ws", "close", "wait", "reload", "drain", "expect",
+	"service", "node", "file", "origin", "dns", "from", "over", "send", "ws", "close", "wait", "reload", "purge", "drain", "expect",
 	"deploy", "canary", "promote", "undo",
 }, requestWords)
 
@@ -129,6 +129,8 @@ func (st statement) compile() (func(*player) error, error) {
 		return st.compileReload(rest)
 	case "deploy", "canary", "promote", "undo":
 		return st.compileChange(verb, rest)
+	case "purge":
+		return compilePurge(rest)
 	case "drain":
 		return func(p *player) error { return p.drain() }, alone(verb, rest)
 	case "expect":
@@ -138,6 +140,19 @@ func (st statement) compile() (func(*player) error, error) {
 		return st.compileRequest(verb, rest)
 	}
 	return nil, unknown("statement", verb, statementWords)
+}
+
+// compilePurge reads what is purged: [soft] tag:NAME|URL|service:NAME ...
+func compilePurge(rest string) (func(*player) error, error) {
+	what := strings.Fields(rest)
+	soft := len(what) > 0 && what[0] == "soft"
+	if soft {
+		what = what[1:]
+	}
+	if len(what) == 0 {
+		return nil, errors.New("purge needs to know what: write purge tag:NAME, purge soft http://shop.example/ or purge service:test")
+	}
+	return func(p *player) error { return p.purge(what, soft) }, nil
 }
 
 func alone(verb, rest string) error {

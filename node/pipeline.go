@@ -128,6 +128,12 @@ func (x *exchange) findRoute() bool {
 		x.noService()
 		return false
 	}
+	if r.Method == methodPurge {
+		rec.Target.Tenant, rec.Target.Service, rec.Target.Revision = x.rev.tenant, x.rev.service.Service, x.rev.id
+		x.purge()
+		x.unpin()
+		return false
+	}
 	if !x.findIn() {
 		x.unpin()
 		return false

@@ -4,8 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -151,4 +155,45 @@ func (n *Node) fillHits(ctx context.Context, out *client.Purge, at state.Positio
 		r.Hits = &client.Hits{Objects: h.Objects, Bytes: h.Bytes, PerSecond: h.PerSecond}
 	}
 	return nil
+}
+
+// methodPurge makes every node forget the URL that it is sent to.
+const methodPurge = "PURGE"
+
+// purge answers a request with that method. The service says from which
+// addresses it may come; without a word of it none may.
+func (x *exchange) purge() {
+	rule, addr := x.rev.service.Purge, x.who.client.Unmap().WithZone("")
+	if rule == nil || !slices.ContainsFunc(rule.Allow, func(p selvage.Prefix) bool { return p.Contains(addr) }) {
+		x.rec.Detail = "purge: address denied"
+		refuse(x.w, x.rec, http.StatusForbidden, "purging is not allowed from here")
+		return
+	}
+	target := "http://" + x.r.Host + x.path // a purge goes by no scheme
+	if x.query != "" || strings.HasSuffix(x.r.RequestURI, "?") {
+		target += "?" + x.query
+	}
+	p, err := x.node.Purge(x.r.Context(), client.PurgeRequest{
+		What: []string{target}, Service: string(x.rev.service.Service), Soft: x.r.Header.Get("Fastly-Soft-Purge") == "1",
+	}, methodPurge+" from "+addr.String())
+	switch {
+	case err != nil:
+		x.rec.Detail = err.Error()
+		status := http.StatusServiceUnavailable
+		if selvage.KindOf(err) == selvage.Invalid {
+			status = http.StatusBadRequest
+		}
+		refuse(x.w, x.rec, status, "the purge was not done")
+	case !p.Complete:
+		x.rec.Detail = "purge: a receipt is missing"
+		refuse(x.w, x.rec, http.StatusServiceUnavailable, "not all nodes have applied the purge yet")
+	default:
+		body := fmt.Sprintf("{\"status\":\"ok\",\"id\":\"%s-%d\"}\n", p.Incarnation, p.Position)
+		h := x.w.Header()
+		h.Set("Content-Type", "application/json")
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+		x.w.WriteHeader(http.StatusOK)
+		_, _ = io.WriteString(x.w, body) // the server sees that the client is gone
+	}
 }
