@@ -29,7 +29,8 @@ type answer struct {
 	keys      *keyRules // by which it is keyed, and this
 	search    *variance
 	surrogate []string // the lines of Surrogate-Control, which nobody else is sent
-	hadAge    bool     // it came with an Age: somebody before us stored it
+	from      provenance
+	hadAge    bool // it came with an Age: somebody before us stored it
 	// Of an answer that is a part: which one, and of how many bytes in all, which
 	// is 0 for all others. Its header and status are those of the whole.
 	part  span
@@ -125,7 +126,7 @@ func (a *answer) completed(size int64) *answer {
 // The costs of what Go keeps for a stored answer beyond its strings and bytes,
 // in bytes. They are on the safe side: the bound must hold.
 const (
-	costFixed    = 900 // entry, answer, body, and their places in the table, which may be half empty
+	costFixed    = 960 // entry, answer, body, and their places in the table, which may be half empty
 	costMap      = 400 // a header map with up to eight fields
 	costSlot     = 100 // each further field: such a map may be half empty, too
 	costQuery    = 600 // the key once more, in a table of its own, and the digest
@@ -137,7 +138,7 @@ const (
 func (a *answer) cost(k Key) int64 {
 	n := costFixed + costMap + costSlot*max(0, len(a.header)-8) +
 		len(k.Scheme) + len(k.Host) + len(k.Path) + len(k.Query) + len(k.Fields)
-	if k.Fields != "" || k.Content != "" {
+	if k.Fields != "" || k.Content != "" || k.Overlay != 0 {
 		n += costQuery
 	}
 	for _, names := range [...][]string{a.tags, a.groups} {

@@ -42,6 +42,12 @@ type Scope struct {
 	StaleOnError bool
 	// Coder makes other forms of what is stored, nil for none.
 	Coder Coder
+	// Making says in one form what makes the answers. Where two transports differ in it,
+	// see Layer.
+	Making string
+	// Layer is a deployed revision's: it uses nothing that was not made as it
+	// would, and may be on trial. Nil is a revision of a file.
+	Layer *Layer
 }
 
 // The defaults of a policy's fields that have one.
@@ -82,6 +88,7 @@ type Transport struct {
 	tags   []string // the fields that name tags
 	ours   []string // those of them that nobody else is sent
 	ledger *ledger
+	author *author
 }
 
 // NewTransport returns a transport in front of next.
@@ -98,6 +105,7 @@ func NewTransport(store *Store, scope Scope, next http.RoundTripper) *Transport 
 		tags:   read,
 		ours:   ours,
 		ledger: store.purges.ledger(scope.Tenant, scope.Service),
+		author: store.overlays.author(scope.Making),
 	}
 }
 

@@ -48,9 +48,9 @@ type flight struct {
 	req       *http.Request // what is forwarded; its header selects what is stored
 	content   []byte        // of a QUERY
 	position  atomic.Uint64 // of purges when it was forwarded, before that when it was made
-	stripped  bool          // the client's own conditions were taken away
-	candidate *answer       // the stored answer that is asked about or stands in for an error; may be nil
-	order                   // what part is asked for
+	manner
+	candidate *answer // the stored answer that is asked about or stands in for an error; may be nil
+	order             // what part is asked for
 	record    *record.Record
 	cancel    context.CancelFunc
 	deadline  *time.Timer // cancels, too
@@ -67,6 +67,12 @@ type flight struct {
 	refreshing bool
 	hurry      chan struct{} // of a refresh: closed when somebody waits for it
 	hurried    bool
+}
+
+// manner is how a flight asks.
+type manner struct {
+	refill   bool // there is a stored answer that is not used any more: see MaxRefills
+	stripped bool // the client's own conditions were taken away
 }
 
 // outcome is what came of a flight. Exactly one of answer, private and err is
@@ -112,13 +118,13 @@ func (t *Transport) join(q *inquiry, alone bool) (*flight, part) {
 	alone = alone || q.found.answer != nil && q.found.answer.terms.noCache ||
 		s.unstorables.knows(t.unstorableHash(q.key, q.traits), q.now)
 	for _, f := range s.byKey[q.key] {
-		if f.admits(q, alone) {
+		if t.understands(f.transport.provenance()) && f.admits(q, alone) {
 			f.holds++
 			f.hurryLocked()
 			return f, waits
 		}
 	}
-	if t.store.lookup(&q.key, q.req.Header).answer != q.found.answer || t.hasWanted(q) {
+	if t.lookup(q).answer != q.found.answer || t.hasWanted(q) {
 		return nil, lookAgain
 	}
 	f := t.newFlight(q, alone)
@@ -227,6 +233,7 @@ func (t *Transport) newFlight(q *inquiry, conditions bool) *flight {
 		traits:    q.traits,
 		candidate: q.found.answer,
 		content:   q.content,
+		manner:    manner{refill: q.found.refill},
 		record: &record.Record{
 			Start: q.rec.Start, Place: q.rec.Place, Target: q.rec.Target,
 			Client: q.rec.Client, Request: q.rec.Request, Trace: q.rec.Trace,

@@ -68,6 +68,11 @@ func (f *flight) forward(ctx context.Context, ask bool) (res *http.Response, ask
 	if f.content != nil {
 		withContent(req, f.content)
 	}
+	done, err := f.turn(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	defer done()
 	res, err = f.transport.next.RoundTrip(req)
 	return res, asked, err
 }
@@ -102,6 +107,9 @@ func (f *flight) confirmed(res *http.Response, requested, received time.Time) {
 	x.cookie, x.surrogate, x.tags, x.manyTags = false, surrogate, tags, !ok
 	a, why := t.newAnswer(f.req.Header, &x, res.Header, requested, received)
 	a.body, a.length, a.forms, a.search = old.body, old.length, old.forms, readNoVarySearch(h[noVarySearch])
+	if f.key.Overlay != 0 && a.forms != nil {
+		a.forms = new(forms) // what the baseline stored keeps its own
+	}
 	if place, ok := f.placeFor(old.status, h); why == storeIt && (!ok || place != f.key) {
 		why = refuseSearch
 	} else {
@@ -203,6 +211,7 @@ func (t *Transport) newAnswer(request http.Header, x *exchange, origin http.Head
 		tags:      x.tags,
 		groups:    groupNames(x.header[cacheGroups]),
 		ledger:    t.ledger,
+		from:      t.provenance(),
 		keys:      t.keys,
 		position:  x.position,
 		surrogate: clones(x.surrogate),

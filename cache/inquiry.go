@@ -49,7 +49,7 @@ func (t *Transport) traitsOf(h http.Header) traits {
 func (t *Transport) newInquiry(req *http.Request) *inquiry {
 	h := req.Header
 	key := t.keys.applied(keyOf(&t.scope, req))
-	key.Fields = t.keys.fields(h)
+	key.Fields, key.Overlay = t.keys.fields(h), t.scope.Layer.id()
 	return &inquiry{
 		req:        req,
 		rec:        record.From(req.Context()),

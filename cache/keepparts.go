@@ -51,9 +51,9 @@ type stitches struct {
 
 // stitches finds what is stored in parts for a request: of the newest
 // representation, and only what is good for use.
-func (s *Store) stitches(key *Key, request http.Header, good func(*answer) bool) stitches {
+func (s *Store) stitches(key *Key, request http.Header, t *Transport, good func(*answer) bool) stitches {
 	for {
-		found, soft := s.findStitches(key, request, good)
+		found, soft := s.findStitches(key, request, t, good)
 		if !soft {
 			return found
 		}
@@ -62,7 +62,7 @@ func (s *Store) stitches(key *Key, request http.Header, good func(*answer) bool)
 }
 
 // findStitches is stitches. With soft something was purged softly and must be made stale first.
-func (s *Store) findStitches(key *Key, request http.Header, good func(*answer) bool) (found stitches, soft bool) {
+func (s *Store) findStitches(key *Key, request http.Header, t *Transport, good func(*answer) bool) (found stitches, soft bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	o := s.objects[*key]
@@ -73,7 +73,7 @@ func (s *Store) findStitches(key *Key, request http.Header, good func(*answer) b
 		a, fate := e.answer, e.look(key)
 		soft = soft || fate == softPurged
 		switch {
-		case !selected(a.selectors, request) || fate != unpurged:
+		case !selected(a.selectors, request) || fate != unpurged || !t.uses(a):
 		case found.head == nil:
 			found.head = a.asWhole()
 			if good(a) {

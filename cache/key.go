@@ -24,6 +24,7 @@ type Key struct {
 	Rules    string // those of the policy by which the query was narrowed, empty for none
 	Fields   string // the values of request fields and cookies that the rules name: never to be shown
 	Content  string // of a QUERY: the digest of its body and what describes it
+	Overlay  uint32 // of a revision on trial, see [Layer]; 0 is the store itself
 }
 
 type urlKey struct{}
@@ -99,6 +100,6 @@ func (k Key) clone() Key {
 // url is the key without what tells apart the answers for one URL: what makes the
 // URL invalid ends them all.
 func (k Key) url() Key {
-	k.Fields, k.Content = "", ""
+	k.Fields, k.Content, k.Overlay = "", "", 0
 	return k
 }

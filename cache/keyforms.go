@@ -90,8 +90,15 @@ func (s *Store) learn(scope *Scope, r *keyRules) {
 // by what was learned of the path's queries. The URL is as it came.
 func (s *Store) keysOf(exact Key) []Key {
 	keys := s.rules.forms(exact)
+	layers := s.layers()
 	for _, k := range keys {
-		keys = append(keys, s.searches.variedKeys(k)...)
+		for _, layer := range layers {
+			of := k
+			of.Overlay = layer
+			for _, varied := range s.searches.variedKeys(of) {
+				keys = append(keys, varied.url())
+			}
+		}
 	}
 	return keys
 }

@@ -30,7 +30,7 @@ func (q *inquiry) good(a *answer) bool {
 // then the request goes its ordinary way.
 func (t *Transport) byParts(q *inquiry) (res *http.Response, ok bool, err error) {
 	for range maxPartTries {
-		s := t.store.stitches(&q.key, q.req.Header, q.good)
+		s := t.store.stitches(&q.key, q.req.Header, t, q.good)
 		sub, ok := t.missing(q, &s)
 		if !ok {
 			return nil, false, nil
@@ -156,7 +156,7 @@ func (t *Transport) knownUnstorable(q *inquiry) bool {
 
 // hasWanted says whether what a forward for a part is to bring has come meanwhile.
 func (t *Transport) hasWanted(q *inquiry) bool {
-	return q.whole != nil && q.about == nil && t.store.piece(&q.key, q.req.Header, q.whole, q.wantAt, q.good) != nil
+	return q.whole != nil && q.about == nil && t.store.piece(&q.key, q.req.Header, q.whole, q.wantAt, t.and(q.good)) != nil
 }
 
 // joinPiece finds a flight for a part, or starts one. What it brings is stored
@@ -268,7 +268,7 @@ func (t *Transport) stitchedHit(q *inquiry, head *answer) *http.Response {
 // they do not hold all that is needed, or must not be used.
 func (t *Transport) stitchedStandIn(q *inquiry) *http.Response {
 	q.now = time.Now()
-	s := t.store.stitches(&q.key, q.req.Header, func(a *answer) bool { return standsIn(q.now, &a.terms) })
+	s := t.store.stitches(&q.key, q.req.Header, t, func(a *answer) bool { return standsIn(q.now, &a.terms) })
 	if s.head == nil {
 		return nil
 	}

@@ -138,10 +138,10 @@ func (s *source) at(pos, end int64) (*reader, error) {
 		return s.readerOf(f.outcome.answer, pos, end, nil), nil
 	}
 	for range maxPartTries {
-		if a := s.t.store.piece(&s.q.key, s.q.req.Header, s.head, pos, good); a != nil {
+		if a := s.t.store.piece(&s.q.key, s.q.req.Header, s.head, pos, s.t.and(good)); a != nil {
 			return s.readerOf(a, pos, end, nil), nil
 		}
-		have := s.t.store.stitches(&s.q.key, s.q.req.Header, good)
+		have := s.t.store.stitches(&s.q.key, s.q.req.Header, s.t, good)
 		if have.head == nil || !sameBytes(have.head, s.head) {
 			have.spans = nil
 		}

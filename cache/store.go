@@ -36,6 +36,7 @@ type Store struct {
 	flights  flights
 	purges   purges
 	searches searches
+	overlays overlays
 	rules    ruleBook
 	hits     atomic.Int64
 
@@ -86,10 +87,11 @@ type Stats struct {
 func NewStore(limit selvage.ByteSize) *Store {
 	places := int(min(max(int64(limit)/bytesPerGhost, 16), 1<<20))
 	s := &Store{
-		seed:    maphash.MakeSeed(),
-		limit:   max(0, int64(limit)-int64(places)*ghostCost),
-		objects: make(map[Key]*object),
-		flights: newFlights(),
+		seed:     maphash.MakeSeed(),
+		limit:    max(0, int64(limit)-int64(places)*ghostCost),
+		objects:  make(map[Key]*object),
+		flights:  newFlights(),
+		overlays: overlays{refill: make(chan struct{}, MaxRefills)},
 	}
 	s.queues.smallShare = s.limit / 10
 	s.queues.ghosts = ghosts{ring: make([]uint64, places), known: make(map[uint64]struct{})}
@@ -125,6 +127,7 @@ type found struct {
 	latest []selector // what the newest answer for the key was selected by
 	parts  bool       // there are parts for the key
 	purged bool       // there was something, and it was purged
+	refill bool       // there was something that a revision made whose answers are not used
 }
 
 // why is the word for what was not used, if it needs one.
@@ -136,10 +139,11 @@ func (f *found) why() string {
 }
 
 // lookup finds the newest answer for the key that the request's fields select
-// (RFC 9111, section 4.1).
-func (s *Store) lookup(key *Key, request http.Header) found {
+// (RFC 9111, section 4.1),
+// of those that the transport uses, if there is one.
+func (s *Store) lookup(key *Key, request http.Header, t *Transport) found {
 	for {
-		f, soft := s.find(key, request)
+		f, soft := s.find(key, request, t)
 		if !soft {
 			return f
 		}
@@ -148,7 +152,7 @@ func (s *Store) lookup(key *Key, request http.Header) found {
 }
 
 // find is lookup. With soft something for the key was purged softly and must be made stale first.
-func (s *Store) find(key *Key, request http.Header) (f found, soft bool) {
+func (s *Store) find(key *Key, request http.Header, t *Transport) (f found, soft bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	o := s.objects[*key]
@@ -165,6 +169,10 @@ func (s *Store) find(key *Key, request http.Header) (f found, soft bool) {
 			continue // it stays until another takes its place, or its turn comes
 		case groupEnded:
 			continue
+		}
+		if !t.uses(e.answer) {
+			f.refill = true
+			continue // nor is this
 		}
 		if !f.known {
 			f.known, f.latest = true, e.answer.selectors
@@ -184,9 +192,13 @@ func (s *Store) put(key Key, request http.Header, a *answer, reserved int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reserved -= reserved
-	if a.isPart() {
+	key, ok := s.placeLocked(key)
+	switch {
+	case !ok:
+		s.moveFormsLocked(a.forms, nil)
+	case a.isPart():
 		s.putPartLocked(key, request, a)
-	} else {
+	default:
 		s.putWholeLocked(key, request, a)
 	}
 	s.makeRoomLocked()
@@ -195,10 +207,15 @@ func (s *Store) put(key Key, request http.Header, a *answer, reserved int64) {
 func (s *Store) putWholeLocked(key Key, request http.Header, a *answer) {
 	e := &entry{key: key.clone()}
 	e.holds(a)
-	proven := false
-	if o := s.objects[key]; o != nil {
+	s.insertLocked(e, false, func(v *answer) bool { return selected(v.selectors, request) })
+}
+
+// insertLocked puts an entry into its place, and takes out what it replaces.
+// proven says that it has been in the main queue.
+func (s *Store) insertLocked(e *entry, proven bool, replaces func(*answer) bool) {
+	if o := s.objects[e.key]; o != nil {
 		for _, v := range slices.Concat(o.variants, o.parts) {
-			if selected(v.answer.selectors, request) {
+			if replaces(v.answer) {
 				proven = proven || v.queue == &s.queues.main
 				e.frequency.Store(max(e.frequency.Load(), v.frequency.Load()))
 				s.dropLocked(v)
@@ -230,6 +247,7 @@ func (s *Store) addLocked(e *entry, proven bool) *object {
 		o = new(object)
 		s.objects[e.key] = o
 		s.addQueryLocked(e.key)
+		s.enteredLocked(e.key)
 	}
 	s.used += e.size
 	s.count++
@@ -340,5 +358,6 @@ func (s *Store) dropLocked(e *entry) {
 	if len(o.variants)+len(o.parts) == 0 {
 		delete(s.objects, e.key)
 		s.removeQueryLocked(e.key)
+		s.leftLocked(e.key)
 	}
 }

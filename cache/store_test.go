@@ -44,7 +44,7 @@ func (s *Store) stock(name string, size int, vary ...string) {
 
 func (s *Store) has(name string) bool {
 	k := testKey(name)
-	return s.lookup(&k, nil).answer != nil
+	return s.lookup(&k, nil, nil).answer != nil
 }
 
 // check compares the store's numbers with what it holds.

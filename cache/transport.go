@@ -57,7 +57,7 @@ func (t *Transport) serve(q *inquiry) (*http.Response, error) {
 	q.identity(t.scope.Coder)
 	for waited := 0; ; waited++ {
 		q.key = t.store.searches.keyed(q.exact)
-		switch q.consider(t.store.lookup(&q.key, q.req.Header)) {
+		switch q.consider(t.lookup(q)) {
 		case useFresh:
 			return t.hit(q, ""), nil
 		case useAllowedStale:

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/cache"
 	"github.com/selvage-edge/selvage/config"
 	"github.com/selvage-edge/selvage/rollout"
 	"github.com/selvage-edge/selvage/route"
@@ -57,7 +58,7 @@ func (n *Node) Prepare(ctx context.Context, r rollout.Revision) error {
 		n.LimitHit("prepared_revisions")
 		return selvage.Errorf(selvage.Unavailable, "prepare revision %s: %d are ready already", r.ID, maxPrepared)
 	}
-	rev, err := n.registry.compile(r.ID, r.Tenant, r.Service)
+	rev, err := n.registry.compile(r.ID, r.Tenant, r.Service, new(cache.Layer))
 	if err != nil {
 		return &selvage.Error{Kind: selvage.Invalid, Err: fmt.Errorf("prepare revision %s: %w", r.ID, err)}
 	}
@@ -110,16 +111,25 @@ func (n *Node) Serve(service selvage.ServiceName, a rollout.Arms, w *rollout.Wat
 		}
 	}
 	next[service] = d
+	if d.cut != nil && (old == nil || d.cut != old.cut) {
+		n.layer(service, a.Canary, n.registry.store.Overlay)
+	}
 	t, err := n.newTable(n.local, next)
 	if err != nil {
 		return fmt.Errorf("serve service %s: %w", service, err)
 	}
-	before := n.deployed
 	n.deployed = next
 	n.turnWatch(service, a.Change, w)
 	n.table.Swap(t).release()
-	n.afterLocked(before[service], d)
+	n.afterLocked(service, old, d)
 	return nil
+}
+
+// layer does something with where a revision's answers are stored.
+func (n *Node) layer(service selvage.ServiceName, id selvage.RevisionID, do func(*cache.Layer)) {
+	if rev := n.revisionLocked(service, id); rev != nil && rev.layer != nil {
+		do(rev.layer)
+	}
 }
 
 func (n *Node) turnWatch(service selvage.ServiceName, change selvage.ChangeID, w *rollout.Watch) {
@@ -130,14 +140,48 @@ func (n *Node) turnWatch(service selvage.ServiceName, change selvage.ChangeID, w
 	n.registry.watch(service).turn(change, w)
 }
 
-// afterLocked lets what was served before end: requests of a canary that is not
-// served any more are cut after the grace.
-func (n *Node) afterLocked(old, d *deployment) {
-	if old == nil || old.cut == nil || d != nil && (old.cut == d.cut || old.arms.Canary == d.arms.Baseline) {
+// afterLocked lets what was served before end. What a canary stored is merged
+// when it is promoted, else dropped, and its requests are cut after the grace. What
+// a baseline stored that is not one any more, other than by the next promotion,
+// is not used any more, as far as what goes on does not make the same.
+func (n *Node) afterLocked(service selvage.ServiceName, old, d *deployment) {
+	store := n.registry.store
+	if !d.overruled {
+		n.layer(service, d.arms.Baseline, store.Merge)
+	}
+	if old == nil || old.overruled {
 		return
+	}
+	promoted := !d.overruled && old.arms.Canary != "" && old.arms.Canary == d.arms.Baseline
+	if old.arms.Baseline != "" && !promoted && (d.overruled || old.arms.Baseline != d.arms.Baseline) {
+		n.condemnLocked(service, old.arms.Baseline, d)
+	}
+	if old.cut == nil || old.cut == d.cut || promoted {
+		return
+	}
+	if old.arms.Canary != d.arms.Canary || d.overruled {
+		n.layer(service, old.arms.Canary, store.Drop)
 	}
 	n.cuts = append(slices.DeleteFunc(n.cuts, (*cut).ended), old.cut)
 	old.cut.begin()
+}
+
+// condemnLocked makes unusable what a revision stored and d would not have made.
+func (n *Node) condemnLocked(service selvage.ServiceName, id selvage.RevisionID, d *deployment) {
+	undone := n.revisionLocked(service, id)
+	if undone == nil {
+		return // forgotten: what came by a deployment is used by the same alone
+	}
+	var keep []string
+	for _, rev := range n.local {
+		if rev.service.Service == service {
+			keep = append(keep, rev.makings...)
+		}
+	}
+	if rev := n.revisionLocked(service, d.arms.Baseline); rev != nil && !d.overruled {
+		keep = append(keep, rev.makings...)
+	}
+	n.registry.store.Condemn(slices.DeleteFunc(slices.Clone(undone.makings), func(m string) bool { return slices.Contains(keep, m) }))
 }
 
 // revisionLocked is a revision of a service that may be served.
@@ -184,7 +228,7 @@ func (n *Node) turnLocked(local []*revision, deployed map[selvage.ServiceName]*d
 	for name, d := range deployed {
 		if d.overruled {
 			n.turnWatch(name, "", d.watch)
-			n.afterLocked(before[name], d)
+			n.afterLocked(name, before[name], d)
 		}
 	}
 	releaseAll(old)
@@ -329,7 +373,7 @@ func (x *exchange) pin() bool {
 // compileAll compiles all services or none.
 func (reg *registry) compileAll(tenant selvage.Tenant, services []selvage.Service) (all []*revision, err error) {
 	for _, s := range services {
-		rev, err := reg.compile(config.Revision(s), tenant, s)
+		rev, err := reg.compile(config.Revision(s), tenant, s, nil)
 		if err != nil {
 			releaseAll(all)
 			return nil, err

@@ -23,6 +23,8 @@ type revision struct {
 	table   *route.Table
 	routes  []compiledRoute
 	pools   map[selvage.OriginName]*origin.Pool
+	layer   *cache.Layer // where its answers are stored; nil for one of a file
+	makings []string     // of its routes: what makes their answers
 
 	// users counts the table that has it and the requests that pinned it. At
 	// zero the pools are let go, and it never rises again.
@@ -43,9 +45,9 @@ type compiledRoute struct {
 
 // compile makes a revision of a service, or says why it cannot be. Nothing
 // changes for those who use the old one.
-func (reg *registry) compile(id selvage.RevisionID, tenant selvage.Tenant, s selvage.Service) (*revision, error) {
+func (reg *registry) compile(id selvage.RevisionID, tenant selvage.Tenant, s selvage.Service, layer *cache.Layer) (*revision, error) {
 	rev := &revision{
-		id: id, tenant: tenant, service: s,
+		id: id, tenant: tenant, service: s, layer: layer,
 		pools: make(map[selvage.OriginName]*origin.Pool, len(s.Origins)),
 	}
 	rev.users.Store(1)
@@ -93,13 +95,17 @@ func (reg *registry) fill(rev *revision) (err error) {
 // that stores, a route that does not still has to make invalid what it changes.
 func (reg *registry) upstream(rev *revision, r *selvage.Route, c coding) http.RoundTripper {
 	var next http.RoundTripper = &maker{next: rev.pools[r.Origin], watch: reg.watch(rev.service.Service)}
-	scope := cache.Scope{Tenant: rev.tenant, Service: rev.service.Service, StaleOnError: hasStale(r.OnFailure)}
+	scope := cache.Scope{
+		Tenant: rev.tenant, Service: rev.service.Service, StaleOnError: hasStale(r.OnFailure),
+		Making: makingOf(rev, r), Layer: rev.layer,
+	}
 	switch {
 	case r.Cache != nil:
 		scope.Policy = *r.Cache
 		if c.stored != nil {
 			scope.Coder = c.stored
 		}
+		rev.makings = append(rev.makings, scope.Making)
 		next = cache.NewTransport(reg.store, scope, next)
 	case stores(&rev.service):
 		next = cache.NewInvalidator(reg.store, scope, next)

@@ -72,13 +72,21 @@ func hostsOf(all []*served) (*route.Hosts, error) {
 	return route.NewHosts(services)
 }
 
+// makingOf is a digest of what makes the answers of a route, and by which rules they
+// are stored. What only decides who gets them, or how they are sent, is not in it.
+func makingOf(rev *revision, r *selvage.Route) string {
+	o := rev.service.Origins[r.Origin]
+	return digestOf(rev.tenant, rev.service.Service, o.Endpoints, o.Folder, o.Host, r.Rewrite, r.Headers.Request, r.Cache, r.Compress)
+}
+
 // rulesOf is a digest of all that a route says, with its origin.
 func rulesOf(s *selvage.Service, r selvage.Route) string {
 	r.Name, r.Log = "", selvage.LogChoice{}
-	text, err := json.Marshal(struct {
-		Route  selvage.Route
-		Origin selvage.Origin
-	}{r, s.Origins[r.Origin]})
+	return digestOf(r, s.Origins[r.Origin])
+}
+
+func digestOf(parts ...any) string {
+	text, err := json.Marshal(parts)
 	if err != nil {
 		return "" // which is the same as no other
 	}
