@@ -157,7 +157,7 @@ func buildGuest(name, source string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	c := exec.Command("go", "build", "-o", "guest.wasm", ".")
+	c := exec.Command("go", "build", "-ldflags=-s -w", "-o", "guest.wasm", ".")
 	c.Dir = folder
 	c.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=", "GOWORK=off")
 	if out, err := c.CombinedOutput(); err != nil {
@@ -170,10 +170,7 @@ func buildGuest(name, source string) ([]byte, error) {
 
 const goHello = `package main
 
-import (
-	"fmt"
-	"os"
-)
+import "os"
 
 //go:wasmimport test ask
 func ask() uint32
@@ -184,12 +181,12 @@ func answer(v uint32)
 //go:wasmimport test panic
 func hostPanic()
 
-var seen = map[string]uint32{}
+var seen = map[uint32]string{}
 
 func main() {
-	seen["start"] = 1
+	seen[1<<31] = "start"
 	n := ask()
-	seen[fmt.Sprint(n)] = n
+	seen[n] = "asked"
 	switch n {
 	case 100:
 		os.Exit(0)
@@ -200,7 +197,7 @@ func main() {
 	case 103:
 		hostPanic()
 	case 104:
-		fmt.Println("a line")
+		os.Stdout.WriteString("a line\n")
 	}
 	answer(n + uint32(len(seen)))
 }

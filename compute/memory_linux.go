@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"unsafe"
@@ -37,20 +38,21 @@ func newMappedImage(data []byte) (*mappedImage, error) {
 	}
 	i := &mappedImage{fd: fd}
 	// Zeros at the end stay out of the file, and zeros in it are holes.
-	for len(data) > 0 && data[len(data)-1] == 0 {
-		data = data[:len(data)-1]
+	pages := (uint64(len(data)) + osPage - 1) / osPage
+	page := func(n uint64) []byte { return data[n*osPage : min((n+1)*osPage, uint64(len(data)))] }
+	for pages > 0 && isZero(page(pages-1)) {
+		pages--
 	}
-	i.size = (uint64(len(data)) + osPage - 1) / osPage * osPage
+	i.size = pages * osPage
 	if err := unix.Ftruncate(fd, int64(i.size)); err != nil {
 		i.close()
 		return nil, fmt.Errorf("size file in memory: %w", err)
 	}
-	for at := uint64(0); at < uint64(len(data)); at += osPage {
-		p := data[at:min(at+osPage, uint64(len(data)))]
-		if isZero(p) {
+	for n := range pages {
+		if isZero(page(n)) {
 			continue
 		}
-		if _, err := unix.Pwrite(fd, p, int64(at)); err != nil {
+		if _, err := unix.Pwrite(fd, page(n), int64(n*osPage)); err != nil {
 			i.close()
 			return nil, fmt.Errorf("write file in memory: %w", err)
 		}
@@ -58,14 +60,9 @@ func newMappedImage(data []byte) (*mappedImage, error) {
 	return i, nil
 }
 
-func isZero(p []byte) bool {
-	for _, c := range p {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
-}
+var zeros = make([]byte, osPage)
+
+func isZero(p []byte) bool { return bytes.Equal(p, zeros[:len(p)]) }
 
 func (i *mappedImage) close() { _ = unix.Close(i.fd) } // nothing is written that could be lost
 
@@ -94,8 +91,10 @@ func (mappedMemories) open(limit uint64, first image) (*memory, error) {
 	// A large page would have to be cleared as a whole for one byte of it.
 	_ = unix.Madvise(all, unix.MADV_NOHUGEPAGE) // not every kernel has them
 	m := &memory{all: all[:limit], limit: limit}
-	m.backing = &mappedBacking{m: m, whole: all}
+	b := &mappedBacking{m: m, whole: all}
+	m.backing = b
 	if i, ok := first.(*mappedImage); ok {
+		b.first = i.size
 		if err := i.mapAt(all); err != nil {
 			m.backing.close()
 			return nil, err
@@ -108,6 +107,7 @@ func (mappedMemories) open(limit uint64, first image) (*memory, error) {
 type mappedBacking struct {
 	m      *memory
 	whole  []byte
+	first  uint64 // the length of the image that it began with
 	frozen *mappedImage
 	shared []byte // the frozen image, to copy from
 	hot    []span // pages that requests write to, learned
@@ -118,7 +118,7 @@ type mappedBacking struct {
 type span struct{ from, to uint64 }
 
 func (p *mappedBacking) freeze(n uint64) error {
-	i, err := newMappedImage(p.m.all[:n])
+	i, err := newMappedImage(p.m.all[:p.touched(n)])
 	if err != nil {
 		return err
 	}
@@ -147,14 +147,21 @@ const (
 
 func (p *mappedBacking) back(n uint64) error {
 	if p.rounds++; p.rounds == learnFirst || p.rounds%learnAgain == 0 {
-		p.learn()
+		p.learn(n)
 	}
 	at := uint64(0)
 	for _, s := range p.hot {
 		if err := p.drop(at, s.from); err != nil {
 			return err
 		}
-		copy(p.whole[s.from:s.to], p.shared[s.from:s.to])
+		if s.from >= n {
+			break // it did not grow as far this time
+		}
+		kept := 0
+		if s.from < p.frozen.size {
+			kept = copy(p.whole[s.from:s.to], p.shared[s.from:])
+		}
+		clear(p.whole[s.from+uint64(kept) : s.to])
 		at = s.to
 	}
 	return p.drop(at, n)
@@ -171,23 +178,46 @@ func (p *mappedBacking) drop(from, to uint64) error {
 	return nil
 }
 
-// learn looks which pages of the image the last request wrote to. Copying
-// those back is cheaper than faulting them in anew; a wrong guess costs time
-// and nothing else, since whatever is outside of it is dropped.
-func (p *mappedBacking) learn() {
+// In the highest byte of an entry of the page map.
+const present, swapped, ofFile = 0x80, 0x40, 0x20
+
+// pagemap is what the system says of the first n bytes' pages, eight bytes each.
+func (p *mappedBacking) pagemap(n uint64) ([]byte, error) {
 	file, err := os.Open("/proc/self/pagemap")
 	if err != nil {
-		return // all pages are dropped then
+		return nil, err
 	}
 	defer file.Close()
-	entries := make([]byte, p.frozen.size/osPage*8)
-	if _, err := file.ReadAt(entries, int64(uintptr(unsafe.Pointer(unsafe.SliceData(p.whole)))/uintptr(osPage)*8)); err != nil {
-		return
+	entries := make([]byte, (n+osPage-1)/osPage*8)
+	_, err = file.ReadAt(entries, int64(uintptr(unsafe.Pointer(unsafe.SliceData(p.whole)))/uintptr(osPage)*8))
+	return entries, err
+}
+
+// touched is how much of the first n bytes can be other than zeros: up to the
+// last page that there is. To look at all of them would make them.
+func (p *mappedBacking) touched(n uint64) uint64 {
+	entries, err := p.pagemap(n)
+	if err != nil {
+		return n
+	}
+	pages := uint64(len(entries) / 8)
+	for pages*osPage > p.first && pages > 0 && entries[pages*8-1]&(present|swapped) == 0 {
+		pages--
+	}
+	return min(n, pages*osPage)
+}
+
+// learn looks which pages the last request wrote to. Copying those back, or
+// clearing them, is cheaper than faulting them in anew; a wrong guess costs
+// time and nothing else, since whatever is outside of it is dropped.
+func (p *mappedBacking) learn(n uint64) {
+	entries, err := p.pagemap(n)
+	if err != nil {
+		return // all pages are dropped then
 	}
 	p.hot = p.hot[:0]
 	pages := 0
 	for i := uint64(0); i < uint64(len(entries)/8); i++ {
-		const present, ofFile = 0x80, 0x20 // in the highest byte of an entry
 		if flags := entries[i*8+7]; flags&present == 0 || flags&ofFile != 0 {
 			continue
 		}

@@ -3,6 +3,7 @@ package compute
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/tetratelabs/wazero/experimental"
 )
@@ -46,6 +47,9 @@ func (o *wayOut) leave() {
 
 // freezeAt freezes the sandbox in a host call.
 func (b *sandbox) freezeAt(ctx context.Context, h *HostFunc, stack []uint64) error {
+	// What it takes to freeze a sandbox is not the program's doing.
+	b.guest.meter.pause(time.Now())
+	defer func() { b.guest.meter.resume(time.Now()) }()
 	if err := b.freeze(h, stack); err != nil {
 		return err
 	}

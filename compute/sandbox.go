@@ -68,7 +68,10 @@ func (f *Function) newSandbox(ctx context.Context) (*sandbox, error) {
 	if err != nil {
 		return nil, selvage.Errorf(selvage.Invalid, "instantiate module: %w", err)
 	}
-	b.module, b.run, b.guest.memory = m, m.ExportedFunction(wasm.Run), m.Memory()
+	b.module, b.run = m, m.ExportedFunction(wasm.Run)
+	if _, ok := f.metered.HasMemory(); ok {
+		b.guest.memory = m.Memory()
+	}
 	if failed != nil {
 		b.close()
 		return nil, selvage.Errorf(selvage.Unavailable, "map memory of function: %w", failed)

@@ -312,6 +312,20 @@ const (
 	ShapeOther         // what the assembler does not write
 )
 
+// Instructions are the names of all that [Meter] takes.
+func Instructions() []string {
+	var names []string
+	t := opTables()
+	for _, table := range []*[256]opInfo{&t.plain, &t.misc, &t.vec} {
+		for i := range table {
+			if table[i].imm != immUnknown && table[i].imm != immTypes {
+				names = append(names, table[i].name)
+			}
+		}
+	}
+	return names
+}
+
 // Lookup finds an instruction by its name. The encoding is complete but for
 // what the shape says; memories are memory 0.
 func Lookup(name string) (encoding []byte, shape Shape, ok bool) {

@@ -309,6 +309,14 @@ func (a *assembler) special(b []byte, w []string, operand func(int) string) []by
 		return binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(number(operand(1)))))
 	case "f64.const":
 		return binary.LittleEndian.AppendUint64(b, math.Float64bits(float64(number(operand(1)))))
+	case "v128.const", "i8x16.shuffle":
+		return append(b, make([]byte, 16)...)
+	}
+	switch name := w[0]; {
+	case strings.HasPrefix(name, "v128.load") && strings.HasSuffix(name, "_lane"), strings.HasPrefix(name, "v128.store") && strings.HasSuffix(name, "_lane"):
+		return append(u32(append(b, 0), uint64(number(operand(1)))), byte(number(operand(2))))
+	case strings.Contains(name, "_lane"):
+		return append(b, byte(number(operand(1))))
 	}
 	panic("operands of " + w[0])
 }

@@ -1,0 +1,225 @@
+package compute
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"testing"
+)
+
+// prying answers with the number of words that are not what the program left
+// there before it was asked, then leaves its request everywhere.
+const prying = `
+	memory 2
+	global $secret i64 0
+	global $other f64 0
+	global $third i32 11
+	func $scan i32 -> i32 locals=i32
+		loop
+			local.get 0 / i32.load / i32.const 0 / i32.ne / local.get 1 / i32.add / local.set 1
+			local.get 0 / i32.const 64 / i32.add / local.tee 0
+			memory.size / i32.const 16 / i32.shl / i32.lt_u / br_if 0
+		end
+		local.get 1
+	endfunc
+	func $leave i32,i32 locals=i32
+		local.get 1
+		loop
+			local.get 2 / local.get 0 / i32.store
+			local.get 2 / i32.const 64 / i32.add / local.tee 2
+			local.get 1 / i32.lt_u / br_if 0
+		end
+		drop
+	endfunc
+	func $work i32 -> i32
+		i32.const 0 / call $scan
+		global.get $secret / i64.eqz / i32.eqz / i32.add
+		global.get $other / i64.trunc_sat_f64_s / i64.eqz / i32.eqz / i32.add
+		global.get $third / i32.const 11 / i32.ne / i32.add
+		memory.size / i32.const 2 / i32.ne / i32.add
+		i32.const 2 / memory.grow / i32.const 2 / i32.ne / i32.add
+		i32.const 131072 / call $scan / i32.add
+	endfunc
+	func $_start export=_start locals=i32,i32,i32,i32
+		call $ask / local.set 0
+		;; locals are on the stack of the compiled code
+		local.get 1 / local.get 2 / i32.or / local.get 3 / i32.or
+		local.get 0 / call $work / i32.add / call $answer
+		local.get 0 / local.tee 1 / local.tee 2 / local.set 3
+		local.get 0 / i64.extend_i32_u / global.set $secret
+		local.get 0 / f64.convert_i32_u / global.set $other
+		local.get 0 / global.set $third
+		local.get 0 / memory.size / i32.const 16 / i32.shl / call $leave
+		local.get 1 / call $answer
+	endfunc`
+
+// tables keeps its request in a table too.
+const tables = `
+	table 3 8
+	elem 0 $zero $zero $zero
+	elem passive $one $one
+	func $zero -> i32
+		i32.const 0
+	endfunc
+	func $one -> i32
+		i32.const 1
+	endfunc
+	func $_start export=_start locals=i32
+		call $ask / local.set 0
+		table.size 0 / i32.const 3 / i32.sub
+		i32.const 0 / call_indirect ->i32 / i32.add
+		i32.const 1 / call_indirect ->i32 / i32.add
+		i32.const 2 / call_indirect ->i32 / i32.add / call $answer
+		local.get 0 / i32.const 1 / i32.and
+		if
+			i32.const 1 / i32.const 0 / i32.const 2 / table.init 1 0
+			i32.const 0 / i32.const 1 / i32.const 1 / table.copy 0 0
+			ref.func $one / i32.const 2 / table.grow 0 / drop
+			elem.drop 1
+		end
+		local.get 0 / call $answer
+	endfunc`
+
+func TestNothingOfAnotherRequestIsEverRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		text  string
+		fresh bool
+		plain bool
+		count int
+	}{
+		"set back":             {text: prying, count: 10_000},
+		"set back, by copying": {text: prying, plain: true, count: 500},
+		"fresh":                {text: prying, fresh: true, count: 500},
+		"fresh, by copying":    {text: prying, fresh: true, plain: true, count: 500},
+		"tables":               {text: tables, count: 2_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newTestEngine(t, Options{plain: c.plain})
+			f := compileText(t, e, c.text, Program{Fresh: c.fresh, Limits: Limits{Sandboxes: 5, CPU: 1 << 40}})
+			if back := f.FreshBecause() == ""; back != (name == "set back" || name == "set back, by copying") && engineLayout().ok {
+				t.Errorf("got %q as why it starts anew", f.FreshBecause())
+			}
+			requests := rand.Perm(c.count)
+			work := make(chan uint32)
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					for n := range work {
+						got, _, err := ask(context.Background(), f, n)
+						if err != nil || len(got) != 2 || got[0] != 0 || got[1] != n {
+							t.Errorf("request %d: got %v and %v, want nothing of others", n, got, err)
+						}
+					}
+				})
+			}
+			for _, n := range requests {
+				work <- uint32(n) | 1<<20
+			}
+			close(work)
+			wg.Wait()
+			if s := e.Stats(); f.FreshBecause() == "" && (s.Started > 5 || s.Rewound < int64(c.count)-5) {
+				t.Errorf("got %+v, want five sandboxes for all", s)
+			}
+		})
+	}
+}
+
+func TestRandomBytesDifferPerRequest(t *testing.T) {
+	e := newTestEngine(t, Options{})
+	f := compileText(t, e, `
+	memory 1
+	func $_start export=_start
+		i32.const 0 / i32.const 4 / call $random / drop
+		call $ask / drop
+		i32.const 4 / i32.const 4 / call $random / drop
+		i32.const 0 / i32.load / call $answer
+		i32.const 4 / i32.load / call $answer
+	endfunc`, Program{})
+	seeds, later := map[uint32]bool{}, map[uint32]bool{}
+	for range 50 {
+		got, _, err := ask(t.Context(), f, 0)
+		if err != nil || len(got) != 2 {
+			t.Fatalf("got %v and %v", got, err)
+		}
+		seeds[got[0]], later[got[1]] = true, true
+	}
+	if len(later) < 49 {
+		t.Errorf("50 requests got %d different numbers", len(later))
+	}
+	if f.FreshBecause() == "" && len(seeds) != 1 {
+		t.Errorf("%d seeds were taken, want the one of the start", len(seeds))
+	}
+}
+
+func TestASandboxIsReplacedWhenWhatItReadChanges(t *testing.T) {
+	version := 1
+	e := newTestEngine(t, Options{})
+	f := compileText(t, e, `
+	func $_start export=_start locals=i32
+		call $early / local.set 0
+		call $ask / drop
+		local.get 0 / call $answer
+		call $early / call $answer
+	endfunc`, Program{ABI: &testABI{version: &version}})
+	wantAnswers(t, f, 0, 1, 1)
+	wantAnswers(t, f, 0, 1, 1)
+	version = 2
+	wantAnswers(t, f, 0, 2, 2)
+	wantAnswers(t, f, 0, 2, 2)
+	if s := e.Stats(); f.FreshBecause() == "" && (s.Started != 2 || s.Replaced != 1) {
+		t.Errorf("got %+v, want one sandbox replaced", s)
+	}
+}
+
+func TestHandlersAreSetBackToWhereTheyStarted(t *testing.T) {
+	e := newTestEngine(t, Options{})
+	for _, fresh := range []bool{false, true} {
+		f := compileText(t, e, `
+	memory 1
+	global $n i32 1
+	func $_start export=_initialize
+		global.get $n / i32.const 1 / i32.add / global.set $n
+		i32.const 0 / i32.const 9 / i32.store
+	endfunc
+	func $handle export=handle i32 -> i32
+		global.get $n / call $answer
+		i32.const 0 / i32.load / call $answer
+		local.get 0 / global.set $n
+		i32.const 0 / local.get 0 / i32.store
+		local.get 0 / i32.const 13 / i32.eq
+		if
+			unreachable
+		end
+		local.get 0 / i32.const 14 / i32.eq
+		if
+			i32.const 0 / call $exit
+		end
+		local.get 0
+	endfunc`, Program{ABI: handlerABI{&testABI{version: new(int)}}, Fresh: fresh})
+		for i := range uint32(40) {
+			if i == 13 {
+				if _, _, err := ask(t.Context(), f, i); err == nil {
+					t.Error("got no error of a trap")
+				}
+				continue
+			}
+			if i == 14 {
+				wantAnswers(t, f, i, 2, 9)
+				continue
+			}
+			wantAnswers(t, f, i, 2, 9, i)
+		}
+	}
+}
+
+// handlerABI asks its guests to handle a request.
+type handlerABI struct{ *testABI }
+
+func (handlerABI) Serve(ctx context.Context, g *Guest) error {
+	e := g.Session().(*exchange)
+	got, err := g.Call(ctx, "handle", uint64(e.asked))
+	if err == nil {
+		e.answers = append(e.answers, uint32(got[0]))
+	}
+	return err
+}
