@@ -95,7 +95,11 @@ func (t *Transport) coded(q *inquiry, a *answer, res *http.Response) *body {
 	if q.form == "" || a.forms == nil || t.secret(a) {
 		return nil
 	}
-	head := http.Response{StatusCode: a.status, Header: maps.Clone(res.Header), ContentLength: a.length, Request: headRequest}
+	head := http.Response{StatusCode: a.status, Header: res.Header, ContentLength: a.length, Request: headRequest}
+	f := a.forms.get(q.form)
+	if f.body == nil {
+		head.Header = maps.Clone(res.Header) // it may come to nothing
+	}
 	why := t.scope.Coder.Apply(q.form, &head)
 	if vary := head.Header["Vary"]; vary != nil {
 		res.Header["Vary"] = vary
@@ -104,7 +108,9 @@ func (t *Transport) coded(q *inquiry, a *answer, res *http.Response) *body {
 		return nil
 	}
 	bodyless := q.req.Method == http.MethodHead || isNotModified(q.req.Header, a.status, a.header, a.terms.received)
-	f := t.form(q, a, !bodyless)
+	if f.body == nil {
+		f = t.form(q, a, !bodyless)
+	}
 	switch {
 	case f.why == whySmall:
 		q.rec.Cache.Incompressible = true
@@ -125,6 +131,16 @@ func (t *Transport) coded(q *inquiry, a *answer, res *http.Response) *body {
 		q.rec.Answer.UncodedBytes = max(a.length, 0)
 	}
 	return f.body
+}
+
+// get is a form that is there, whole or growing; without one it has no body.
+func (f *forms) get(variant string) form {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if have := f.byVariant[variant]; have != nil {
+		return *have
+	}
+	return form{}
 }
 
 // form is the form that a request wants. With make it is made if there is none;

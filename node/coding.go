@@ -40,7 +40,7 @@ func (reg *registry) newCoding(c *selvage.Compress) (coding, error) {
 // route compresses.
 func (x *exchange) deliver(resp *http.Response) {
 	chain := x.route.coding.delivered
-	if chain == nil {
+	if chain == nil || x.rec.Answer.Coding != "" { // or the cache has seen to it
 		return
 	}
 	if x.rec.Cache.Incompressible {
