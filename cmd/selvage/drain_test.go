@@ -92,7 +92,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		if got := <-late; got.err == nil {
 			t.Errorf("%v: the request in flight got %+v, want a broken connection", second, got)
 		}
-		if left, err := os.ReadDir(data); err != nil || len(left) != 1 || left[0].Name() != "state" {
+		if left, err := os.ReadDir(data); err != nil || len(left) != 2 || left[0].Name() != "rollouts" || left[1].Name() != "state" {
 			t.Errorf("%v: left behind in the data folder: %v %v, want what is remembered", second, left, err)
 		}
 	}

@@ -31,6 +31,8 @@ type edge struct {
 	opened  time.Time
 	log     *slog.Logger
 	drain   selvage.Duration // how long the end may take
+	name    selvage.NodeName
+	guard   *guard
 }
 
 // newEdge opens all that is listened on: what cannot be had is an error before
@@ -69,7 +71,8 @@ func openEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened
 		return nil, advise(err, "--listen")
 	}
 	e.control.Node, e.control.Purger, e.control.OnLimit = e.node, e.node, e.node.LimitHit
-	e.control.State = o.State
+	e.name = conf.Node.Name
+	e.watchOver(&conf, *o.State)
 	return e, nil
 }
 
@@ -104,7 +107,8 @@ func (e *edge) remember(ctx context.Context) {
 	var dead sync.WaitGroup
 	dead.Go(func() { e.forgetDead(ctx) })
 	defer dead.Wait()
-	if err := e.store.Run(ctx); err != nil {
+	// What was still being made when the end came is made at the next start.
+	if err := e.store.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		e.log.Error("nothing can be remembered any more; requests are served on", "error", err)
 	}
 }
@@ -156,7 +160,11 @@ func (e *edge) run(ctx context.Context, hup <-chan os.Signal, load func() (selva
 	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStore()
 	storeEnded := make(chan struct{})
-	go func() { defer close(storeEnded); e.remember(storeCtx) }()       // waited for below
+	go func() { defer close(storeEnded); e.remember(storeCtx) }() // waited for below
+	leadCtx, stopLead := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLead()
+	leadEnded := make(chan struct{})
+	go func() { defer close(leadEnded); e.lead(leadCtx) }()             // waited for below
 	nodeCtx, stopNode := context.WithCancel(context.WithoutCancel(ctx)) // the end is announced before it begins
 	defer stopNode()
 	nodeEnded := make(chan error, 1)
@@ -187,6 +195,8 @@ func (e *edge) run(ctx context.Context, hup <-chan os.Signal, load func() (selva
 		case err := <-nodeEnded:
 			stopControl()
 			err = errors.Join(err, <-controlEnded)
+			stopLead()
+			<-leadEnded
 			stopStore() // what is remembered is closed last
 			<-storeEnded
 			return err
@@ -210,6 +220,7 @@ func (e *edge) reload(load func() (selvage.Config, error)) {
 	for i := range conf.Services {
 		e.log.Info("reloaded", "service", conf.Services[i].Service, "revision", config.Revision(conf.Services[i]))
 	}
+	e.guard.hear(files{conf.Services, "reload"})
 	if len(restart) > 0 {
 		e.log.Warn("these settings of the node change with a restart only", "settings", strings.Join(restart, ", "))
 	}

@@ -106,7 +106,8 @@ recovers.
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{cmd.CommandPath(), err}
 	})
-	cmd.AddCommand(tryCommand(), runCommand(), validateCommand(), configCommand(),
+	cmd.AddCommand(tryCommand(), runCommand(), planCommand(), deployCommand(), undoCommand(), rolloutCommand(), changesCommand(),
+		revisionCommand(), tokenCommand(), validateCommand(), configCommand(),
 		statusCommand(), purgeCommand(), completionCommand(), versionCommand())
 	usageArgs(cmd)
 	return cmd

@@ -39,12 +39,14 @@ func (t *target) client() (*client.Client, error) {
 func (t *target) advise(err error) error {
 	p, ok := errors.AsType[*client.Problem](err)
 	switch {
+	case ok && p.Status == http.StatusForbidden && t.address != "":
+		return fmt.Errorf("%w: use a token of that role, which selvage token create --role makes on the node's own machine", err)
 	case !ok || p.Status != http.StatusUnauthorized:
 		return err
 	case os.Getenv("SELVAGE_TOKEN") == "":
-		return fmt.Errorf("%s wants a token: put it into $SELVAGE_TOKEN; its SHA-256 stands in the node file under admin.tokens", t.address)
+		return fmt.Errorf("%s wants a token: put it into $SELVAGE_TOKEN; selvage token create makes one on the node's own machine", t.address)
 	}
-	return fmt.Errorf("%s does not know the token in $SELVAGE_TOKEN: its SHA-256 must stand in the node file under admin.tokens", t.address)
+	return fmt.Errorf("%s does not know the token in $SELVAGE_TOKEN: selvage token create makes another on the node's own machine", t.address)
 }
 
 func statusCommand() *cobra.Command {

@@ -103,8 +103,8 @@ data: data
 	p := serveNode(t, "-c", node, service(t, dir, newLateOrigin(t).URL, 1))
 	address := p.admin()
 	for _, tt := range []struct{ token, want string }{
-		{"", "selvage: " + address + " wants a token: put it into $SELVAGE_TOKEN; its SHA-256 stands in the node file under admin.tokens\n"},
-		{"slv_wrong", "selvage: " + address + " does not know the token in $SELVAGE_TOKEN: its SHA-256 must stand in the node file under admin.tokens\n"},
+		{"", "selvage: " + address + " wants a token: put it into $SELVAGE_TOKEN; selvage token create makes one on the node's own machine\n"},
+		{"slv_wrong", "selvage: " + address + " does not know the token in $SELVAGE_TOKEN: selvage token create makes another on the node's own machine\n"},
 	} {
 		out, stderr, status := ask(t, []string{"SELVAGE_TOKEN=" + tt.token}, "status", "--address", address)
 		if status != exitFailed || stderr != tt.want || out != "" {

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/selvage-edge/selvage/client"
+)
+
+// exitHeld says that a rollout is held.
+const exitHeld = 3
+
+// heldFor is how long evidence may be contradictory before a watcher calls the
+// rollout held: most of it is decided within seconds.
+const heldFor = time.Minute
+
+func newReader(data []byte) io.Reader { return bytes.NewReader(data) }
+
+// watcher follows a rollout: as a block that redraws itself on a terminal, as
+// lines in a pipe.
+type watcher struct {
+	c         *client.Client
+	out, errs io.Writer
+	format    string
+}
+
+// follow gives the exit status.
+func (w watcher) follow(ctx context.Context, of client.Of) (int, error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var show screen = &lines{w: w.out, u: newUI(os.Stdout), quiet: w.format == "json"}
+	if w.format != "json" && isTerminal(w.out) {
+		b := &block{w: w.out, u: newUI(os.Stdout), c: w.c, of: of}
+		if err := b.keys(ctx, stop); err != nil {
+			return exitFailed, err
+		}
+		defer b.end()
+		show = b
+	}
+	var last *client.Progress
+	var heldSince time.Time
+	for p, err := range w.c.Watch(ctx, of) {
+		if err != nil {
+			if ctx.Err() != nil {
+				return show.left(last), nil
+			}
+			return exitFailed, err
+		}
+		last = p
+		show.show(p)
+		state := p.Rollout.Change.State
+		switch {
+		case state != client.Held:
+			heldSince = time.Time{}
+		case heldSince.IsZero():
+			heldSince = time.Now()
+		}
+		if client.Over(state) || p.Rollout.Hold != "" || !heldSince.IsZero() && time.Since(heldSince) > heldFor {
+			break
+		}
+	}
+	if last == nil {
+		return show.left(nil), nil
+	}
+	if w.format == "json" {
+		return status(&last.Rollout), printJSON(w.out, &last.Rollout)
+	}
+	show.receipt(&last.Rollout)
+	return status(&last.Rollout), nil
+}
+
+// status is the exit status for how a rollout stands.
+func status(r *client.Rollout) int {
+	switch r.Change.State {
+	case client.Promoted:
+		return 0
+	case client.Held:
+		return exitHeld
+	}
+	return exitFailed
+}
+
+// screen is where a rollout's progress is shown.
+type screen interface {
+	show(p *client.Progress)
+	receipt(r *client.Rollout)
+	left(p *client.Progress) int // it goes on without being watched; what is the exit status
+}
+
+// lines is a screen that is a pipe or a file.
+type lines struct {
+	w     io.Writer
+	u     ui
+	quiet bool
+}
+
+func (l *lines) show(p *client.Progress) {
+	if l.quiet || client.Over(p.Rollout.Change.State) && p.Event == p.Rollout.Change.State {
+		return // the receipt says it
+	}
+	r := &p.Rollout
+	text := p.Words
+	if p.Event == "watching" {
+		text = fmt.Sprintf("watching to_undo=%q gate=%s bad=%d canary=%d", oneIn(r.ToUndo.ToOne), gateWords(r.Gate), badOf(r), r.Makings[0])
+	}
+	if p.Event == "planned" {
+		text = fmt.Sprintf("planned %s %s -> %s", r.Change.Service, orNothing(short(r.Change.From)), short(r.Change.To))
+	}
+	if text == "" || !strings.HasPrefix(text, p.Event) {
+		text = strings.TrimSpace(p.Event + " " + text)
+	}
+	fmt.Fprintf(l.w, "%s %s %s\n", p.Time.UTC().Format("15:04:05.000"), r.Change.ID, text)
+}
+
+func (l *lines) receipt(r *client.Rollout) {
+	fmt.Fprint(l.w, wrap(r.Change.ID+" "+endWords(r), ""))
+}
+
+func (l *lines) left(*client.Progress) int { return exitFailed }
+
+// endWords is how a rollout ended, in a sentence.
+func endWords(r *client.Rollout) string {
+	words := ""
+	if r.Receipt != nil {
+		words = r.Receipt.Words
+	}
+	if words == "" {
+		words = r.Change.Words
+	}
+	if !strings.HasPrefix(words, r.Change.State) {
+		words = strings.TrimSuffix(r.Change.State+": "+words, ": ")
+	}
+	if r.Change.State == client.Held && r.Hold != "" {
+		words = "held by " + r.Hold
+	}
+	return words
+}
+
+func gateWords(g *client.Gate) string {
+	if g == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%s/%s", few(g.ToOne), few(g.Bound))
+}
+
+func few(v float64) string {
+	if v < 10 {
+		return fmt.Sprintf("%.1f", v)
+	}
+	return grouped(int64(min(math.Round(v), 1e15)))
+}
+
+// oneIn is evidence as people read it: 1 in 110.
+func oneIn(toOne float64) string {
+	return "1 in " + grouped(int64(min(max(math.Round(toOne), 1), 1e15)))
+}
+
+// badOf is how many makings of the canary were bad by what says most.
+func badOf(r *client.Rollout) int64 {
+	if len(r.Indicators) == 0 {
+		return 0
+	}
+	return r.Indicators[0].Bad[0]
+}
+
+// block is a screen that redraws its own lines.
+type block struct {
+	w     io.Writer
+	u     ui
+	c     *client.Client
+	of    client.Of
+	drawn int // lines on the screen
+	raw   *term.State
+}
+
+// keys listens to the keyboard, if there is one, until ctx ends: u undoes, h
+// holds, q leaves.
+func (b *block) keys(ctx context.Context, stop context.CancelFunc) error {
+	in := int(os.Stdin.Fd())
+	if !term.IsTerminal(in) {
+		return nil
+	}
+	state, err := term.MakeRaw(in)
+	if err != nil {
+		return fmt.Errorf("listen to the keyboard: %w", err)
+	}
+	b.raw = state
+	go func() { // it ends with the process at the latest: a read of a terminal cannot be ended
+		key := make([]byte, 1)
+		for ctx.Err() == nil {
+			if n, err := os.Stdin.Read(key); err != nil || n == 0 {
+				return
+			}
+			switch key[0] {
+			case 'u', '\r':
+				_, _ = b.c.Undo(ctx, b.of, "at the terminal") // the stream tells what came of it
+			case 'h':
+				_, _ = b.c.Hold(ctx, b.of, "at the terminal") // and this
+			case 'q', 3, 4:
+				stop()
+				return
+			}
+		}
+	}()
+	return nil
+}
+
+func (b *block) end() {
+	if b.raw != nil {
+		_ = term.Restore(int(os.Stdin.Fd()), b.raw) // nothing can be done about a terminal that is gone
+		b.raw = nil
+	}
+}
+
+// draw puts lines where those of before were.
+func (b *block) draw(text string) {
+	var out strings.Builder
+	if b.drawn > 0 {
+		fmt.Fprintf(&out, "\x1b[%dA\r\x1b[J", b.drawn)
+	}
+	out.WriteString(strings.ReplaceAll(text, "\n", "\r\n"))
+	b.drawn = strings.Count(text, "\n")
+	_, _ = io.WriteString(b.w, out.String()) // a terminal that is gone ends the program
+}
+
+func (b *block) show(p *client.Progress) {
+	page := rolloutPage{nil, b.u}
+	b.draw(page.live(&p.Rollout) + "\n  " + b.u.dim("u, Enter  undo now      h  hold      q  leave it running") + "\n")
+}
+
+func (b *block) receipt(r *client.Rollout) {
+	page := rolloutPage{nil, b.u}
+	b.draw(page.head(r) + page.receipt(r))
+}
+
+func (b *block) left(p *client.Progress) int {
+	id := b.of.Change
+	if p != nil {
+		id = p.Rollout.Change.ID
+	}
+	b.draw(fmt.Sprintf("\n  %s goes on by itself: selvage rollout status %s\n", id, id))
+	return 0
+}
