@@ -561,3 +561,21 @@ func TestWhatWasPurgedWhileTheOriginFailedDoesNotStandIn(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkPurgeOfATag purges a tag that one answer has, or many.
+func BenchmarkPurgeOfATag(b *testing.B) {
+	for _, stored := range []int{1, 1_000_000} {
+		b.Run(fmt.Sprint(stored), func(b *testing.B) {
+			store := NewStore(8 << 30)
+			tr := NewTransport(store, Scope{Tenant: shop.Tenant, Service: shop.Service, Policy: oneMinute}, nil)
+			tags := []string{"red"}
+			for i := range stored {
+				store.put(testKey(fmt.Sprint(i)), http.Header{}, &answer{ledger: tr.ledger, tags: tags, body: new(body)}, 0)
+			}
+			p := Purge{Tenant: shop.Tenant, Service: shop.Service, Tags: []selvage.Tag{"red"}}
+			for b.Loop() {
+				store.Purge(p)
+			}
+		})
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/selvage-edge/selvage/cache"
 	"github.com/selvage-edge/selvage/route"
 	"github.com/selvage-edge/selvage/state"
+	"github.com/selvage-edge/selvage/telemetry"
 )
 
 // purge is an entry of the feed of purges.
@@ -146,6 +147,14 @@ type purgeFeed struct {
 	count   atomic.Uint64 // purges that were applied
 	lag     atomic.Int64  // nanoseconds from the last purge's append to its being applied
 	dropped atomic.Uint64 // times that all that was stored had to be dropped
+}
+
+func (f *purgeFeed) gauges() telemetry.Purges {
+	position := f.applied.Load()
+	return telemetry.Purges{
+		Applied: f.count.Load(), Position: position, Behind: max(f.head.Load(), position) - position,
+		Lag: time.Duration(f.lag.Load()), Drops: f.dropped.Load(),
+	}
 }
 
 func (n *Node) purgeKey() state.FeedKey {

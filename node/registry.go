@@ -66,6 +66,7 @@ func (n *Node) gauges(version string, reg *registry) telemetry.Gauges {
 			s := reg.store.Stats()
 			return s.Bytes, int64(s.Objects)
 		},
+		Purges: n.purges.gauges,
 		Refreshes: func() telemetry.Refreshes {
 			s := reg.store.Stats()
 			return telemetry.Refreshes{Running: s.Refreshing, Answered: s.Refreshed, Failed: s.RefreshFailures}

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"runtime"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -16,10 +17,20 @@ type Gauges struct {
 	InFlight    func() int64            // requests that have begun and not ended
 	Cache       func() (bytes, objects int64)
 	Refreshes   func() Refreshes
+	Purges      func() Purges
 	Coders      func() (bytes int64, lent int) // what encoders and decoders take, and how many work
 	Endpoints   func() []EndpointCount
 	Services    func() []ServiceObjectives
 	LogDropped  func() (dropped, lost uint64) // lines of the access log
+}
+
+// Purges is how far the feed of purges was applied.
+type Purges struct {
+	Applied  uint64        // purges, since the start
+	Position uint64        // of the last one, in the feed
+	Behind   uint64        // entries that are in the feed and not applied, as far as is known
+	Lag      time.Duration // from the last one's append to its being applied
+	Drops    uint64        // times that all that was stored was dropped
 }
 
 // Refreshes are the fetches in the background for stale answers.
@@ -44,25 +55,30 @@ type ServiceObjectives struct {
 }
 
 var (
-	familyConnections  = family{"selvage_connections", "Open client connections by protocol.", []string{"protocol"}}
-	familyInFlight     = family{"selvage_requests_in_flight", "Requests that have begun and not ended.", nil}
-	familyCacheBytes   = family{"selvage_cache_bytes", "Memory of the stored answers, with all their overhead.", nil}
-	familyCacheObjects = family{"selvage_cache_objects", "Stored answers.", nil}
-	familyRefreshing   = family{"selvage_cache_refreshing", "Fetches in the background for stale answers that are under way.", nil}
-	familyRefreshes    = family{"selvage_cache_refreshes_total", "Fetches in the background that have ended: with an answer, or failed.", []string{"result"}}
-	familyCoders       = family{"selvage_coders", "Encoders and decoders that are at work.", nil}
-	familyCoderBytes   = family{"selvage_coder_bytes", "Memory that encoders and decoders are reckoned to take, also those that wait.", nil}
-	familyHealthy      = family{"selvage_endpoints_healthy", "Endpoints that requests are sent to.", []string{"tenant", "service", "origin"}}
-	familyEndpoints    = family{"selvage_endpoints", "Endpoints in all.", []string{"tenant", "service", "origin"}}
-	familyAvailability = family{"selvage_objective_availability_ratio", "The share of requests that is promised to be answered without an error.", []string{"tenant", "service"}}
-	familyLatency      = family{"selvage_objective_first_byte_p99_seconds", "Within what time 99 of 100 answers are promised to begin.", []string{"tenant", "service"}}
-	familyLogDropped   = family{"selvage_access_log_lines_dropped_total", "Lines that found the buffer of the access log full.", nil}
-	familyLogLost      = family{"selvage_access_log_lines_lost_total", "Lines that the disk did not take.", nil}
-	familyBuild        = family{"selvage_build_info", "Always 1; its labels say what runs.", []string{"version", "go"}}
+	familyConnections   = family{"selvage_connections", "Open client connections by protocol.", []string{"protocol"}}
+	familyInFlight      = family{"selvage_requests_in_flight", "Requests that have begun and not ended.", nil}
+	familyCacheBytes    = family{"selvage_cache_bytes", "Memory of the stored answers, with all their overhead.", nil}
+	familyCacheObjects  = family{"selvage_cache_objects", "Stored answers.", nil}
+	familyRefreshing    = family{"selvage_cache_refreshing", "Fetches in the background for stale answers that are under way.", nil}
+	familyRefreshes     = family{"selvage_cache_refreshes_total", "Fetches in the background that have ended: with an answer, or failed.", []string{"result"}}
+	familyCoders        = family{"selvage_coders", "Encoders and decoders that are at work.", nil}
+	familyCoderBytes    = family{"selvage_coder_bytes", "Memory that encoders and decoders are reckoned to take, also those that wait.", nil}
+	familyHealthy       = family{"selvage_endpoints_healthy", "Endpoints that requests are sent to.", []string{"tenant", "service", "origin"}}
+	familyEndpoints     = family{"selvage_endpoints", "Endpoints in all.", []string{"tenant", "service", "origin"}}
+	familyAvailability  = family{"selvage_objective_availability_ratio", "The share of requests that is promised to be answered without an error.", []string{"tenant", "service"}}
+	familyLatency       = family{"selvage_objective_first_byte_p99_seconds", "Within what time 99 of 100 answers are promised to begin.", []string{"tenant", "service"}}
+	familyPurges        = family{"selvage_purges_applied_total", "Purges that were applied.", nil}
+	familyPurgePosition = family{"selvage_purge_position", "Position in the feed of purges up to which they are applied.", nil}
+	familyPurgesBehind  = family{"selvage_purges_behind", "Entries in the feed of purges that are not applied yet, as far as is known.", nil}
+	familyPurgeLag      = family{"selvage_purge_lag_seconds", "Time from the last purge's entry into the feed to its being applied.", nil}
+	familyPurgeDrops    = family{"selvage_purge_drops_total", "Times that all that was stored was dropped, since purges may have been missed.", nil}
+	familyLogDropped    = family{"selvage_access_log_lines_dropped_total", "Lines that found the buffer of the access log full.", nil}
+	familyLogLost       = family{"selvage_access_log_lines_lost_total", "Lines that the disk did not take.", nil}
+	familyBuild         = family{"selvage_build_info", "Always 1; its labels say what runs.", []string{"version", "go"}}
 )
 
 var asked = []*family{
-	&familyConnections, &familyInFlight, &familyCacheBytes, &familyCacheObjects, &familyRefreshing, &familyRefreshes, &familyCoders, &familyCoderBytes, &familyHealthy, &familyEndpoints,
+	&familyConnections, &familyInFlight, &familyCacheBytes, &familyCacheObjects, &familyRefreshing, &familyRefreshes, &familyPurges, &familyPurgePosition, &familyPurgesBehind, &familyPurgeLag, &familyPurgeDrops, &familyCoders, &familyCoderBytes, &familyHealthy, &familyEndpoints,
 	&familyAvailability, &familyLatency, &familyLogDropped, &familyLogLost, &familyBuild,
 }
 
@@ -106,6 +122,14 @@ func (g Gauges) Collect(ch chan<- prometheus.Metric) {
 		send(&familyRefreshing, prometheus.GaugeValue, float64(r.Running))
 		send(&familyRefreshes, prometheus.CounterValue, float64(r.Answered), "answer")
 		send(&familyRefreshes, prometheus.CounterValue, float64(r.Failed), "failed")
+	}
+	if g.Purges != nil {
+		p := g.Purges()
+		send(&familyPurges, prometheus.CounterValue, float64(p.Applied))
+		send(&familyPurgePosition, prometheus.GaugeValue, float64(p.Position))
+		send(&familyPurgesBehind, prometheus.GaugeValue, float64(p.Behind))
+		send(&familyPurgeLag, prometheus.GaugeValue, p.Lag.Seconds())
+		send(&familyPurgeDrops, prometheus.CounterValue, float64(p.Drops))
 	}
 	if g.Coders != nil {
 		bytes, lent := g.Coders()

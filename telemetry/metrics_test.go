@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 
@@ -110,6 +111,7 @@ func TestGaugesAreAskedWhenRead(t *testing.T) {
 		InFlight:    func() int64 { return 2 },
 		Cache:       func() (int64, int64) { return 1000, 7 },
 		Refreshes:   func() Refreshes { return Refreshes{1, 20, 3} },
+		Purges:      func() Purges { return Purges{3, 8, 2, 1500 * time.Microsecond, 1} },
 		Coders:      func() (int64, int) { return 4096, 2 },
 		LogDropped:  func() (uint64, uint64) { return 5, 6 },
 		Endpoints:   func() []EndpointCount { return []EndpointCount{{"main", "shop", "web", 1, 2}} },
@@ -120,6 +122,7 @@ func TestGaugesAreAskedWhenRead(t *testing.T) {
 	expect(t, scrape(t, m), `selvage_connections{protocol="http1"} 3`, `selvage_requests_in_flight 2`,
 		`selvage_cache_bytes 1000`, `selvage_cache_objects 7`,
 		`selvage_cache_refreshing 1`, `selvage_cache_refreshes_total{result="answer"} 20`, `selvage_cache_refreshes_total{result="failed"} 3`,
+		`selvage_purges_applied_total 3`, `selvage_purge_position 8`, `selvage_purges_behind 2`, `selvage_purge_lag_seconds 0.0015`, `selvage_purge_drops_total 1`,
 		`selvage_coders 2`, `selvage_coder_bytes 4096`,
 		`selvage_access_log_lines_dropped_total 5`, `selvage_access_log_lines_lost_total 6`,
 		`selvage_endpoints_healthy{origin="web",service="shop",tenant="main"} 1`,
@@ -221,6 +224,7 @@ func TestEveryMetricIsListed(t *testing.T) {
 		InFlight:    func() int64 { return 0 },
 		Cache:       func() (int64, int64) { return 0, 0 },
 		Refreshes:   func() Refreshes { return Refreshes{} },
+		Purges:      func() Purges { return Purges{} },
 		Coders:      func() (int64, int) { return 0, 0 },
 		LogDropped:  func() (uint64, uint64) { return 0, 0 },
 		Endpoints:   func() []EndpointCount { return make([]EndpointCount, 1) },
