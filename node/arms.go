@@ -113,6 +113,9 @@ func (n *Node) Serve(service selvage.ServiceName, a rollout.Arms, w *rollout.Wat
 	next[service] = d
 	if d.cut != nil && (old == nil || d.cut != old.cut) {
 		n.layer(service, a.Canary, n.registry.store.Overlay)
+		for _, pool := range n.revisionLocked(service, a.Canary).pools {
+			pool.Trial()
+		}
 	}
 	t, err := n.newTable(n.local, next)
 	if err != nil {

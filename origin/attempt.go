@@ -25,6 +25,7 @@ type attempt struct {
 	pool   *Pool
 	peer   *peer
 	trial  bool // it decides whether the peer comes back
+	canary bool // its failures are a canary's
 	caller context.Context
 	start  time.Time
 	reader *spool.Reader           // the request's body, nil unless it is kept for a retry
@@ -38,7 +39,7 @@ type attempt struct {
 
 // attempt sends the request to p and waits for the answer's head.
 func (c *call) attempt(p *peer, trial bool, now time.Time) *attempt {
-	a := &attempt{pool: c.pool, peer: p, trial: trial, caller: c.req.Context(), start: now}
+	a := &attempt{pool: c.pool, peer: p, trial: trial, canary: c.canary, caller: c.req.Context(), start: now}
 	c.tried[c.tries] = p
 	c.tries++
 	dials := c.rec.Origin.Dials
@@ -170,7 +171,7 @@ func (a *attempt) answered(took time.Duration) {
 	now := a.start.Add(took)
 	a.peer.latency.observe(a.peer.ms(now), float64(took))
 	if a.trial {
-		a.peer.headCame()
+		a.peer.headCame(a.breaker())
 	}
 }
 
@@ -178,11 +179,16 @@ func (a *attempt) answered(took time.Duration) {
 // a fast one: it counts as twice as slow as it was.
 func (a *attempt) blame(took time.Duration, why error) {
 	now, ms := a.start.Add(took), a.peer.ms(a.start.Add(took))
-	a.peer.latency.observe(ms, max(float64(took), 2*a.peer.latency.at(ms), 2*latencyFloor))
-	if a.peer.fail(now, why.Error()) || a.trial {
-		a.pool.eject(a.peer, now)
+	if !a.canary {
+		a.peer.latency.observe(ms, max(float64(took), 2*a.peer.latency.at(ms), 2*latencyFloor))
+	}
+	if a.peer.fail(a.breaker(), now, why.Error()) || a.trial {
+		a.pool.eject(a.peer, now, a.canary)
 	}
 }
+
+// breaker is the one that the attempt moves.
+func (a *attempt) breaker() *breaker { return a.peer.of(a.canary) }
 
 // giveUp ends an attempt that another one follows.
 func (a *attempt) giveUp() {
@@ -204,7 +210,7 @@ func (a *attempt) handOver(req *http.Request) *http.Response {
 	case resp.Body == http.NoBody:
 		a.complete()
 	case resp.StatusCode == http.StatusSwitchingProtocols && ok:
-		a.peer.succeed()
+		a.breaker().succeed()
 		resp.Body = &upgraded{a, rw}
 	default:
 		resp.Body = a
@@ -250,7 +256,7 @@ func (a *attempt) Close() error {
 // complete notes that the answer came whole.
 func (a *attempt) complete() {
 	if !failedStatus(a.status) && !a.ended.Load() {
-		a.peer.succeed()
+		a.breaker().succeed()
 	}
 	a.end()
 }
@@ -260,8 +266,8 @@ func (a *attempt) broken(err error) error {
 	why := a.explain(err)
 	if !a.ended.Load() && a.caller.Err() == nil {
 		now := time.Now()
-		if a.peer.fail(now, why.Err.Error()) {
-			a.pool.eject(a.peer, now)
+		if a.peer.fail(a.breaker(), now, why.Err.Error()) {
+			a.pool.eject(a.peer, now, a.canary)
 		}
 	}
 	a.end()
@@ -274,7 +280,7 @@ func (a *attempt) end() {
 		return
 	}
 	if a.trial {
-		a.peer.probing.Store(false)
+		a.breaker().probing.Store(false)
 	}
 	a.peer.leave()
 	if a.cancel != nil {

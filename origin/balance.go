@@ -16,12 +16,12 @@ const (
 	rankDown     // by active health: not chosen at all
 )
 
-func (p *peer) rank(now time.Time, tried []*peer) int {
+func (p *peer) rank(now time.Time, tried []*peer, canary bool) int {
 	if p.down.Load() {
 		return rankDown
 	}
 	rank := rankFree
-	if !p.free(now) {
+	if !p.free(now, canary) {
 		rank = rankOut
 	}
 	if slices.Contains(tried, p) {
@@ -37,10 +37,10 @@ func (p *peer) rank(now time.Time, tried []*peer) int {
 // shaky endpoint is better than none.
 //
 // The peer is entered: the caller must leave it.
-func (p *Pool) pick(now time.Time, tried []*peer) (chosen *peer, trial bool) {
+func (p *Pool) pick(now time.Time, tried []*peer, canary bool) (chosen *peer, trial bool) {
 	// Each round may lose a race for a trial or against a peer's retirement.
 	for range 8 {
-		a, b := p.two(*p.members.Load(), now, tried)
+		a, b := p.two(*p.members.Load(), now, tried, canary)
 		if a == nil {
 			return nil, false
 		}
@@ -48,7 +48,7 @@ func (p *Pool) pick(now time.Time, tried []*peer) (chosen *peer, trial bool) {
 		if !chosen.enter() {
 			continue
 		}
-		trial, ok := chosen.claim(now)
+		trial, ok := chosen.of(canary).claim(now)
 		if ok {
 			return chosen, trial
 		}
@@ -58,7 +58,7 @@ func (p *Pool) pick(now time.Time, tried []*peer) (chosen *peer, trial bool) {
 }
 
 // two samples two different peers of the best rank there is; b is nil if only one has it.
-func (p *Pool) two(peers []*peer, now time.Time, tried []*peer) (a, b *peer) {
+func (p *Pool) two(peers []*peer, now time.Time, tried []*peer, canary bool) (a, b *peer) {
 	n := len(peers)
 	if n > 1 {
 		// Mostly all are well, and two draws are enough.
@@ -67,14 +67,14 @@ func (p *Pool) two(peers []*peer, now time.Time, tried []*peer) (a, b *peer) {
 			j++
 		}
 		a, b = peers[i], peers[j]
-		if a.rank(now, tried) == rankFree && b.rank(now, tried) == rankFree {
+		if a.rank(now, tried, canary) == rankFree && b.rank(now, tried, canary) == rankFree {
 			return a, b
 		}
 	}
 	best, seen := rankDown, 0
 	a, b = nil, nil
 	for _, c := range peers {
-		rank := c.rank(now, tried)
+		rank := c.rank(now, tried, canary)
 		switch {
 		case rank == rankDown || rank > best:
 		case rank < best:
@@ -116,13 +116,13 @@ func lighter(a, b *peer, now time.Time) *peer {
 }
 
 // othersIn says whether a peer besides this one is in.
-func (p *Pool) othersIn(but *peer) bool {
-	return slices.ContainsFunc(*p.members.Load(), func(c *peer) bool { return c != but && c.in() })
+func (p *Pool) othersIn(but *peer, canary bool) bool {
+	return slices.ContainsFunc(*p.members.Load(), func(c *peer) bool { return c != but && c.in(canary) })
 }
 
 // othersFree says whether a peer may be asked that was not tried yet.
-func (p *Pool) othersFree(now time.Time, tried []*peer) bool {
-	return slices.ContainsFunc(*p.members.Load(), func(c *peer) bool { return c.rank(now, tried) == rankFree })
+func (p *Pool) othersFree(now time.Time, tried []*peer, canary bool) bool {
+	return slices.ContainsFunc(*p.members.Load(), func(c *peer) bool { return c.rank(now, tried, canary) == rankFree })
 }
 
 func (p *Pool) intn(n int) int {

@@ -16,12 +16,13 @@ var errTotal = errors.New("the total deadline passed")
 
 // call is one request with all its attempts.
 type call struct {
-	pool  *Pool
-	req   *http.Request
-	rec   *record.Record
-	start time.Time
-	once  bool         // the request must not reach the origin twice
-	spool *spool.Spool // of the body; nil without one, or with one try only
+	pool   *Pool
+	req    *http.Request
+	rec    *record.Record
+	start  time.Time
+	canary bool         // of a rollout: what fails for it says nothing to others
+	once   bool         // the request must not reach the origin twice
+	spool  *spool.Spool // of the body; nil without one, or with one try only
 
 	ctx    context.Context         // the caller's, with the total deadline if there is a timer
 	cancel context.CancelCauseFunc // ends ctx; nil if it is the caller's
@@ -39,16 +40,17 @@ func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
 	if p.folder != nil {
 		return c.file()
 	}
-	p.budget.request(c.start)
+	c.canary = c.rec.Target.Arm == selvage.Canary
+	c.budget().request(c.start)
 	c.prepare()
 	for now := c.start; ; now = time.Now() {
-		peer, trial := p.pick(now, c.tried[:c.tries])
+		peer, trial := p.pick(now, c.tried[:c.tries], c.canary)
 		if peer == nil {
 			// Only a name that never resolved is worth a second look.
 			if err := c.resolve(); err != nil {
 				return nil, c.fail(err)
 			}
-			if peer, trial = p.pick(time.Now(), c.tried[:c.tries]); peer == nil {
+			if peer, trial = p.pick(time.Now(), c.tried[:c.tries], c.canary); peer == nil {
 				return nil, c.fail(p.error(selvage.DestinationDown, "", errors.New("every endpoint is out")))
 			}
 		}
@@ -60,6 +62,13 @@ func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
 			return c.pass(a), nil
 		}
 	}
+}
+
+func (c *call) budget() *budget {
+	if c.canary {
+		return &c.pool.apart
+	}
+	return &c.pool.budget
 }
 
 // file answers from a folder.
@@ -135,7 +144,7 @@ func (c *call) again(a *attempt) bool {
 	case c.spool != nil && c.spool.Overflowed():
 		return false
 	}
-	others := c.pool.othersFree(now, c.tried[:c.tries])
+	others := c.pool.othersFree(now, c.tried[:c.tries], c.canary)
 	if a.result.err == selvage.ConnectionLimit && !others {
 		return false
 	}
@@ -146,7 +155,7 @@ func (c *call) again(a *attempt) bool {
 		c.usedStale = true
 		a.peer.rt.CloseIdle()
 	case a.free() && others:
-	case !c.pool.budget.retry(now):
+	case !c.budget().retry(now):
 		c.budgetHit()
 		return false
 	default:

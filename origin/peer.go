@@ -32,16 +32,36 @@ type peer struct {
 	latency  latency
 	retired  atomic.Bool // no longer an address of the endpoint, or the endpoint has no user
 
-	down     atomic.Bool  // by the verdict of active health
-	outUntil atomic.Int64 // by failures of real requests, Unix nanoseconds; 0 is in
-	failures atomic.Int32 // in a row
-	ejected  atomic.Int32 // times in a row
-	probing  atomic.Bool  // outUntil is over and one request finds out
+	down atomic.Bool // by the verdict of active health
+	breaker
+	apart breaker // of a canary's requests: they see the one above, and move this one alone
 
-	mu     sync.Mutex // guards all below, and changes of outUntil and ejected
+	mu     sync.Mutex // guards all below, and changes of the breakers' outUntil and ejected
 	why    string     // it was ejected
 	checks checks
 	last   lastError
+}
+
+// breaker takes a peer out by failures of real requests.
+type breaker struct {
+	outUntil atomic.Int64 // Unix nanoseconds; 0 is in
+	failures atomic.Int32 // in a row
+	ejected  atomic.Int32 // times in a row
+	probing  atomic.Bool  // outUntil is over and one request finds out
+}
+
+// of is the breaker that requests of an arm move.
+func (p *peer) of(canary bool) *breaker {
+	if canary {
+		return &p.apart
+	}
+	return &p.breaker
+}
+
+// mayTry says whether the breaker is closed, or its time is over and nobody tries yet.
+func (b *breaker) mayTry(now time.Time) bool {
+	until := b.outUntil.Load()
+	return until == 0 || (until <= now.UnixNano() && !b.probing.Load())
 }
 
 type lastError struct {
@@ -86,73 +106,85 @@ func (p *peer) retire() {
 }
 
 // free says whether the peer may be given a request: it is in, or its time out is
-// over and nobody tries it yet.
-func (p *peer) free(now time.Time) bool {
-	if p.down.Load() {
+// over and nobody tries it yet. A canary does not try for others.
+func (p *peer) free(now time.Time, canary bool) bool {
+	if p.down.Load() || canary && p.outUntil.Load() != 0 {
 		return false
 	}
-	until := p.outUntil.Load()
-	return until == 0 || (until <= now.UnixNano() && !p.probing.Load())
+	return p.of(canary).mayTry(now)
 }
 
 // in says whether the peer is neither down nor ejected.
-func (p *peer) in() bool { return !p.down.Load() && p.outUntil.Load() == 0 }
+func (p *peer) in(canary bool) bool {
+	return !p.down.Load() && p.outUntil.Load() == 0 && (!canary || p.apart.outUntil.Load() == 0)
+}
 
 // claim lets a request in. trial says that the request decides whether the peer
 // comes back. It fails if another request was faster to try it.
-func (p *peer) claim(now time.Time) (trial, ok bool) {
-	until := p.outUntil.Load()
+func (b *breaker) claim(now time.Time) (trial, ok bool) {
+	until := b.outUntil.Load()
 	switch {
 	case until == 0:
 		return false, true
 	case until > now.UnixNano():
 		return true, true // all are out, and one must be asked
 	}
-	return true, p.probing.CompareAndSwap(false, true)
+	return true, b.probing.CompareAndSwap(false, true)
 }
 
 // fail notes a failure of a real request and says whether it is one too many.
-func (p *peer) fail(now time.Time, why string) (tooMany bool) {
+func (p *peer) fail(b *breaker, now time.Time, why string) (tooMany bool) {
 	p.mu.Lock()
 	p.last = lastError{why, now}
 	p.mu.Unlock()
 	limit := int32(p.endpoint.key.eject.Failures)
-	failures := p.failures.Add(1)
+	failures := b.failures.Add(1)
 	return limit > 0 && failures >= limit
 }
 
 // eject takes the peer out: for the configured time, doubled with each time in a
 // row, up to ten times as long. It is out already if the request was sent before,
 // or because all are out and one had to be asked.
-func (p *peer) eject(now time.Time) {
+func (p *peer) eject(b *breaker, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.outUntil.Load() > now.UnixNano() {
+	if b.outUntil.Load() > now.UnixNano() {
 		return
 	}
 	base := p.endpoint.key.eject.For.Std()
-	length := min(base<<min(p.ejected.Load(), 4), 10*base)
-	p.ejected.Add(1)
-	p.why = p.last.text
-	p.outUntil.Store(now.Add(length).UnixNano())
+	length := min(base<<min(b.ejected.Load(), 4), 10*base)
+	b.ejected.Add(1)
+	if b == &p.breaker {
+		p.why = p.last.text
+	}
+	b.outUntil.Store(now.Add(length).UnixNano())
 }
 
 // headCame notes a good head that a trial request got: the peer is in again, but
 // one more failure in a row is enough to eject it again.
-func (p *peer) headCame() {
+func (p *peer) headCame(b *breaker) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.failures.Store(max(0, int32(p.endpoint.key.eject.Failures)-1))
-	p.outUntil.Store(0)
+	b.failures.Store(max(0, int32(p.endpoint.key.eject.Failures)-1))
+	b.outUntil.Store(0)
+}
+
+// reset closes the breaker of a canary, for another one.
+func (p *peer) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.apart.failures.Store(0)
+	p.apart.ejected.Store(0)
+	p.apart.outUntil.Store(0)
 }
 
 // succeed notes an answer that came whole.
-func (p *peer) succeed() {
-	if p.failures.Load() == 0 && p.ejected.Load() == 0 || p.outUntil.Load() != 0 {
+func (b *breaker) succeed() {
+	if b.failures.Load() == 0 && b.ejected.Load() == 0 || b.outUntil.Load() != 0 {
 		return
 	}
-	p.failures.Store(0)
-	p.ejected.Store(0)
+	b.failures.Store(0)
+	b.ejected.Store(0)
 }
 
 // failedStatus says whether an answer counts as a failure of the endpoint.

@@ -28,7 +28,8 @@ type Pool struct {
 	endpoints  []*endpoint
 	folder     *folder // nil for one with endpoints
 	budget     budget
-	refs       int // guarded by reg.mu
+	apart      budget // of a canary's requests
+	refs       int    // guarded by reg.mu
 
 	members atomic.Pointer[[]*peer] // of all endpoints; changed under mu
 	mu      sync.Mutex              // held to change members and to eject
@@ -36,7 +37,7 @@ type Pool struct {
 
 func newPool(r *Registry, key poolKey, plan *plan) *Pool {
 	p := &Pool{reg: r, key: key, set: plan.origin, refs: 1}
-	p.budget.share = float64(plan.origin.Retry.Budget)
+	p.budget.share, p.apart.share = float64(plan.origin.Retry.Budget), float64(plan.origin.Retry.Budget)
 	switch plan.origin.Host {
 	case "keep":
 	case "endpoint":
@@ -78,11 +79,20 @@ func (p *Pool) refresh() {
 }
 
 // eject takes a peer out unless it is the last that is in.
-func (p *Pool) eject(c *peer, now time.Time) {
+func (p *Pool) eject(c *peer, now time.Time, canary bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.othersIn(c) {
-		c.eject(now)
+	if p.othersIn(c, canary) {
+		c.eject(c.of(canary), now)
+	}
+}
+
+// Trial forgets the failures of earlier canaries: another one begins. Its requests
+// see what others know of the endpoints; what they find out themselves counts for
+// themselves alone, as does what they retry.
+func (p *Pool) Trial() {
+	for _, m := range *p.members.Load() {
+		m.reset()
 	}
 }
 
