@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,7 +45,7 @@ func cacheStatus(c *record.Cache) string {
 	}
 	if c.Fwd != "" {
 		b = append(append(b, "; fwd="...), c.Fwd...)
-		if c.FwdStatus != 0 && (c.Fwd == fwdStale || c.Fwd == fwdRequest) {
+		if c.FwdStatus != 0 && (c.Fwd == fwdStale || c.Fwd == fwdRequest || c.Fwd == fwdVaryMiss && c.FwdStatus == http.StatusNotModified) {
 			b = strconv.AppendInt(append(b, "; fwd-status="...), int64(c.FwdStatus), 10)
 		}
 	}

@@ -253,6 +253,9 @@ func (t *Transport) newFlight(q *inquiry, conditions bool) *flight {
 		f.req.Method = http.MethodGet
 	}
 	f.order = q.order
+	if f.want == "" && !conditions {
+		f.others = q.found.others
+	}
 	f.stripped = !conditions || f.candidate != nil || f.want != "" || f.about != nil
 	if f.stripped {
 		withoutConditions(f.req.Header)

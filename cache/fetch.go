@@ -14,9 +14,12 @@ func (f *flight) run() {
 	ctx := f.req.Context()
 	f.pause(ctx)
 	requested := time.Now()
-	asks := cmp.Or(f.candidate, f.about)
 	res, asked, err := f.forward(ctx, true)
-	if err == nil && asked && res.StatusCode == http.StatusNotModified && !freshens(asks.header, res.Header) {
+	var old *answer
+	if err == nil && asked && res.StatusCode == http.StatusNotModified {
+		old = f.meant(res.Header)
+	}
+	if err == nil && asked && res.StatusCode == http.StatusNotModified && old == nil {
 		// It speaks of something else than what is stored: ask for the whole.
 		res.Body.Close()
 		requested = time.Now()
@@ -37,7 +40,7 @@ func (f *flight) run() {
 		f.finish()
 	case asked && res.StatusCode == http.StatusNotModified:
 		res.Body.Close()
-		f.confirmed(res, requested, received)
+		f.confirmed(old, res, requested, received)
 		f.finish()
 	default:
 		f.arrived(ctx, res, requested, received)
@@ -58,12 +61,18 @@ func (f *flight) forward(ctx context.Context, ask bool) (res *http.Response, ask
 		stored = nil
 	}
 	req := f.req
-	if stored != nil || f.content != nil {
+	askOthers := ask && stored == nil && len(f.others) > 0
+	if stored != nil || f.content != nil || askOthers {
 		req = req.WithContext(ctx)
 	}
 	if stored != nil {
 		req.Header = maps.Clone(req.Header)
 		asked = askWhether(req.Header, stored.header)
+	}
+	if askOthers {
+		req.Header = maps.Clone(req.Header)
+		req.Header[ifNoneMatch] = []string{tagsOfAll(f.others)}
+		asked = true
 	}
 	if f.content != nil {
 		withContent(req, f.content)
@@ -91,8 +100,8 @@ func (f *flight) exchange(status int, h http.Header) exchange {
 
 // confirmed takes a 304: the stored answer goes on, with the fields and from
 // the moment of the 304 (RFC 9111, section 4.3.4).
-func (f *flight) confirmed(res *http.Response, requested, received time.Time) {
-	t, old := f.transport, f.candidate
+func (f *flight) confirmed(old *answer, res *http.Response, requested, received time.Time) {
+	t := f.transport
 	tags, ok := tagsOf(res.Header, t.tags)
 	if ok && len(tags) == 0 {
 		tags = old.tags
@@ -107,8 +116,8 @@ func (f *flight) confirmed(res *http.Response, requested, received time.Time) {
 	x.cookie, x.surrogate, x.tags, x.manyTags = false, surrogate, tags, !ok
 	a, why := t.newAnswer(f.req.Header, &x, res.Header, requested, received)
 	a.body, a.length, a.forms, a.search = old.body, old.length, old.forms, readNoVarySearch(h[noVarySearch])
-	if f.key.Overlay != 0 && a.forms != nil {
-		a.forms = new(forms) // what the baseline stored keeps its own
+	if f.key.Overlay != 0 && a.forms != nil || old != f.candidate {
+		a.forms = old.forms.like() // what is stored there keeps its own
 	}
 	if place, ok := f.placeFor(old.status, h); why == storeIt && (!ok || place != f.key) {
 		why = refuseSearch
@@ -119,10 +128,10 @@ func (f *flight) confirmed(res *http.Response, requested, received time.Time) {
 		answer: a, shared: why == storeIt && judge(received, &a.terms, requestDirectives{}) == useFresh,
 		validated: true, why: why, status: res.StatusCode,
 	})
-	switch why {
-	case storeIt:
+	switch {
+	case why == storeIt:
 		f.commit(a, 0)
-	case refuseAuthorized:
+	case why == refuseAuthorized, old != f.candidate:
 		// What is stored stays as it is: this 304 is for one user's eyes.
 	default:
 		t.store.remove(f.key, old)

@@ -17,6 +17,7 @@ type flights struct {
 	refreshed, refreshFailures int64 // that have come to an end
 	unstorables                unstorables
 	closed                     bool
+	changes                    changes
 	wg                         sync.WaitGroup
 }
 
@@ -119,6 +120,7 @@ func (f *flight) isDoomedLocked() bool {
 func (s *Store) invalidate(keys []Key) {
 	for _, k := range keys {
 		s.flights.mu.Lock()
+		s.flights.changes[s.changeSlot(&k)]++
 		for f := range s.flights.running[k.path()] {
 			if f.key.url() == k {
 				f.doom = urlGone

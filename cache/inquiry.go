@@ -25,6 +25,7 @@ type inquiry struct {
 	order // of one forward, where it is for a part
 	// The origin failed: what is stored is used as far as it may stand in.
 	standsIn bool
+	post     *post // of a POST whose answer may be one to GET
 	// content is the body of a QUERY, which every forward sends.
 	content []byte
 }
@@ -35,6 +36,8 @@ type order struct {
 	wantAt int64   // the position that it must bring
 	about  *answer // the whole whose stored parts are asked about; may be nil
 	whole  *answer // the stored whole that it is to belong to; may be nil
+	// For the whole: stored answers that other fields select, one of which the origin may choose.
+	others []*answer
 }
 
 // traits are what keeps two requests for one key from waiting for one forward

@@ -126,6 +126,7 @@ type found struct {
 	known  bool       // there is something for the key
 	latest []selector // what the newest answer for the key was selected by
 	parts  bool       // there are parts for the key
+	others []*answer  // those with entity tags that other fields select, where none is selected
 	purged bool       // there was something, and it was purged
 	refill bool       // there was something that a revision made whose answers are not used
 }
@@ -179,8 +180,11 @@ func (s *Store) find(key *Key, request http.Header, t *Transport) (f found, soft
 		}
 		if selected(e.answer.selectors, request) {
 			e.used()
-			f.answer = e.answer
+			f.answer, f.others = e.answer, nil
 			return f, soft
+		}
+		if e.answer.status == http.StatusOK && len(e.answer.header["Etag"]) == 1 && !e.answer.isPart() {
+			f.others = append(f.others, e.answer)
 		}
 	}
 	return f, soft

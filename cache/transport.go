@@ -23,9 +23,13 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.query(q)
 	default:
 		q.fwd = fwdMethod
+		post := t.newPost(q)
 		res, err := t.pass(q)
 		if err == nil && !isSafe(req.Method) {
 			t.store.changed(&t.scope, keyOf(&t.scope, req), res)
+		}
+		if err == nil {
+			post.keep(res)
 		}
 		return res, err
 	}
@@ -197,6 +201,9 @@ func (t *Transport) pass(q *inquiry) (*http.Response, error) {
 		return res, nil
 	}
 	t.learnFromHead(q, res)
+	if q.post != nil {
+		q.post.hear(res)
+	}
 	t.takeOurs(res.Header)
 	addStatus(res.Header, t.status(q))
 	return res, nil

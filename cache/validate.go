@@ -1,8 +1,10 @@
 package cache
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -48,6 +50,34 @@ func freshens(stored, notModified http.Header) bool {
 		return modified[0] == stored["Last-Modified"][0]
 	}
 	return true
+}
+
+// meant is the stored answer that a 304 speaks of, nil if it is none of those that
+// were asked about. Of several it must name one.
+func (f *flight) meant(notModified http.Header) *answer {
+	if asks := cmp.Or(f.candidate, f.about); asks != nil {
+		if freshens(asks.header, notModified) {
+			return asks
+		}
+		return nil
+	}
+	for _, a := range f.others {
+		if (len(notModified["Etag"]) > 0 || len(f.others) == 1) && freshens(a.header, notModified) && !f.fate(a).gone() {
+			return a
+		}
+	}
+	return nil
+}
+
+// tagsOfAll are the entity tags of all answers, as an If-None-Match (RFC 9111, section 4.3.1).
+func tagsOfAll(all []*answer) string {
+	var tags []string
+	for _, a := range all {
+		if tag := a.header["Etag"][0]; !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	return strings.Join(tags, ", ")
 }
 
 // updated is the stored header with the fields of a 304 (RFC 9111, section
