@@ -47,12 +47,14 @@ func groupNames(lines []string) (names []string) {
 }
 
 // changed makes invalid what the answer to an unsafe method makes so: URLs (RFC
-// 9111, section 4.4) and groups (RFC 9875, section 3).
-func (s *Store) changed(scope *Scope, target Key, res *http.Response) {
+// 9111, section 4.4) and groups (RFC 9875, section 3). It returns the keys that it ended.
+func (s *Store) changed(scope *Scope, target Key, res *http.Response) (keys []Key) {
 	for _, exact := range invalidated(scope, target, res.StatusCode, res.Header) {
-		s.invalidate(s.keysOf(exact))
+		keys = append(keys, s.keysOf(exact)...)
 	}
+	s.invalidate(keys)
 	if names := groupNames(res.Header[cacheGroupInvalidation]); names != nil {
 		s.endGroups(&target, names)
 	}
+	return keys
 }

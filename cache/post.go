@@ -21,7 +21,7 @@ type post struct {
 	q         *inquiry
 	requested time.Time
 	position  uint64
-	changes   uint32 // of the path, when it was sent
+	changes   uint32 // of the path, when it was sent, and those that it made itself
 	answer    *answer
 	reserved  int64
 	body      []byte
@@ -88,10 +88,17 @@ func (p *post) isItself(lines []string) bool {
 	return err == nil && keyOfURL(&p.t.scope, u.Scheme, u.Host, u) == target
 }
 
-// keep lets the body be kept while the client reads it.
-func (p *post) keep(res *http.Response) {
-	if p != nil && p.answer != nil {
-		p.src, res.Body = res.Body, p
+// keep lets the body be kept while the client reads it. own are the keys that the
+// answer itself has ended.
+func (p *post) keep(res *http.Response, own []Key) {
+	if p == nil || p.answer == nil {
+		return
+	}
+	p.src, res.Body = res.Body, p
+	for _, k := range own {
+		if p.t.store.changeSlot(&k) == p.t.store.changeSlot(&p.q.exact) {
+			p.changes++
+		}
 	}
 }
 
@@ -129,7 +136,7 @@ func (p *post) commit() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fate, _ := p.t.ledger.fate(&p.q.exact, a)
-	if s.closed || s.changes[p.t.store.changeSlot(&p.q.exact)] != p.changes+1 || fate != unpurged {
+	if s.closed || s.changes[p.t.store.changeSlot(&p.q.exact)] != p.changes || fate != unpurged {
 		p.q.rec.Cache.Stored = false
 		p.t.store.release(p.reserved)
 		return

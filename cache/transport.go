@@ -26,10 +26,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		post := t.newPost(q)
 		res, err := t.pass(q)
 		if err == nil && !isSafe(req.Method) {
-			t.store.changed(&t.scope, keyOf(&t.scope, req), res)
-		}
-		if err == nil {
-			post.keep(res)
+			post.keep(res, t.store.changed(&t.scope, keyOf(&t.scope, req), res))
 		}
 		return res, err
 	}
