@@ -25,7 +25,7 @@ type inquiry struct {
 	order // of one forward, where it is for a part
 	// The origin failed: what is stored is used as far as it may stand in.
 	standsIn bool
-	post     *post // of a POST whose answer may be one to GET
+	post     *posted // of a POST whose answer may be one to GET
 	// content is the body of a QUERY, which every forward sends.
 	content []byte
 }

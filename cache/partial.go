@@ -254,11 +254,13 @@ func (t *Transport) respondWith(q, sub *inquiry, f *flight, leader bool) (*http.
 
 // stitchedHit answers from stored parts alone.
 func (t *Transport) stitchedHit(q *inquiry, head *answer) *http.Response {
-	t.store.hits.Add(1)
 	c := &q.rec.Cache
-	c.Hit, c.Fwd, c.FwdStatus = true, "", 0
-	c.TTL, c.HasTTL = head.terms.ttl(q.now), true
-	if c.Stale = c.TTL <= 0; c.Stale {
+	if confirmed := c.Fwd == fwdStale && c.FwdStatus == http.StatusNotModified; !confirmed {
+		t.store.hits.Add(1)
+		c.Hit, c.Fwd, c.FwdStatus = true, "", 0
+		c.TTL, c.HasTTL = head.terms.ttl(q.now), true
+	}
+	if c.Stale = head.terms.ttl(q.now) <= 0; c.Stale {
 		c.Detail = detailMaxStale
 	}
 	return t.stitched(q, head, nil, true)

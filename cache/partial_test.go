@@ -154,7 +154,7 @@ func TestStalePartsAreConfirmedTogether(t *testing.T) {
 		e.expectPart(f, "0-9", span{0, 10}, "selvage; fwd=uri-miss; stored")
 		e.expectPart(f, "1048576-1048577", span{mib, 2}, "selvage; fwd=partial; stored")
 		time.Sleep(61 * time.Second)
-		e.expectPart(f, "0-9", span{0, 10}, "selvage; hit; ttl=60")
+		e.expectPart(f, "0-9", span{0, 10}, "selvage; fwd=stale; fwd-status=304")
 		if got := e.origin.last().Header; got.Get("If-None-Match") != `"a"` || got.Get("Range") != "bytes=0-1048575" {
 			t.Errorf("asked with %v", got)
 		}

@@ -13,10 +13,10 @@ type changes [256]uint32
 
 func (s *Store) changeSlot(k *Key) uint8 { return uint8(maphash.Comparable(s.seed, k.path())) }
 
-// post is a POST whose answer may be stored as one to GET: the origin says how long
+// posted is a POST whose answer may be stored as one to GET: the origin says how long
 // it is fresh, and by a Content-Location that it is what a GET of the same URL would
 // bring (RFC 9110, section 9.3.3; RFC 9111, section 4).
-type post struct {
+type posted struct {
 	t         *Transport
 	q         *inquiry
 	requested time.Time
@@ -30,19 +30,19 @@ type post struct {
 
 // newPost notes what has to be known before a POST is sent, nil for one whose answer
 // is never stored.
-func (t *Transport) newPost(q *inquiry) *post {
+func (t *Transport) newPost(q *inquiry) *posted {
 	if q.req.Method != http.MethodPost || bypass(q.req.Header) != "" || q.directives.noStore || t.store.searches.keyed(q.exact) != q.exact {
 		return nil
 	}
 	s := &t.store.flights
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	q.post = &post{t: t, q: q, requested: time.Now(), position: t.store.purges.position.Load(), changes: s.changes[t.store.changeSlot(&q.exact)]}
+	q.post = &posted{t: t, q: q, requested: time.Now(), position: t.store.purges.position.Load(), changes: s.changes[t.store.changeSlot(&q.exact)]}
 	return q.post
 }
 
 // hear judges the head of the answer, as it came.
-func (p *post) hear(res *http.Response) {
+func (p *posted) hear(res *http.Response) {
 	t, q, received := p.t, p.q, time.Now()
 	h := res.Header
 	if res.StatusCode != http.StatusOK || !p.isItself(h["Content-Location"]) || res.ContentLength < 0 ||
@@ -72,7 +72,7 @@ func (p *post) hear(res *http.Response) {
 }
 
 // isItself says whether a Content-Location names the URL of the request.
-func (p *post) isItself(lines []string) bool {
+func (p *posted) isItself(lines []string) bool {
 	if len(lines) != 1 {
 		return false
 	}
@@ -90,7 +90,7 @@ func (p *post) isItself(lines []string) bool {
 
 // keep lets the body be kept while the client reads it. own are the keys that the
 // answer itself has ended.
-func (p *post) keep(res *http.Response, own []Key) {
+func (p *posted) keep(res *http.Response, own []Key) {
 	if p == nil || p.answer == nil {
 		return
 	}
@@ -103,7 +103,7 @@ func (p *post) keep(res *http.Response, own []Key) {
 }
 
 // Read implements io.Reader.
-func (p *post) Read(b []byte) (int, error) {
+func (p *posted) Read(b []byte) (int, error) {
 	n, err := p.src.Read(b)
 	if p.answer != nil && len(p.body)+n <= cap(p.body) {
 		p.body = append(p.body, b[:n]...)
@@ -117,7 +117,7 @@ func (p *post) Read(b []byte) (int, error) {
 }
 
 // Close implements io.Closer. A client that has all of it need not have seen the end.
-func (p *post) Close() error {
+func (p *posted) Close() error {
 	switch {
 	case p.answer == nil:
 	case int64(len(p.body)) == p.answer.length:
@@ -129,7 +129,7 @@ func (p *post) Close() error {
 }
 
 // commit stores the answer, unless anything else on its path was changed meanwhile.
-func (p *post) commit() {
+func (p *posted) commit() {
 	a, s := p.answer, &p.t.store.flights
 	p.answer = nil
 	a.body = bodyOf([][]byte{p.body})
@@ -144,7 +144,7 @@ func (p *post) commit() {
 	p.t.store.put(p.q.exact, p.q.req.Header, a, p.reserved)
 }
 
-func (p *post) drop() {
+func (p *posted) drop() {
 	p.answer, p.q.rec.Cache.Stored = nil, false
 	p.t.store.release(p.reserved)
 }

@@ -30,6 +30,7 @@ func Limits() []Field {
 		{"memory", "an answer was not stored, since those being received took too much of cache.memory"},
 		{"max_body", "an answer was not stored, since it was larger than the route's cache.max_body"},
 		{"variants", "a URL had more stored variants than the 32 that are kept; the oldest went"},
+		{"parts", "a URL had more stored parts than the 4096 that are kept; the oldest went"},
 		{"query", "the content of a QUERY was too long to tell it from others by, or had trailers, and the request bypassed the cache"},
 		{"tags", "an answer named more than 1,024 tags, or more than 16 KiB of them, and was not stored"},
 		{"key_rules", "a service had more different rules for cache keys than are known; what was stored by the oldest went"},
