@@ -37,7 +37,7 @@ type Coordinator struct {
 type CoordinatorOptions struct {
 	Store  state.Store
 	Tenant selvage.Tenant
-	Holder string // of one process, and of one start of it
+	Holder string // no two processes at once have the same; one that was killed and starts again as the same needs not wait for itself
 	Log    *slog.Logger
 }
 

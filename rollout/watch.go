@@ -179,7 +179,7 @@ func (w *Watch) Rescued() {
 func (w *Watch) begin(o judge.Options, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.life++
+	w.settleLocked()
 	w.book = w.bookLocked().Heir(o)
 	w.clients = judge.NewClients(now)
 	w.share, w.arms, w.harm, w.samples = 0, [2]Level{}, harm{}, samples{}
@@ -204,10 +204,17 @@ func (w *Watch) restore(o judge.Options, data []byte, now time.Time) error {
 func (w *Watch) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.life++
+	w.settleLocked()
 	w.book = w.bookLocked().Heir(judge.Options{})
 	w.clients, w.share = nil, 0
-	w.usual, w.arms, w.samples = Level{}, [2]Level{}, samples{}
+	w.arms, w.samples = [2]Level{}, samples{}
+}
+
+// settleLocked ends a count: what its baseline did is usual from then on.
+func (w *Watch) settleLocked() {
+	w.life++
+	w.usual.N += w.arms[0].N
+	w.usual.Bad += w.arms[0].Bad
 }
 
 // shares says which part of the units gets the canary from now on.
