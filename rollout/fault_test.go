@@ -60,7 +60,7 @@ func (s *sim) sound() map[string]string {
 			outcomes[f.Change.ID] = ""
 		}
 		if client.Over(f.Event) {
-			if was := outcomes[f.Change.ID]; was != "" && !(was == client.Promoted && f.Event == client.Undone) {
+			if was := outcomes[f.Change.ID]; was != "" && (was != client.Promoted || f.Event != client.Undone) {
 				s.t.Errorf("%s is %s and %s", f.Change.ID, was, f.Event)
 			}
 			outcomes[f.Change.ID] = f.Event
