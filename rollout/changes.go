@@ -87,8 +87,9 @@ func (c *Changes) Submit(ctx context.Context, s Submission) (selvage.Change, err
 }
 
 // Local notes that a node serves something that it read from a file by itself:
-// a change of its own kind, at once, watched, and undone like any other. It is
-// no change if the revision is what is promoted.
+// a change of its own kind, at once, watched, and undone like any other. A file
+// that says what it said before is no change, whatever was deployed since, nor
+// is one that says what is promoted: a start takes nothing back.
 func (c *Changes) Local(ctx context.Context, s Submission) (selvage.Change, error) {
 	s.Kind = selvage.LocalChange
 	d, _, err := c.document(ctx, s.Service)
@@ -96,8 +97,11 @@ func (c *Changes) Local(ctx context.Context, s Submission) (selvage.Change, erro
 		return selvage.Change{}, err
 	}
 	running := d.Rollout != nil && !d.Rollout.Phase.over() && !d.Rollout.Phase.counts()
-	if revisionID(s.Manifest) == d.Promoted.Revision && !running {
+	switch id := revisionID(s.Manifest); {
+	case id == d.File:
 		return d.Promoted.Change, nil
+	case id == d.Promoted.Revision && !running:
+		return d.Promoted.Change, c.apply(ctx, s.Service, read{id})
 	}
 	return c.Submit(ctx, s)
 }
@@ -268,7 +272,8 @@ func (c *Changes) ask(ctx context.Context, what string, r Request) error {
 
 // find says which service a request is about.
 func (c *Changes) find(ctx context.Context, r *Request) (selvage.ServiceName, error) {
-	if err := c.log.sync(ctx); err != nil {
+	// An undo of a service's last change needs no log: not even one that is damaged stops it.
+	if err := c.log.sync(ctx); err != nil && (r.Change != "" || r.Service == "") {
 		return "", err
 	}
 	if r.Change != "" {

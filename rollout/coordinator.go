@@ -243,7 +243,8 @@ func (l *leading) take(change state.Change) error {
 // begun: whoever took them died before.
 func (l *leading) begin(ctx context.Context) error {
 	if err := l.log.sync(ctx); err != nil {
-		return err
+		l.complain(ctx, "the log of changes cannot be read: no change begins", "", err)
+		return ctx.Err()
 	}
 	ask := &Changes{store: l.store, tenant: l.tenant, log: l.log}
 	for name, h := range l.log.lastOf() {
@@ -254,14 +255,21 @@ func (l *leading) begin(ctx context.Context) error {
 		}
 		c := changeOf(h.submitted.Change)
 		manifest, err := ask.manifest(ctx, c.To)
-		if err != nil {
-			return err
+		if err == nil {
+			err = ask.start(ctx, c, manifest, h.submitted.BreakGlass)
 		}
-		if err := ask.start(ctx, c, manifest, h.submitted.BreakGlass); err != nil {
-			return err
+		if err != nil {
+			l.complain(ctx, "a change does not begin for a moment", name, err)
 		}
 	}
-	return nil
+	return ctx.Err()
+}
+
+// complain says what is tried again.
+func (l *leading) complain(ctx context.Context, message string, service selvage.ServiceName, err error) {
+	if ctx.Err() == nil {
+		l.logger.Error(message, "service", service, "error", err)
+	}
 }
 
 func changeOf(c client.Change) selvage.Change {
@@ -383,12 +391,10 @@ func (l *leading) flush(ctx context.Context, s *led) error {
 	}
 	for _, fact := range s.doc.Outbox {
 		if err := l.log.append(ctx, func(state.Position) client.LogFact { return fact }); err != nil {
-			if !errors.Is(err, state.ErrFull) {
-				return err
-			}
-			l.logger.Error("the log of changes is full: what happens waits for room", "service", s.name)
+			// Rollouts go on: what happened waits in the document.
+			l.complain(ctx, "the log of changes takes no entry for a moment", s.name, err)
 			s.full = time.Now()
-			return nil
+			return ctx.Err()
 		}
 	}
 	next := s.doc.clone()

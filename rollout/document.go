@@ -20,7 +20,8 @@ import (
 type document struct {
 	Token    state.Token // the greatest that wrote; a smaller one is refused
 	Promoted promoted
-	Back     promoted // what an undo of the promoted one goes back to; empty if there is none
+	File     selvage.RevisionID // what a node's own file said last
+	Back     promoted           // what an undo of the promoted one goes back to; empty if there is none
 	Rollout  *rollout
 	Outbox   []client.LogFact // what happened and is not in the log yet
 }
@@ -90,10 +91,14 @@ type rollout struct {
 	Pinned     int // how many nodes the evidence is of
 	Replay     *client.Replay
 	Crashes    map[selvage.NodeName]crashes
-	Began      time.Time // by the clock of whoever led it then, for people
+	Span       span
 	Verdict    *client.Verdict
 	Receipt    *client.Receipt
 }
+
+// span is from the canary's first share to the outcome, by the clocks of whoever
+// led it then, for people.
+type span struct{ Began, Ended time.Time }
 
 // nodeState is what a node said of the revision.
 type nodeState struct {

@@ -288,28 +288,52 @@ func TestANodeThatIsCutOffUndoesAlone(t *testing.T) {
 	})
 }
 
+func TestAStartWithAnOldFileTakesNothingBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1, 300)
+		defer s.end()
+		first := s.local("first")
+		s.play(time.Second)
+		c := s.submit("second")
+		s.untilPhase(spreading, time.Minute)
+		s.local("first") // a start in the middle of the rollout
+		r := s.outcome(5 * time.Minute)
+		s.local("first") // and one after it
+		s.play(time.Second)
+		if got := s.sound(); r.Change.ID != string(c.ID) || got[string(c.ID)] != client.Promoted || len(got) != 2 || first.ID != "c-1" {
+			t.Errorf("%s is %s, the log has %v", r.Change.ID, r.Change.State, got)
+		}
+		if third := s.local("third"); third.ID == c.ID {
+			t.Error("a file that was changed is no change")
+		}
+	})
+}
+
+// local reads a file.
+func (s *sim) local(text string) selvage.Change {
+	s.t.Helper()
+	digest := state.DigestOf([]byte(text))
+	if err := s.store.Blobs.Put(s.ctx, state.BlobKey{Tenant: "main", Digest: digest}, strings.NewReader(text)); err != nil {
+		s.t.Fatal(err)
+	}
+	c, err := s.changes.Local(s.ctx, Submission{Service: "shop", Manifest: digest, Who: "file shop.yaml"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
 func TestALocalChangeIsWatchedAndUndone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, 1, 300)
 		defer s.end()
 		s.rates(0.001, 0.001)
-		local := func(text string) selvage.Change {
-			digest := state.DigestOf([]byte(text))
-			if err := s.store.Blobs.Put(s.ctx, state.BlobKey{Tenant: "main", Digest: digest}, strings.NewReader(text)); err != nil {
-				t.Fatal(err)
-			}
-			c, err := s.changes.Local(s.ctx, Submission{Service: "shop", Manifest: digest, Who: "file shop.yaml"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return c
-		}
-		first := local("first")
+		first := s.local("first")
 		s.play(time.Minute)
-		if again := local("first"); again.ID != first.ID {
+		if again := s.local("first"); again.ID != first.ID {
 			t.Errorf("the same file again is %s, not %s", again.ID, first.ID)
 		}
-		second := local("second")
+		second := s.local("second")
 		s.play(5 * time.Second)
 		if arms, _ := s.nodes[0].serves(); arms.Baseline != rev("second") {
 			t.Errorf("got %+v", arms)
@@ -399,6 +423,9 @@ func TestTheLogShowsWhatWasAltered(t *testing.T) {
 		}
 		if _, err := s.changes.Verify(s.ctx); err == nil || !strings.Contains(err.Error(), "does not follow") {
 			t.Errorf("got %v", err)
+		}
+		if err := s.changes.Hold(s.ctx, Request{Service: "shop", Who: "mira"}); selvage.KindOf(err) != selvage.Conflict {
+			t.Errorf("a damaged log stops what does not need it: %v", err)
 		}
 	})
 }

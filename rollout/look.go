@@ -235,8 +235,8 @@ func (e looked) watch(d *document, now time.Time) {
 		if len(r.POPs) == 0 {
 			r.First, r.POPs = e.plan()
 		}
-		if r.Began.IsZero() {
-			r.Began = now
+		if r.Span.Began.IsZero() {
+			r.Span.Began = now
 		}
 		r.to(doubted)
 		r.move(judge.Position{Share: 0.5, POPs: max(len(r.POPs), 1)})

@@ -63,6 +63,9 @@ func (e submitted) apply(d *document, now time.Time) error {
 	if old != nil && !old.Phase.over() && !old.Phase.counts() {
 		d.end(superseded, "another change", fmt.Sprintf("superseded by %s", e.change.ID), now)
 	}
+	if e.change.Kind == selvage.LocalChange {
+		d.File = e.change.To
+	}
 	e.change.From = d.Promoted.Revision
 	r := &rollout{
 		Change: e.change, Manifest: e.manifest, From: d.Promoted, Phase: preparing,
@@ -74,6 +77,14 @@ func (e submitted) apply(d *document, now time.Time) error {
 		d.promote("at once", now)
 		r.to(watched)
 	}
+	return nil
+}
+
+// read is what a node's own file says, where that is promoted already.
+type read struct{ revision selvage.RevisionID }
+
+func (e read) apply(d *document, _ time.Time) error {
+	d.File = e.revision
 	return nil
 }
 
@@ -140,7 +151,7 @@ func (d *document) begin(now time.Time) {
 		return
 	}
 	r.to(spreading)
-	r.Began = now
+	r.Span.Began = now
 	if r.First <= 0 {
 		r.First = judge.FirstShare(0, judge.UndoTime)
 	}
@@ -162,7 +173,7 @@ func (r *rollout) move(p judge.Position) {
 func (d *document) promote(how string, now time.Time) {
 	r := d.Rollout
 	d.Promoted, d.Back = promoted{r.Change.To, r.Manifest, r.Change}, r.From
-	r.Held, r.Promoted = false, 0
+	r.Held, r.Promoted, r.Span.Ended = false, 0, now
 	words := fmt.Sprintf("promoted: %s", how)
 	r.Receipt = &client.Receipt{
 		Outcome: client.Promoted, By: "verdict", Revision: string(r.Change.To), Share: r.Most,
@@ -179,7 +190,7 @@ func (d *document) end(p phase, by, words string, now time.Time) {
 		d.Promoted, d.Back = r.From, promoted{}
 	}
 	r.to(p)
-	r.Held, r.Frozen, r.HoldBy = false, false, ""
+	r.Held, r.Frozen, r.HoldBy, r.Span.Ended = false, false, "", now
 	r.Receipt = &client.Receipt{
 		Outcome: string(p), By: by, Revision: string(d.Promoted.Revision), Share: r.Most,
 		Seconds: r.Elapsed.Seconds(), Words: words,

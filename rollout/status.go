@@ -59,7 +59,7 @@ func indicators(t *judge.Tally, lead judge.Indicator) []client.Indicator {
 func (d *document) status() client.Rollout {
 	r := d.Rollout
 	out := client.Rollout{
-		Change: r.change(), BreakGlass: r.BreakGlass, Hold: r.HoldBy, Began: r.Began, Seconds: r.Elapsed.Seconds(),
+		Change: r.change(), BreakGlass: r.BreakGlass, Hold: r.HoldBy, Began: r.Span.Began, Seconds: r.Elapsed.Seconds(),
 		Exposure: r.exposure(), Replay: r.Replay, Unit: "makings", Verdict: r.Verdict, Receipt: r.Receipt,
 		ToUndo: client.Evidence{ToOne: 1, Bound: 1 / judge.Alpha},
 	}
@@ -73,7 +73,7 @@ func (d *document) status() client.Rollout {
 		}
 	}
 	if r.Receipt != nil {
-		out.Change.Ended = d.ended()
+		out.Change.Ended = r.Span.Ended
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Nodes)) {
 		n := r.Nodes[name]
@@ -87,14 +87,6 @@ func (d *document) status() client.Rollout {
 		out.Receipt = &receipt
 	}
 	return out
-}
-
-// ended is when the last verdict was, as far as it was noted.
-func (d *document) ended() time.Time {
-	if v := d.Rollout.Verdict; v != nil {
-		return v.When
-	}
-	return d.Rollout.Change.When
 }
 
 // turned says how long each node took to turn back.
