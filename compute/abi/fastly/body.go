@@ -215,7 +215,7 @@ func (b *body) push(p []byte, front bool) bool {
 	switch {
 	case front:
 		b.parts = append([]part{{data: append([]byte(nil), p...)}}, b.parts...)
-	case last >= 0 && b.parts[last].stream == nil:
+	case last >= 0 && b.parts[last].stream == nil && len(b.parts[last].data)+len(p) <= chunkSize:
 		b.parts[last].data = append(b.parts[last].data, p...)
 	default:
 		b.parts = append(b.parts, part{data: append([]byte(nil), p...)})

@@ -138,15 +138,33 @@ func closeItem[T interface{ Close() error }](c *call) Status {
 	return OK
 }
 
-// onCache is a function of a cache handle.
+// onCache is a function of a cache handle. One that was busy is as good: then
+// it is waited for.
 func onCache(do func(c *call, t *transaction) Status) func(*call) Status {
 	return func(c *call) Status {
-		t, ok := handle[*transaction](c, 0)
-		if !ok {
-			return BadHandle
+		switch t := c.x.handles.item(c.u32(0)).(type) {
+		case *transaction:
+			return do(c, t)
+		case *transact:
+			is, err := t.wait(c.ctx)
+			if err != nil {
+				return Failed
+			}
+			c.x.handles.set(c.u32(0), is)
+			return do(c, is)
 		}
-		return do(c, t)
+		return BadHandle
 	}
+}
+
+// cacheClose gives a handle back, and the obligation that goes with it.
+func cacheClose(c *call) Status {
+	if b, ok := handle[*transact](c, 0); ok {
+		c.x.handles.drop(c.u32(0))
+		_ = b.Close() // it has no error
+		return OK
+	}
+	return closeItem[*transaction](c)
 }
 
 // The bits of writing an object.

@@ -182,7 +182,7 @@ func originalCount(c *call, d *downstream) Status {
 
 // complianceRegion is the region of the node; nobody says more of compliance here.
 func complianceRegion(c *call, _ *downstream) Status {
-	region := c.x.abi.options.Facts.Region
+	region := c.x.abi.options.Region
 	if region == "" {
 		return None
 	}

@@ -29,8 +29,8 @@ import (
 // Options are the services behind the interface. What is left out answers that
 // there is none of that name, or that it is unsupported.
 type Options struct {
-	// Facts are the FASTLY_ variables of the guest's environment.
-	Facts Facts
+	// Region is where the node is; guests may ask for it. Empty: there is none.
+	Region string
 	// Backends are the origins by name. Nil: Fetch alone knows them.
 	Backends Backends
 	// Register makes a dynamic backend. Nil: the node does not allow them.
@@ -62,13 +62,28 @@ type Options struct {
 	Rates *Rates
 }
 
-// Facts are what the environment of a guest says of where it runs. It is the same for all requests.
+// Facts are what the environment of a guest says of where it runs. It is read
+// while the guest starts, so it is the same for all requests.
 type Facts struct {
 	ServiceID string // FASTLY_SERVICE_ID
 	Version   string // FASTLY_SERVICE_VERSION
 	Hostname  string // FASTLY_HOSTNAME
 	POP       string // FASTLY_POP
 	Region    string // FASTLY_REGION
+}
+
+// Env are the variables, for [compute.Program].
+func (f Facts) Env() []string {
+	var out []string
+	for _, v := range []struct{ name, value string }{
+		{"FASTLY_HOSTNAME", f.Hostname}, {"FASTLY_POP", f.POP}, {"FASTLY_REGION", f.Region},
+		{"FASTLY_SERVICE_ID", f.ServiceID}, {"FASTLY_SERVICE_VERSION", f.Version},
+	} {
+		if v.value != "" {
+			out = append(out, v.name+"="+v.value)
+		}
+	}
+	return out
 }
 
 // Request is what a node may say of one request in [compute.Invocation.Extra], as a *Request.
@@ -93,13 +108,10 @@ type Downstream struct {
 
 // ABI is the interface, for one function or several of one service. It is safe
 // for concurrent use.
-type ABI struct {
-	options Options
-	env     []string
-}
+type ABI struct{ options Options }
 
 // New makes the interface.
-func New(o Options) *ABI { return &ABI{options: o, env: environment(o.Facts)} }
+func New(o Options) *ABI { return &ABI{options: o} }
 
 // Name is fastly.
 func (*ABI) Name() string { return "fastly" }

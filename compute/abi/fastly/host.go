@@ -54,18 +54,10 @@ const (
 // Functions are all that a guest may import.
 func (a *ABI) Functions() []compute.HostFunc {
 	table := Table()
-	out := make([]compute.HostFunc, 0, len(table)+2)
+	out := make([]compute.HostFunc, 0, len(table))
 	for _, f := range table {
 		out = append(out, f.host())
 	}
-	env := func(name string, do func(p program, args []uint64) uint32) {
-		out = append(out, compute.HostFunc{
-			Module: "wasi_snapshot_preview1", Name: name, Params: valueTypes("ii"), Results: valueTypes("i"), Early: true,
-			Call: func(_ context.Context, g *compute.Guest, stack []uint64) { stack[0] = uint64(do(g, stack)) },
-		})
-	}
-	env("environ_sizes_get", environSizes(a.env))
-	env("environ_get", environGet(a.env))
 	return out
 }
 

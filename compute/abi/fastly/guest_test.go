@@ -1,0 +1,98 @@
+package fastly
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/selvage-edge/selvage/compute"
+)
+
+// run compiles a program and returns what it answers to requests.
+func run(t *testing.T, module []byte, o Options, fetch func(string, *http.Request) (*http.Response, error)) func(*http.Request) *httptest.ResponseRecorder {
+	t.Helper()
+	e, err := compute.New(compute.Options{Folder: os.Getenv("SELVAGE_TEST_COMPILED")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := e.Compile(t.Context(), module, compute.Program{ABI: New(o), Env: Facts{ServiceID: "service-1"}.Env(), Limits: compute.Limits{CPU: 20 * time.Second}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return func(r *http.Request) *httptest.ResponseRecorder {
+		t.Helper()
+		w := httptest.NewRecorder()
+		in := &compute.Invocation{W: w, R: r, Client: compute.Client{Address: netip.MustParseAddrPort("192.0.2.1:99")}, Fetch: fetch, Log: func(p []byte) { t.Logf("guest: %s", p) }}
+		if err := f.Serve(r.Context(), in); err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		return w
+	}
+}
+
+// services are what the programs of these tests find.
+func services(lines *[]string) Options {
+	kv := &MemoryKV{}
+	return Options{
+		Configs:   func(name string) (Values, bool) { return Map{"greeting": "good day"}, name == "conf" },
+		Secrets:   func(name string) (Values, bool) { return Map{"token": "s3cret"}, name == "secrets" },
+		KV:        func(name string) (KV, bool) { return kv, name == "kv" },
+		Geo:       func(netip.Addr) (Place, bool) { return Place{City: "Bern"}, true },
+		Log:       func(endpoint string, line []byte) { *lines = append(*lines, endpoint+": "+string(line)) },
+		Objects:   &Objects{},
+		HTTPCache: true,
+		Rates:     &Rates{},
+	}
+}
+
+// TestJavaScriptProgramsRun runs what `make javascript` in this package's testdata has built.
+func TestJavaScriptProgramsRun(t *testing.T) {
+	module, err := os.ReadFile(os.Getenv("SELVAGE_JS_PROGRAM"))
+	if err != nil {
+		t.Skip("SELVAGE_JS_PROGRAM names no program")
+	}
+	var lines []string
+	asked := map[string]int{}
+	var mu sync.Mutex
+	serve := run(t, module, services(&lines), func(name string, r *http.Request) (*http.Response, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked[r.URL.Path]++
+		body := r.URL.Path
+		if r.Body != nil && r.Method == "POST" {
+			data, err := io.ReadAll(r.Body)
+			if err != nil {
+				return nil, err
+			}
+			body = string(data)
+		}
+		return fetched(200, body, "X-From", r.Header.Get("X-From"), "Cache-Control", "max-age=60")(name, r)
+	})
+	const sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad "
+	for _, c := range []struct{ path, body, want string }{
+		{"/hello", "", "hello 192.0.2.1"}, {"/hello", "", "hello 192.0.2.1"}, {"/env", "", "service-1"},
+		{"/fetch", "", "/thing"}, {"/stream", "", "chunk 0\nchunk 1\nchunk 2\nchunk 3\nchunk 4\n"},
+		{"/echo", "shout", "SHOUT"}, {"/both", "", "/1 /2 /3"}, {"/kv", "", "value key "}, {"/config", "", "good day s3cret"},
+		{"/crypto", "", sha}, {"/simple", "", "made at "}, {"/simple", "", "made at "}, {"/core", "", "miss stored"}, {"/core", "", "hit stored"},
+		{"/cached", "", "/cached ran"}, {"/cached", "", "/cached ran"},
+		{"/limited", "", "false"}, {"/limited", "", "true"}, {"/log", "", "Bern"},
+	} {
+		r := httptest.NewRequest("POST", "http://shop.example"+c.path, strings.NewReader(c.body))
+		if w := serve(r); w.Code != 200 || !strings.HasPrefix(w.Body.String(), c.want) {
+			t.Errorf("%s: got %d %q, want %q", c.path, w.Code, w.Body, c.want)
+		}
+	}
+	if asked["/cached"] != 1 {
+		t.Errorf("the origin was asked %d times for what is cached", asked["/cached"])
+	}
+	if strings.Join(lines, "|") != "access: a line" {
+		t.Errorf("log: %q", lines)
+	}
+}
