@@ -55,9 +55,10 @@ var house = map[string]imports{
 	// Functions. The Wasm engine is behind this wall.
 	"compute": {ours: []string{".", "compute/wasm"}, others: []string{wazero, unix}},
 
-	"compute/wasm":       {},
-	"compute/abi/fastly": {ours: []string{"compute"}, others: []string{wazero}},
-	"compute/wasm/asm":   {ours: []string{"compute/wasm"}}, // for tests
+	"compute/wasm":                {},
+	"compute/abi/fastly":          {ours: []string{"compute"}, others: []string{wazero}},
+	"compute/abi/fastly/manifest": {ours: []string{"compute/abi/fastly"}, others: []string{"github.com/pelletier/go-toml/v2"}},
+	"compute/wasm/asm":            {ours: []string{"compute/wasm"}}, // for tests
 
 	// What it remembers. NATS is behind this wall.
 	"state":         {ours: []string{".", "state/conform"}, others: []string{"github.com/nats-io", unix}}, // its tests run the suite

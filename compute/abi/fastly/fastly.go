@@ -26,6 +26,8 @@ import (
 	"github.com/selvage-edge/selvage/compute"
 )
 
+//go:generate go test -count=1 -run TestTheReferenceIsCurrent . -generate
+
 // Options are the services behind the interface. What is left out answers that
 // there is none of that name, or that it is unsupported.
 type Options struct {

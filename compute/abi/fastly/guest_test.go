@@ -1,17 +1,21 @@
 package fastly
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/selvage-edge/selvage/compute"
+	"github.com/selvage-edge/selvage/compute/wasm/asm"
 )
 
 // run compiles a program and returns what it answers to requests.
@@ -94,5 +98,78 @@ func TestJavaScriptProgramsRun(t *testing.T) {
 	}
 	if strings.Join(lines, "|") != "access: a line" {
 		t.Errorf("log: %q", lines)
+	}
+}
+
+// origin answers with the path, or with what was sent.
+func origin(name string, r *http.Request) (*http.Response, error) {
+	body := name + " " + r.URL.Path
+	if r.Body != nil {
+		data, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		body = string(data)
+	}
+	return fetched(200, body, "X-Origin", "yes")(name, r)
+}
+
+func TestGoProgramsRun(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "guest.wasm")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", file, "./testdata/guest")
+	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	module, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	serve := run(t, module, services(&lines), origin)
+	for range 2 { // the second time it is set back
+		for _, c := range []struct{ path, body, want string }{
+			{"/hello", "", "hello from service-1"}, {"/through", "", "api /thing"}, {"/up", strings.Repeat("x", 200_000), "<" + strings.Repeat("x", 200_000) + ">"},
+			{"/stream", "", "chunk 0\nchunk 1\nchunk 2\nchunk 3\nchunk 4\n"}, {"/stores", "", "good day kept"}, {"/new", "", "status 5"},
+		} {
+			w := serve(httptest.NewRequest("POST", "http://shop.example"+c.path, strings.NewReader(c.body)))
+			if w.Code != 200 || w.Body.String() != c.want {
+				t.Errorf("%s: got %d %.200q, want %.100q", c.path, w.Code, w.Body, c.want)
+			}
+			if c.path != "/through" && w.Header().Get("X-Guest") != "go" {
+				t.Errorf("%s: the fields are %v", c.path, w.Header())
+			}
+		}
+	}
+}
+
+// TestAProgramCallsEverythingWildly calls every function of the interface from
+// a program, with parameters that are wrong.
+func TestAProgramCallsEverythingWildly(t *testing.T) {
+	var imports, calls strings.Builder
+	for i, f := range Table() {
+		types := map[rune]string{'i': "i32", 'l': "i64"}
+		var params []string
+		for _, p := range f.Params {
+			params = append(params, types[p])
+		}
+		fmt.Fprintf(&imports, "import %s %s $f%d %s -> i32\n", f.Module, f.Name, i, strings.Join(params, ","))
+		for _, v := range wild[i%2:][:len(wild)/2] {
+			for _, p := range f.Params {
+				if p == 'i' {
+					fmt.Fprintf(&calls, "i32.const %d\n", int32(uint32(v)))
+				} else {
+					fmt.Fprintf(&calls, "i64.const %d\n", int64(v))
+				}
+			}
+			fmt.Fprintf(&calls, "call $f%d / local.get 0 / i32.or / local.set 0\n", i)
+		}
+	}
+	// Every status is at most 14, so all of them together are less than 16.
+	module := asm.Assemble(imports.String() + "memory 1 1\nfunc $_start export=_start locals=i32\n" + calls.String() +
+		"local.get 0 / i32.const 16 / i32.ge_u\nif\nunreachable\nend\nendfunc\n")
+	serve := run(t, module, everything(), origin)
+	for range 3 {
+		serve(httptest.NewRequest("POST", "http://shop.example/", strings.NewReader("body")))
 	}
 }
