@@ -1,0 +1,42 @@
+// Command store measures the memory store of the cache: how often it has what
+// is asked for, beside other rules of eviction, and what a million stored
+// answers cost.
+//
+// Look at main for the parts, at loads.go for what is asked for, at rules.go
+// for the other rules.
+//
+// It promises the same hit ratios for the same seed: all chance comes from it,
+// and every request of the ratios goes through a real cache.Transport. It
+// refuses to compare times between machines: those of hits and purges are given
+// beside a small store's of the same run.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+func main() {
+	seed := flag.Uint64("seed", 1, "of all chance")
+	requests := flag.Int("requests", 2_000_000, "of each load of the ratios")
+	objects := flag.Int("objects", 1_000_000, "that are stored for the costs")
+	out := flag.String("o", "", "file to write; standard output if empty")
+	flag.Parse()
+	w := io.Writer(os.Stdout)
+	if *out != "" {
+		f, err := os.Create(*out)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "store:", err)
+			os.Exit(1)
+		}
+		defer f.Close()
+		w = f
+	}
+	fmt.Fprintf(w, "# The memory store, %s\n\n`go run ./bench/store -seed %d -requests %d -objects %d`\n\n",
+		time.Now().Format(time.DateOnly), *seed, *requests, *objects)
+	ratios(w, *seed, *requests)
+	costs(w, *objects)
+}
