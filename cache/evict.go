@@ -1,14 +1,19 @@
 package cache
 
-// Eviction is S3-FIFO (Yang et al., "FIFO queues are all you need for cache
-// eviction", SOSP 2023): what is new waits in a small queue and leaves by it
-// unless it is asked for again meanwhile; what is asked for again stays in the main
-// queue until nobody does; what left the small queue is remembered for a while by
-// its hash alone, and goes to the main queue when it comes back. A scan of
-// things that are asked for once passes through a tenth of the memory.
+import "math/bits"
 
-// maxFrequency is how far uses are counted.
-const maxFrequency = 3
+// Eviction is of the W-TinyLFU family (Einziger, Friedman, Manes, "TinyLFU: A Highly
+// Efficient Cache Admission Policy", ACM TOS 2017) on queues that no hit reorders, as
+// in S3-FIFO (Yang et al., SOSP 2023): what is new passes through a small queue; at
+// its end it takes the place of what would leave the main queue if it was asked for
+// more often, by its size, and leaves if not. The main queue is a clock: what was used
+// since it came by goes round again. How often something was asked for is
+// remembered also when it is gone, in a sketch that forgets by halves. So a scan of
+// things that are asked for once passes through a small part of the memory, and
+// what comes back is known. bench/store has the hit ratios that this was chosen by.
+
+// maxFrequency is how far the uses of an entry are counted between two looks at it.
+const maxFrequency = 15
 
 // queue is a list of entries in the order in which they came, with their bytes.
 type queue struct {
@@ -46,12 +51,14 @@ func (q *queue) remove(e *entry) {
 type queues struct {
 	small, main queue
 	smallShare  int64 // bytes beyond which the small queue gives first
-	ghosts      ghosts
+	mainShare   int64 // bytes up to which the main queue takes what the small one gives
+	asked       sketch
 }
 
 // add puts a new entry into its queue. proven says that what it replaces was in the main one.
-func (q *queues) add(e *entry, hash uint64, proven bool) {
-	if q.ghosts.forget(hash) || proven {
+func (q *queues) add(e *entry, proven bool) {
+	q.asked.count(e.hash, 1)
+	if proven {
 		q.main.push(e)
 	} else {
 		q.small.push(e)
@@ -61,23 +68,54 @@ func (q *queues) add(e *entry, hash uint64, proven bool) {
 // victim is the entry to be evicted next, nil if there is none. It stays in its queue.
 func (q *queues) victim() *entry {
 	for {
-		if e := q.small.oldest; e != nil && (q.small.bytes > q.smallShare || q.main.oldest == nil) {
-			if e.frequency.Load() <= 1 {
-				return e
+		candidate := q.small.oldest
+		if candidate == nil || q.small.bytes <= q.smallShare {
+			if v := q.leaving(); v != nil {
+				return v
 			}
-			e.frequency.Store(0)
-			q.small.remove(e)
-			q.main.push(e)
-			continue
+			return candidate
 		}
+		if q.main.bytes+candidate.size > q.mainShare {
+			v := q.leaving()
+			if v == nil {
+				return candidate
+			}
+			if q.worthMore(candidate, v) {
+				return v
+			}
+			q.main.remove(v) // the next one is compared with another
+			q.main.push(v)
+			return candidate
+		}
+		q.small.remove(candidate)
+		q.main.push(candidate)
+	}
+}
+
+// leaving is the entry that would leave the main queue next: the oldest that was
+// not used since it was last looked at.
+func (q *queues) leaving() *entry {
+	for {
 		e := q.main.oldest
-		if e == nil || e.frequency.Load() == 0 {
+		if e == nil {
+			return nil
+		}
+		n := e.frequency.Swap(0)
+		if n == 0 {
 			return e
 		}
-		e.frequency.Add(^uint32(0))
+		q.asked.count(e.hash, n)
 		q.main.remove(e)
 		q.main.push(e)
 	}
+}
+
+// worthMore says whether a was asked for more often than b, for each of its bytes: a
+// large one takes the place of several like b.
+func (q *queues) worthMore(a, b *entry) bool {
+	n := q.asked.seen(a.hash) + int64(a.frequency.Load())
+	m := q.asked.seen(b.hash)
+	return n*max(b.size, 1) > m*max(a.size, 1)
 }
 
 // used counts a use. It is called under the reading lock, by many at once: a
@@ -89,25 +127,48 @@ func (e *entry) used() {
 	}
 }
 
-// ghosts remembers the hashes of what was evicted, the last ones only.
-type ghosts struct {
-	ring  []uint64
-	next  int
-	known map[uint64]struct{}
+// sketch counts how often things were asked for, about and by their hashes alone
+// (a count-min sketch with conservative update). When two and a half times
+// its width was counted, every count is halved: what was asked for long ago is forgotten.
+type sketch struct {
+	counts []uint8 // four rows of a power of two
+	mask   uint64
+	added  int
 }
 
-func (g *ghosts) remember(hash uint64) {
-	if _, ok := g.known[hash]; ok {
+const sketchRows = 4
+
+func newSketch(width int) sketch {
+	width = 1 << bits.Len(uint(max(width, 16)-1))
+	return sketch{counts: make([]uint8, sketchRows*width), mask: uint64(width - 1)}
+}
+
+// at is where the hash is counted in a row.
+func (s *sketch) at(hash uint64, row uint64) *uint8 {
+	h := (hash>>32|1)*row + hash // a hash of its own for each row (Kirsch and Mitzenmacher, 2006)
+	return &s.counts[row*(s.mask+1)+h&s.mask]
+}
+
+func (s *sketch) seen(hash uint64) int64 {
+	least := *s.at(hash, 0)
+	for row := uint64(1); row < sketchRows; row++ {
+		least = min(least, *s.at(hash, row))
+	}
+	return int64(least)
+}
+
+// count notes n uses.
+func (s *sketch) count(hash uint64, n uint32) {
+	to := uint8(min(s.seen(hash)+int64(n), 255))
+	for row := range uint64(sketchRows) {
+		c := s.at(hash, row)
+		*c = max(*c, to)
+	}
+	if s.added += int(n); 2*s.added < 5*int(s.mask+1) {
 		return
 	}
-	delete(g.known, g.ring[g.next])
-	g.ring[g.next] = hash
-	g.next = (g.next + 1) % len(g.ring)
-	g.known[hash] = struct{}{}
-}
-
-func (g *ghosts) forget(hash uint64) bool {
-	_, ok := g.known[hash]
-	delete(g.known, hash)
-	return ok
+	s.added = 0
+	for i := range s.counts {
+		s.counts[i] /= 2
+	}
 }

@@ -18,9 +18,8 @@ const (
 	largestShare = 4
 	// receivingShare: bodies that are being received take at most this part.
 	receivingShare = 2
-	// bytesPerGhost: so many bytes of the store let it remember one evicted key.
-	bytesPerGhost = 16 << 10
-	ghostCost     = 48
+	// bytesPerCount: so many bytes of the store give the sketch of what was asked for one place.
+	bytesPerCount = 512
 )
 
 // Store keeps answers in memory, within a bound in bytes that counts what Go
@@ -62,6 +61,7 @@ type entry struct {
 	answer       *answer
 	checked      atomic.Uint64 // position up to which no purge concerns the answer
 	size         int64
+	hash         uint64 // of the key
 	frequency    atomic.Uint32
 	asked        atomic.Uint32 // how often since its answer came
 	queue        *queue
@@ -85,16 +85,17 @@ type Stats struct {
 // NewStore returns an empty store that takes at most limit bytes of memory. It
 // starts nothing. [Store.Close] ends what requests have started.
 func NewStore(limit selvage.ByteSize) *Store {
-	places := int(min(max(int64(limit)/bytesPerGhost, 16), 1<<20))
+	asked := newSketch(int(min(int64(limit)/bytesPerCount, 1<<24)))
 	s := &Store{
 		seed:     maphash.MakeSeed(),
-		limit:    max(0, int64(limit)-int64(places)*ghostCost),
+		limit:    max(0, int64(limit)-int64(len(asked.counts))),
 		objects:  make(map[Key]*object),
 		flights:  newFlights(),
 		overlays: overlays{refill: make(chan struct{}, MaxRefills)},
 	}
 	s.queues.smallShare = s.limit / 10
-	s.queues.ghosts = ghosts{ring: make([]uint64, places), known: make(map[uint64]struct{})}
+	s.queues.mainShare = s.limit - s.queues.smallShare
+	s.queues.asked = asked
 	return s
 }
 
@@ -245,7 +246,8 @@ func (s *Store) addLocked(e *entry, proven bool) *object {
 		return nil
 	}
 	s.moveFormsLocked(e.answer.forms, e)
-	s.queues.add(e, maphash.Comparable(s.seed, e.key), proven)
+	e.hash = maphash.Comparable(s.seed, e.key)
+	s.queues.add(e, proven)
 	o := s.objects[e.key]
 	if o == nil {
 		o = new(object)
@@ -336,9 +338,7 @@ func (s *Store) makeRoomLocked() {
 		if e == nil {
 			return
 		}
-		if e.queue == &s.queues.small {
-			s.queues.ghosts.remember(maphash.Comparable(s.seed, e.key))
-		}
+		s.queues.asked.count(e.hash, e.frequency.Load())
 		s.dropLocked(e)
 		s.evictions++
 	}

@@ -76,9 +76,6 @@ func (s *Store) check(t *testing.T) {
 	if s.used+s.reserved > s.limit && s.reserved <= s.limit/receivingShare {
 		t.Errorf("used %d and reserved %d, the limit is %d", s.used, s.reserved, s.limit)
 	}
-	if len(s.queues.ghosts.known) > len(s.queues.ghosts.ring) {
-		t.Errorf("%d ghosts for %d places", len(s.queues.ghosts.known), len(s.queues.ghosts.ring))
-	}
 }
 
 func TestStoreKeepsItsBoundWhateverHappens(t *testing.T) {
@@ -130,6 +127,9 @@ func TestAScanDoesNotPushOutWhatIsAskedForAgain(t *testing.T) {
 	}
 	for i := range 10000 {
 		s.stock(fmt.Sprint("once", i), 1000)
+		if i%20 == 0 {
+			s.has(fmt.Sprint("hot", i/20%50))
+		}
 	}
 	left := 0
 	for i := range 50 {
@@ -137,24 +137,83 @@ func TestAScanDoesNotPushOutWhatIsAskedForAgain(t *testing.T) {
 			left++
 		}
 	}
-	if left != 50 {
+	if left < 45 { // the sketch takes some for others, by chance
 		t.Errorf("%d of 50 hot answers survived the scan", left)
 	}
 }
 
-func TestWhatComesBackAfterItsEvictionStays(t *testing.T) {
+func TestWhatWasAskedForOftenIsKnownWhenItComesBack(t *testing.T) {
 	s := NewStore(1 << 20)
-	s.stock("back", 1000)
-	for i := 0; s.has("back") && i < 10000; i++ {
-		s.objects[testKey("back")].variants[0].frequency.Store(0)
+	for i := range 1000 { // twice what fits, each asked for twice
+		s.stock(fmt.Sprint("a", i), 1000)
 		s.stock(fmt.Sprint("a", i), 1000)
 	}
-	s.stock("back", 1000)
-	for i := range 300 {
-		s.stock(fmt.Sprint("b", i), 1000)
+	for range 4 {
+		for i := range 20 {
+			s.stock(fmt.Sprint("back", i), 1000)
+			s.removeAll(testKey(fmt.Sprint("back", i)))
+		}
 	}
-	if !s.has("back") {
-		t.Error("it was evicted again by things that nobody asked for twice")
+	for i := range 20 {
+		s.stock(fmt.Sprint("back", i), 1000)
+		s.stock(fmt.Sprint("new", i), 1000)
+	}
+	for i := range 200 { // four times what the small queue holds
+		s.stock(fmt.Sprint("once", i), 1000)
+	}
+	back, fresh := 0, 0
+	for i := range 20 {
+		if s.has(fmt.Sprint("back", i)) {
+			back++
+		}
+		if s.has(fmt.Sprint("new", i)) {
+			fresh++
+		}
+	}
+	if back < 16 || fresh > 10 { // the sketch takes some for others, by chance
+		t.Errorf("of 20 that came back %d are there, of 20 new ones %d", back, fresh)
+	}
+}
+
+func TestALargeAnswerNeedsMoreUsesThanWhatItPushesOut(t *testing.T) {
+	s := NewStore(1 << 20)
+	for i := range 200 {
+		s.stock(fmt.Sprint("small", i), 1000)
+		s.has(fmt.Sprint("small", i))
+	}
+	s.stock("large", 200<<10)
+	s.has("large")
+	for i := range 2000 {
+		s.stock(fmt.Sprint("once", i), 1000)
+	}
+	left := 0
+	for i := range 200 {
+		if s.has(fmt.Sprint("small", i)) {
+			left++
+		}
+	}
+	if s.has("large") || left < 150 {
+		t.Errorf("the large one is there: %v, beside %d of 200 small ones that were used as often", s.has("large"), left)
+	}
+}
+
+func TestSketchCountsAtLeastWhatWasAskedAndForgetsByHalves(t *testing.T) {
+	s := newSketch(1024)
+	for i := range uint64(100) {
+		s.count(i*0x9e3779b97f4a7c15, uint32(i%7+1))
+	}
+	for i := range uint64(100) {
+		if got, want := s.seen(i*0x9e3779b97f4a7c15), int64(i%7+1); got < want {
+			t.Errorf("thing %d was asked for %d times, the sketch says %d", i, want, got)
+		}
+	}
+	s.count(1, 200)
+	before := s.seen(1)
+	for s.added > 0 {
+		s.count(2, 1)
+	}
+	if got := s.seen(1); got != before/2 {
+		t.Errorf("after its time the sketch says %d, want half of %d", got, before)
 	}
 }
 
@@ -225,8 +284,8 @@ func TestCountedBytesAreWhatGoTakes(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	for _, size := range []int{0, 100, 1024, 100 << 10} {
-		before := heap()
 		s := NewStore(64 << 20)
+		before := heap() // the sketch is not counted in Bytes, but taken off the bound
 		e := NewTransport(s, Scope{Tenant: "main", Service: "shop", Policy: selvage.Cache{TTL: selvage.Duration(time.Hour)}},
 			always(200, "Content-Type: text/html\nServer: nginx\nEtag: \"abcdefgh\"\nLast-Modified: Sat, 21 Nov 2026 12:00:00 GMT", strings.Repeat("x", size)))
 		n := min(5000, 50<<20/(size+2000))
