@@ -42,7 +42,7 @@ type Listener struct {
 type Admin struct {
 	// A host and a port, or off.
 	Address string `yaml:"address" default:"127.0.0.1:9440"`
-	// The SHA-256, in hexadecimal, of each token that may be used there.
+	// The SHA-256, in hexadecimal, of each token that may be used there. `viewer:` or `operator:` before it says that it may do less than an admin. `selvage token create` makes others.
 	Tokens []string `yaml:"tokens"`
 	// Whether /metrics is answered without a token. auto is yes on a loopback address only.
 	OpenMetrics string `yaml:"open_metrics" default:"auto" enum:"auto,yes,no"`

@@ -77,6 +77,9 @@ func validListenHost(host string) bool {
 func (c *checker) admin(a *Admin) {
 	unique(c, "admin.tokens", "token", a.Tokens)
 	for i, t := range a.Tokens {
+		for _, role := range []string{"viewer:", "operator:", "admin:"} {
+			t = strings.TrimPrefix(t, role)
+		}
 		hex := len(t) == 64
 		for j := range len(t) {
 			hex = hex && hexDigit(t[j])

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/selvage-edge/selvage"
 )
@@ -176,6 +177,8 @@ func (c *comparison) values(part, path string, a, b *tree) {
 	}
 	d := Difference{Part: part, Sign: "changed", Path: path, Old: was, New: is}
 	switch {
+	case strings.HasPrefix(is, treePrefix), strings.HasPrefix(is, blobPrefix):
+		d.Words = key + ": other files are shipped"
 	case a == nil:
 		d.Words = fmt.Sprintf("%s is set to %s", key, is)
 	case b == nil:

@@ -252,3 +252,36 @@ func TestBlobsAreStoredByTheirDigest(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func TestTheDescriptionIsWholeAndOfItsVersion(t *testing.T) {
+	s := withState(t, selvage.Admin{})
+	w := call(s.local(), "GET", "/openapi.json", "", "")
+	var d struct {
+		OpenAPI    string                               `json:"openapi"`
+		Paths      map[string]map[string]map[string]any `json:"paths"`
+		Components struct {
+			Schemas map[string]any `json:"schemas"`
+		} `json:"components"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &d); err != nil || !strings.HasPrefix(d.OpenAPI, "3.1") {
+		t.Fatalf("OpenAPI %q: %v", d.OpenAPI, err)
+	}
+	for pattern := range roles {
+		method, path, _ := strings.Cut(pattern, " ")
+		if !strings.HasPrefix(path, "/v1/") {
+			continue // for probes, for clients of others, and the description itself
+		}
+		op := d.Paths[path][strings.ToLower(method)]
+		if op == nil || op["summary"] == nil || op["operationId"] == nil {
+			t.Errorf("%s is not described: %v", pattern, op)
+		}
+	}
+	for _, name := range []string{"Change", "Rollout", "Progress", "Revision", "Plan", "Token", "LogEntry", "Purge", "Status"} {
+		if d.Components.Schemas[name] == nil {
+			t.Errorf("the shape %s is missing", name)
+		}
+	}
+	if entry := fmt.Sprint(d.Components.Schemas["LogEntry"]); strings.Contains(entry, "contentEncoding") {
+		t.Errorf("an entry is described as bytes: %s", entry)
+	}
+}

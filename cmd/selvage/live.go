@@ -238,7 +238,7 @@ func (b *block) show(p *client.Progress) {
 
 func (b *block) receipt(r *client.Rollout) {
 	page := rolloutPage{nil, b.u}
-	b.draw(page.head(r) + page.receipt(r))
+	b.draw(page.head(r) + page.receipt(r) + page.hints(r))
 }
 
 func (b *block) left(p *client.Progress) int {

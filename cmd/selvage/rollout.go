@@ -176,7 +176,7 @@ func verifyLog(ctx context.Context, c *client.Client, w io.Writer, format string
 	if format == "json" {
 		return printJSON(w, map[string]any{"entries": chain.Position, "hash": chain.Hash})
 	}
-	_, err := fmt.Fprintf(w, "the log is whole: %s, the last one has the hash %s\n", count(int(chain.Position), "entry"), chain.Hash)
+	_, err := fmt.Fprintf(w, "the log is whole: entries 1 to %s, the last one has the hash %s\n", grouped(int64(chain.Position)), chain.Hash)
 	return err
 }
 

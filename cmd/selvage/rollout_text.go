@@ -19,7 +19,7 @@ type rolloutPage struct {
 // show writes all of a rollout.
 func (g rolloutPage) show(r *client.Rollout) {
 	if client.Over(r.Change.State) {
-		fmt.Fprint(g.w, g.head(r)+g.receipt(r))
+		fmt.Fprint(g.w, g.head(r)+g.receipt(r)+"\n")
 		return
 	}
 	fmt.Fprint(g.w, g.live(r)+"\n")
@@ -131,10 +131,10 @@ func (g rolloutPage) live(r *client.Rollout) string {
 		unit = "makings"
 	}
 	if len(r.Indicators) == 0 {
-		fmt.Fprintf(&b, "    %-11s canary 0 bad of %s      baseline 0 bad of %s\n", unit, grouped(r.Makings[0]), grouped(r.Makings[1]))
+		fmt.Fprintf(&b, "    %-15s canary 0 bad of %s      baseline 0 bad of %s\n", unit, grouped(r.Makings[0]), grouped(r.Makings[1]))
 	}
 	for _, i := range r.Indicators[:min(len(r.Indicators), 3)] {
-		fmt.Fprintf(&b, "    %-11s canary %s of %s      baseline %s of %s\n", cut(i.Name, 24),
+		fmt.Fprintf(&b, "    %-15s canary %s of %s      baseline %s of %s\n", cut(i.Name, 24),
 			g.u.bad(grouped(i.Bad[0])), grouped(r.Makings[0]), grouped(i.Bad[1]), grouped(r.Makings[1]))
 	}
 	return b.String()
@@ -192,7 +192,7 @@ func (g rolloutPage) receipt(r *client.Rollout) string {
 	}
 	c := r.Receipt
 	if c == nil {
-		return b.String() + g.hints(r)
+		return b.String()
 	}
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "    %-11s %s\n", name, fmt.Sprintf(format, args...))
@@ -224,7 +224,7 @@ func (g rolloutPage) receipt(r *client.Rollout) string {
 	} else {
 		row("runs", "%s", short(c.Revision))
 	}
-	return b.String() + g.hints(r)
+	return b.String()
 }
 
 func placeWords(w *client.Where) string {
