@@ -43,7 +43,7 @@ func TestASandboxIsSetBackToWhereItAskedForItsRequest(t *testing.T) {
 }
 
 func TestAGoProgramIsSetBack(t *testing.T) {
-	e := newTestEngine(t, Options{})
+	e := newTestEngine(t, Options{Folder: keptFolder()})
 	f, err := e.Compile(t.Context(), goGuest(t, "hello", goHello), Program{ABI: &testABI{version: new(int)}})
 	if err != nil {
 		t.Fatal(err)

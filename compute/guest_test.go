@@ -136,6 +136,21 @@ func goGuest(t testing.TB, name, source string) []byte {
 	return b
 }
 
+// keptFolder keeps what the tests compile, so that a Go program is compiled once.
+var keptFolder = sync.OnceValue(func() string {
+	folder, err := os.MkdirTemp("", "compiled")
+	if err != nil {
+		panic(err)
+	}
+	return folder
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(keptFolder())
+	os.Exit(code)
+}
+
 var (
 	guestMu sync.Mutex
 	guests  = map[string][]byte{}
@@ -157,7 +172,7 @@ func buildGuest(name, source string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	c := exec.Command("go", "build", "-ldflags=-s -w", "-o", "guest.wasm", ".")
+	c := exec.Command("go", "build", "-o", "guest.wasm", ".")
 	c.Dir = folder
 	c.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=", "GOWORK=off")
 	if out, err := c.CombinedOutput(); err != nil {

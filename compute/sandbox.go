@@ -246,7 +246,7 @@ func (b *sandbox) exit(code uint32) {
 	if code == 0 && b.running && b.begin != nil {
 		b.begin.leave()
 	}
-	panic(ended(code))
+	panic(exited(code))
 }
 
 // remember keeps a question to be asked before each request.

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/selvage-edge/selvage/compute/wasm"
-	"github.com/tetratelabs/wazero/sys"
 )
 
 // TrapKind says why a guest was ended.
@@ -113,8 +112,8 @@ func (b *sandbox) judge(err error) error {
 
 // endedWell says that a program exited with 0.
 func endedWell(err error) bool {
-	e, ok := errors.AsType[*sys.ExitError](err)
-	return ok && e.ExitCode() == 0
+	e, ok := errors.AsType[exited](err)
+	return ok && e == 0
 }
 
 // trapTexts are how the engine calls what happened.
@@ -137,8 +136,8 @@ func (f *Function) trapOf(err error) *Trap {
 		t.Kind, t.Text, t.cause = Interrupted, e.Error(), e.err
 		return t
 	}
-	if e, ok := errors.AsType[*sys.ExitError](err); ok {
-		t.Kind, t.Code, t.Text = Exit, e.ExitCode(), "code "+strconv.Itoa(int(e.ExitCode()))
+	if e, ok := errors.AsType[exited](err); ok {
+		t.Kind, t.Code, t.Text = Exit, uint32(e), "code "+strconv.Itoa(int(e))
 		return t
 	}
 	name, isTrap := strings.CutPrefix(what, "wasm error: ")
@@ -168,7 +167,7 @@ func (f *Function) frames(text string) []Frame {
 		}
 		if index, err := strconv.ParseUint(strings.TrimPrefix(name, "."), 10, 32); err == nil {
 			out = append(out, Frame{uint32(index), f.metered.Function(uint32(index))})
-		} else if !strings.HasPrefix(name, ".") && !strings.HasPrefix(name, wasm.HostModule+".") {
+		} else if !strings.HasPrefix(name, ".") && !strings.HasPrefix(name, wasm.HostModule+".") && name != wasiModule+".proc_exit" {
 			out = append(out, Frame{Name: name}) // a host function
 		}
 	}

@@ -4,13 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
-	"github.com/tetratelabs/wazero/sys"
 )
 
 const wasiModule = wasi_snapshot_preview1.ModuleName
@@ -72,11 +73,8 @@ func (b *sandbox) wasiConfig() wazero.ModuleConfig {
 		WithSysWalltime().WithSysNanotime().WithNanosleep(b.sleep).
 		WithRandSource(rand.Reader).WithArgs("function")
 	for _, kv := range b.f.program.Env {
-		for i := range len(kv) {
-			if kv[i] == '=' {
-				c = c.WithEnv(kv[:i], kv[i+1:])
-				break
-			}
+		if name, value, ok := strings.Cut(kv, "="); ok {
+			c = c.WithEnv(name, value)
 		}
 	}
 	return c
@@ -107,5 +105,7 @@ func (l guestLog) Write(p []byte) (int, error) {
 
 var _ io.Writer = guestLog{}
 
-// ended is the panic of a program that exits while nothing can be set back.
-func ended(code uint32) error { return sys.NewExitError(code) }
+// exited is the panic of a program that exits.
+type exited uint32
+
+func (e exited) Error() string { return "exit with code " + strconv.Itoa(int(e)) }

@@ -15,7 +15,7 @@ const (
 
 	// stride is how much may go unpaid on any way through a function before a
 	// check is put there.
-	stride = 64
+	stride = 256
 	// leaf is how much a function may do that has no check of its own: one
 	// without calls, loops and bulk instructions.
 	leaf = 40
