@@ -2,6 +2,7 @@ package compute
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -126,8 +127,15 @@ func (f *Function) Serve(ctx context.Context, in *Invocation) error {
 	healthy := false
 	defer func() { f.giveBack(b, healthy) }()
 	err = b.serve(ctx, in)
-	healthy = err == nil && f.fresh == "" && b.back()
+	healthy = (err == nil || cutOff(err)) && f.fresh == "" && b.back()
 	return err
+}
+
+// cutOff says that a guest was ended because its request was, and not by
+// anything that it did: the sandbox can be set back as after any other.
+func cutOff(err error) bool {
+	t, ok := err.(*Trap)
+	return ok && t.Kind == Interrupted && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
 }
 
 // take gives a sandbox to a request.

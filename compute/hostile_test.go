@@ -197,6 +197,12 @@ func TestANeighbourIsAnswered(t *testing.T) {
 			if in.Usage.Ticks == 0 {
 				t.Error("it never made way")
 			}
+			// Nothing is wrong with the sandbox: it only lost its client.
+			again, cancel := context.WithCancel(t.Context())
+			cancel()
+			if _, in, err := ask(again, bad, 2); err == nil || in.Usage.Rewound != (bad.FreshBecause() == "") {
+				t.Errorf("got %v, rewound %v", err, in.Usage.Rewound)
+			}
 		})
 	}
 }
