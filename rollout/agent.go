@@ -40,7 +40,8 @@ type AgentOptions struct {
 
 const (
 	reportEvery = 100 * time.Millisecond
-	reportAfter = 5 * time.Second // the end of a rollout, so that its receipt is whole
+	reportAfter = 5 * time.Second  // the end of a rollout, so that its receipt is whole
+	reportMost  = 10 * time.Minute // after it, while nobody has heard that the node turned
 	journalFor  = 10 * time.Second
 	maxManifest = 8 << 20
 	maxReplayed = 512 // recorded requests
@@ -241,7 +242,7 @@ func (a *Agent) tick(ctx context.Context, s *tended, now time.Time) {
 		s.watch.forget()
 	}
 	a.reconcile(ctx, s)
-	if r == nil || r.Phase.over() && (s.over.IsZero() || now.Sub(s.over) > reportAfter) {
+	if r == nil || r.Phase.over() && s.told(now, r.Nodes[a.o.Node]) {
 		return
 	}
 	if s.serving.Share > 0 {
@@ -258,6 +259,15 @@ func (a *Agent) tick(ctx context.Context, s *tended, now time.Time) {
 		s.alone = 0
 	}
 	a.tell(ctx, s)
+}
+
+// told says that nobody needs to hear more of a rollout that is over.
+func (s *tended) told(now time.Time, known nodeState) bool {
+	most := reportAfter
+	if known.MS == 0 {
+		most = reportMost
+	}
+	return now.Sub(s.over) > most
 }
 
 // report says how the node stands.

@@ -46,6 +46,7 @@ const (
 	leaseFor  = 5 * time.Second
 	lookEvery = 100 * time.Millisecond
 	saveEvery = 10 * time.Second // how long a rollout has stood; a new coordinator counts on from there
+	silentFor = 3 * time.Second  // then a node's traffic is not reckoned with
 	againIn   = time.Second      // after the store did not answer
 	maxPassed = time.Second      // that one look counts: a machine that slept has seen nothing meanwhile
 )
@@ -77,6 +78,7 @@ func (c *Coordinator) Report(r Report) {
 	if old, ok := nodes[r.Node]; ok && r.Samples == nil && old.Change == r.Change {
 		r.Samples = old.Samples
 	}
+	r.heard = time.Now()
 	nodes[r.Node] = r
 }
 
@@ -86,9 +88,14 @@ func (c *Coordinator) reports(service selvage.ServiceName, change selvage.Change
 	defer c.mu.Unlock()
 	var out []Report
 	for _, name := range slices.Sorted(maps.Keys(c.heard[service])) {
-		if r := c.heard[service][name]; r.Change == change {
-			out = append(out, r)
+		r := c.heard[service][name]
+		if r.Change != change {
+			continue
 		}
+		if time.Since(r.heard) > silentFor {
+			r.Count.Rate = 0 // what it counted stays; more is not to be expected
+		}
+		out = append(out, r)
 	}
 	return out
 }

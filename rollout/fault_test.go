@@ -285,6 +285,15 @@ func TestANodeThatIsCutOffUndoesAlone(t *testing.T) {
 		if r.Change.State != client.Undone || s.sound()[string(c.ID)] != client.Undone || !strings.Contains(r.Change.Words, "alone") {
 			t.Errorf("got %s: %s", r.Change.State, r.Change.Words)
 		}
+		r, err := s.changes.Status(s.ctx, Request{})
+		if err != nil || r.Receipt == nil || len(r.Receipt.Nodes) != 3 {
+			t.Fatalf("got %+v, %v", r.Receipt, err)
+		}
+		for _, n := range r.Receipt.Nodes {
+			if n.Late {
+				t.Errorf("%s has not turned back by its own account", n.Node)
+			}
+		}
 	})
 }
 

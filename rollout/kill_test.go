@@ -18,8 +18,11 @@ import (
 	"github.com/selvage-edge/selvage/state"
 )
 
-// childFolder names the folder of a process that is going to be killed.
-const childFolder = "SELVAGE_TEST_ROLLOUT_FOLDER"
+// What a process that is going to be killed is told: its folder first.
+const (
+	childFolder  = "SELVAGE_TEST_ROLLOUT_FOLDER"
+	childBlocked = "SELVAGE_TEST_ROLLOUT_BLOCKED" // the phase that it stays in
+)
 
 func TestMain(m *testing.M) {
 	if folder := os.Getenv(childFolder); folder != "" {
@@ -40,7 +43,7 @@ type edge struct {
 	stop    func()
 }
 
-func newEdge(folder string) (*edge, error) {
+func newEdge(folder string, blocked phase) (*edge, error) {
 	embedded, err := state.Open(state.Options{Folder: filepath.Join(folder, "state"), Limits: state.EdgeLimits(nil)})
 	if err != nil {
 		return nil, err
@@ -48,7 +51,7 @@ func newEdge(folder string) (*edge, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = embedded.Run(context.Background()) })
-	e := &edge{store: embedded.Store(), node: &simNode{name: "n-1", pop: "ams"}}
+	e := &edge{store: embedded.Store(), node: &simNode{name: "n-1", pop: "ams", blocked: blocked}}
 	lead := NewCoordinator(CoordinatorOptions{Store: e.store, Tenant: "main", Holder: "n-1"})
 	e.changes = NewChanges(e.store, "main", lead)
 	a := NewAgent(AgentOptions{
@@ -77,7 +80,7 @@ func (e *edge) submit(text string) (selvage.Change, error) {
 
 // child deploys and says what was acknowledged, and at which phase it is, until it is killed.
 func child(folder string) error {
-	e, err := newEdge(folder)
+	e, err := newEdge(folder, phase(os.Getenv(childBlocked)))
 	if err != nil {
 		return err
 	}
@@ -115,7 +118,7 @@ func TestAProcessThatIsKilledLosesNoChange(t *testing.T) {
 		t.Run(at, func(t *testing.T) {
 			folder := t.TempDir()
 			acknowledged := killAt(t, folder, at)
-			e, err := newEdge(folder)
+			e, err := newEdge(folder, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -149,7 +152,7 @@ func killAt(t *testing.T, folder, at string) (acknowledged []selvage.ChangeID) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), childFolder+"="+folder)
+	cmd.Env = append(os.Environ(), childFolder+"="+folder, childBlocked+"="+strings.TrimPrefix(at, "phase "))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

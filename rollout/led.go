@@ -62,7 +62,11 @@ func (s *led) events(reports []Report) []event {
 	for i := range reports {
 		rep := &reports[i]
 		n := nodeState{POP: rep.POP, State: rep.State, Why: rep.Why, Took: rep.Took, MS: float64(rep.Turned) / float64(time.Millisecond)}
-		if have := r.Nodes[rep.Node]; have.POP != n.POP || have.State != n.State || have.Why != n.Why || have.MS == 0 && n.MS > 0 {
+		have, ok := r.Nodes[rep.Node]
+		if ok && r.Phase.over() {
+			n = nodeState{have.POP, have.State, have.Why, have.Took, n.MS}
+		}
+		if have.POP != n.POP || have.State != n.State || have.Why != n.Why || have.MS == 0 && n.MS > 0 {
 			out = append(out, heard{rep.Node, n})
 		}
 		if r.Phase == replaying && (rep.Replay != nil || rep.Refused != "") {

@@ -99,7 +99,12 @@ func (e heard) apply(d *document, _ time.Time) error {
 	if r.Nodes == nil {
 		r.Nodes = map[selvage.NodeName]nodeState{}
 	}
-	if have, ok := r.Nodes[e.node]; ok && e.MS == 0 {
+	have, ok := r.Nodes[e.node]
+	if ms := e.MS; ok && r.Phase.over() { // it lets the revision go: that is no news of it
+		e.nodeState = have
+		e.MS = ms
+	}
+	if e.MS == 0 {
 		e.MS = have.MS
 	}
 	r.Nodes[e.node] = e.nodeState

@@ -28,6 +28,7 @@ func (a *Agent) reconcile(ctx context.Context, s *tended) {
 		return
 	}
 	if s.serves && want == s.serving {
+		s.turnedBack()
 		return
 	}
 	if err := a.serve(s, want); err != nil {
@@ -106,10 +107,15 @@ func (a *Agent) serve(s *tended, want Arms) error {
 		return err
 	}
 	s.serving, s.serves = want, true
-	if r != nil && r.Phase.over() && s.turned == 0 {
+	s.turnedBack()
+	return a.remember(s, want, trial)
+}
+
+// turnedBack notes how long it took until the outcome was in effect here.
+func (s *tended) turnedBack() {
+	if r := s.doc.Rollout; r != nil && r.Phase.over() && s.turned == 0 {
 		s.turned = max(time.Since(s.decided), time.Microsecond)
 	}
-	return a.remember(s, want, trial)
 }
 
 // count begins and ends the counting of a rollout.

@@ -26,6 +26,8 @@ type Report struct {
 	Turned  time.Duration // from the decision of the outcome to its being in effect; 0: not yet
 	Count   Count
 	Samples []judge.Sample // while there is something to explain
+
+	heard time.Time // by the coordinator
 }
 
 // Count is what a watch has counted.

@@ -66,9 +66,14 @@ type simNode struct {
 	prepared map[selvage.RevisionID]bool
 	greatest float64
 	stop     context.CancelFunc
+	blocked  phase // in which it stays until it is killed
 }
 
-func (n *simNode) Prepare(_ context.Context, r Revision) error {
+func (n *simNode) Prepare(ctx context.Context, r Revision) error {
+	if n.blocked == preparing {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
 	if n.broken[r.ID] {
 		return selvage.Errorf(selvage.Invalid, "compile revision %s: it is broken", r.ID)
 	}
@@ -98,7 +103,11 @@ func (n *simNode) Forget(id selvage.RevisionID) {
 	delete(n.prepared, id)
 }
 
-func (n *simNode) Replay(_ context.Context, _, _ selvage.RevisionID, most int) (ReplayResult, error) {
+func (n *simNode) Replay(ctx context.Context, _, _ selvage.RevisionID, most int) (ReplayResult, error) {
+	if n.blocked == replaying {
+		<-ctx.Done()
+		return ReplayResult{}, context.Cause(ctx)
+	}
 	return ReplayResult{Requests: most, Worse: n.worse}, nil
 }
 
