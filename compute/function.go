@@ -134,7 +134,10 @@ func (f *Function) Serve(ctx context.Context, in *Invocation) error {
 // cutOff says that a guest was ended because its request was, and not by
 // anything that it did: the sandbox can be set back as after any other.
 func cutOff(err error) bool {
-	t, ok := err.(*Trap)
+	if _, limit := errors.AsType[*LimitError](err); limit {
+		return false
+	}
+	t, ok := errors.AsType[*Trap](err)
 	return ok && t.Kind == Interrupted && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
 }
 

@@ -217,7 +217,7 @@ func (p *mappedBacking) learn(n uint64) {
 	}
 	p.hot = p.hot[:0]
 	pages := 0
-	for i := uint64(0); i < uint64(len(entries)/8); i++ {
+	for i := range uint64(len(entries) / 8) {
 		if flags := entries[i*8+7]; flags&present == 0 || flags&ofFile != 0 {
 			continue
 		}

@@ -35,7 +35,7 @@ var engineLayout = sync.OnceValue(func() (l layout) {
 		return l
 	}
 	r := wazero.NewRuntime(ctx)
-	defer r.Close(ctx)
+	defer func() { _ = r.Close(ctx) }() // there is nothing in it that could fail
 	own := r.NewHostModuleBuilder(wasm.HostModule).NewFunctionBuilder()
 	own.WithGoFunction(api.GoFunc(func(context.Context, []uint64) {}), nil, nil).Export(wasm.Tick)
 	b := own.WithGoFunction(api.GoFunc(func(ctx context.Context, stack []uint64) {

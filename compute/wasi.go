@@ -54,7 +54,7 @@ const errnoBadf = 8
 var wasiNames = sync.OnceValue(func() map[string]bool {
 	ctx := context.Background()
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
-	defer r.Close(ctx)
+	defer func() { _ = r.Close(ctx) }() // there is nothing in it that could fail
 	names := map[string]bool{}
 	if m, err := wasiBuilder(r).Compile(ctx); err == nil {
 		for name := range m.ExportedFunctions() {

@@ -83,12 +83,11 @@ func (w *meterer) encode() {
 		out = appendU32(out, uint32(m.dataCount))
 	}
 	out = appendSection(out, secCode, len(w.codes)+len(w.added), func(b []byte, i int) []byte {
-		code := []byte(nil)
-		if i < len(w.codes) {
-			code = w.codes[i]
-		} else {
-			code = w.added[i-len(w.codes)].body
+		if i >= len(w.codes) {
+			code := w.added[i-len(w.codes)].body
+			return append(appendU32(b, uint32(len(code))), code...)
 		}
+		code := w.codes[i]
 		return append(appendU32(b, uint32(len(code))), code...)
 	})
 	out = appendSection(out, secData, len(m.data), func(b []byte, i int) []byte {

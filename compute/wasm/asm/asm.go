@@ -83,17 +83,17 @@ func (a *assembler) function(line string) *function {
 	words := strings.Fields(line)[1:]
 	f := &function{id: words[0]}
 	a.names[words[0]] = len(a.imports) + len(a.funcs)
-	signature := ""
+	var signature strings.Builder
 	for _, w := range words[1:] {
 		if name, ok := strings.CutPrefix(w, "export="); ok {
 			f.export = name
 		} else if list, ok := strings.CutPrefix(w, "locals="); ok {
 			f.locals = types(list)
 		} else {
-			signature += w
+			signature.WriteString(w)
 		}
 	}
-	f.typ = a.typ(signature)
+	f.typ = a.typ(signature.String())
 	return f
 }
 
