@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/selvage-edge/selvage"
 )
 
 // answer is a whole or growing answer that may be given to several requests.
@@ -30,7 +32,8 @@ type answer struct {
 	search    *variance
 	surrogate []string // the lines of Surrogate-Control, which nobody else is sent
 	from      provenance
-	hadAge    bool // it came with an Age: somebody before us stored it
+	revision  selvage.RevisionID // that stored it, or confirmed it last
+	hadAge    bool               // it came with an Age: somebody before us stored it
 	// Of an answer that is a part: which one, and of how many bytes in all, which
 	// is 0 for all others. Its header and status are those of the whole.
 	part  span

@@ -37,6 +37,8 @@ type Scope struct {
 	Tenant  selvage.Tenant
 	Service selvage.ServiceName
 	Policy  selvage.Cache
+	// Revision is of the service whose route this is. What is stored says it.
+	Revision selvage.RevisionID
 	// StaleOnError is set where the route's failure ladder has the rung stale.
 	// Without a stale_if_error in the policy it allows [DefaultStaleIfError].
 	StaleOnError bool

@@ -392,7 +392,7 @@ func (t *Transport) noteUnstorableLocked(f *flight, o *outcome) {
 		marks.forget(hash)
 	case o.err != nil, o.standIn, o.why == refuseOverwhelmed, o.why == refusePurged, isFailure(o.status), o.status == http.StatusNotModified:
 	default:
-		marks.remember(hash, time.Now())
+		marks.remember(hash, o.why, time.Now())
 	}
 }
 

@@ -197,7 +197,7 @@ func (f *flight) arrived(ctx context.Context, res *http.Response, requested, rec
 // answer is of use to its leader even if it is refused.
 func (t *Transport) newAnswer(request http.Header, x *exchange, origin http.Header, requested, received time.Time) (*answer, refusal) {
 	d := control(x.header, x.surrogate)
-	lifetime, why := storable(x, d, t.rules, received)
+	lifetime, from, why := storable(x, d, t.rules, received)
 	if why == storeIt && x.manyTags {
 		t.store.reached("tags")
 		why = refuseTags
@@ -211,6 +211,7 @@ func (t *Transport) newAnswer(request http.Header, x *exchange, origin http.Head
 			received:   received,
 			initialAge: initialAge(origin, requested, received),
 			lifetime:   lifetime,
+			source:     from,
 			noCache:    d.noCache,
 			immutable:  d.immutable,
 			neverStale: neverStale(d),
@@ -221,6 +222,7 @@ func (t *Transport) newAnswer(request http.Header, x *exchange, origin http.Head
 		groups:    groupNames(x.header[cacheGroups]),
 		ledger:    t.ledger,
 		from:      t.provenance(),
+		revision:  t.scope.Revision,
 		keys:      t.keys,
 		position:  x.position,
 		surrogate: clones(x.surrogate),

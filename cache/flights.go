@@ -3,7 +3,6 @@ package cache
 import (
 	"slices"
 	"sync"
-	"time"
 )
 
 // flights are all that are under way in a store.
@@ -25,7 +24,7 @@ func newFlights() flights {
 	return flights{
 		byKey:       make(map[Key][]*flight),
 		running:     make(map[Key]map[*flight]struct{}),
-		unstorables: unstorables{until: make(map[uint64]time.Time)},
+		unstorables: unstorables{known: make(map[uint64]unstorable)},
 	}
 }
 

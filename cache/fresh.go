@@ -11,9 +11,10 @@ type terms struct {
 	received   time.Time     // when its head came
 	initialAge time.Duration // its age then
 	lifetime   time.Duration
-	noCache    bool // never used without validation
-	immutable  bool // a client's wish for a younger one is overlooked while it is fresh (RFC 8246)
-	neverStale bool // never used stale, whoever permits it
+	source     lifetimeSource // of the lifetime, as the answer came
+	noCache    bool           // never used without validation
+	immutable  bool           // a client's wish for a younger one is overlooked while it is fresh (RFC 8246)
+	neverStale bool           // never used stale, whoever permits it
 	stale      staleWindows
 }
 
@@ -63,25 +64,41 @@ func judge(now time.Time, t *terms, r requestDirectives) verdict {
 // section 4.2.1): s-maxage before max-age before Expires. What does not parse
 // is 0. Expires does not count beside a targeted field (RFC 9213, section 2.2).
 // An answer that is validated each time has said so with no-cache.
-func explicitLifetime(h http.Header, d answerDirectives, received time.Time) (lifetime time.Duration, ok bool) {
+func explicitLifetime(h http.Header, d answerDirectives, received time.Time) (lifetime time.Duration, from lifetimeSource) {
 	switch {
 	case d.sharedMaxAge.set:
-		return d.sharedMaxAge.d, true
+		return d.sharedMaxAge.d, fromSharedMaxAge
 	case d.maxAge.set:
-		return d.maxAge.d, true
+		return d.maxAge.d, fromMaxAge
 	case len(h["Expires"]) > 0 && !d.targeted:
 		expires, ok := soleDate(h["Expires"], received)
 		if !ok {
-			return 0, true
+			return 0, fromExpires
 		}
 		date, ok := soleDate(h["Date"], received)
 		if !ok {
 			date = received
 		}
-		return min(max(0, expires.Sub(date)), maxDelta), true
+		return min(max(0, expires.Sub(date)), maxDelta), fromExpires
+	case d.noCache:
+		return 0, fromNoCache
 	}
-	return 0, d.noCache
+	return 0, fromNothing
 }
+
+// lifetimeSource is what an answer's lifetime comes from.
+type lifetimeSource uint8
+
+const (
+	fromNothing lifetimeSource = iota
+	fromSharedMaxAge
+	fromMaxAge
+	fromExpires
+	fromNoCache
+	fromStatusTTL // the policy's, for the status
+	fromTTL       // the policy's
+	fromHeuristic
+)
 
 // The lifetime that is guessed from Last-Modified.
 const (

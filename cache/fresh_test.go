@@ -53,7 +53,8 @@ func TestLifetimeComesFromTheFirstThatSaysOne(t *testing.T) {
 	}
 	for _, tt := range tests {
 		h := head(tt.head)
-		got, ok := explicitLifetime(h, readAnswerDirectives(h["Cache-Control"]), epoch)
+		got, from := explicitLifetime(h, readAnswerDirectives(h["Cache-Control"]), epoch)
+		ok := from != fromNothing
 		if got != tt.want || ok != tt.ok {
 			t.Errorf("lifetime of\n%s= %v, %v; want %v, %v", tt.head, got, ok, tt.want, tt.ok)
 		}

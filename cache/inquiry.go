@@ -22,6 +22,10 @@ type inquiry struct {
 	// What was stored and why it did not do, once looked up.
 	found found
 	fwd   string
+	// detail is why the cache keeps out of it.
+	detail string
+	// looks: nothing is done to the request, and what is stored does not notice.
+	looks bool
 	order // of one forward, where it is for a part
 	// The origin failed: what is stored is used as far as it may stand in.
 	standsIn bool
@@ -71,8 +75,42 @@ var overrides = [...]string{
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url",
 }
 
-// bypassBody is why a GET or HEAD with a body bypasses the cache.
-const bypassBody = "body"
+// Why a request bypasses the cache.
+const (
+	bypassBody         = "body"         // a GET or HEAD has one
+	bypassQuery        = "query-size"   // a QUERY's is too long to be in the key
+	bypassUpgrade      = "upgrade"      // to another protocol
+	bypassPrecondition = "precondition" // what the origin has must be compared with
+	bypassOverride     = "override"     // a field that may mean another method or path
+)
+
+// enter says in fwd and detail what keeps the cache out of the request; fwd is
+// empty if nothing does. The body of a QUERY is read to its end: it is part of the key.
+func (q *inquiry) enter() error {
+	switch q.req.Method {
+	case http.MethodGet, http.MethodHead:
+		if hasBody(q.req) {
+			q.fwd, q.detail = fwdBypass, bypassBody
+			return nil
+		}
+	case methodQuery:
+		whole, err := q.readContent()
+		if err != nil {
+			return err
+		}
+		if !whole {
+			q.fwd, q.detail = fwdBypass, bypassQuery
+			return nil
+		}
+	default:
+		q.fwd = fwdMethod
+		return nil
+	}
+	if q.detail = bypass(q.req.Header); q.detail != "" {
+		q.fwd = fwdBypass
+	}
+	return nil
+}
 
 func hasBody(req *http.Request) bool {
 	return req.ContentLength != 0 || len(req.TransferEncoding) > 0 || req.Body != nil && req.Body != http.NoBody
@@ -82,13 +120,13 @@ func hasBody(req *http.Request) bool {
 func bypass(h http.Header) string {
 	switch {
 	case len(h["Upgrade"]) > 0:
-		return "upgrade"
+		return bypassUpgrade
 	case len(h[ifMatch])+len(h[ifUnmodifiedSince]) > 0:
-		return "precondition"
+		return bypassPrecondition
 	}
 	for _, name := range overrides {
 		if len(h[name]) > 0 {
-			return "override"
+			return bypassOverride
 		}
 	}
 	return ""

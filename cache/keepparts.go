@@ -51,18 +51,19 @@ type stitches struct {
 
 // stitches finds what is stored in parts for a request: of the newest
 // representation, and only what is good for use.
-func (s *Store) stitches(key *Key, request http.Header, t *Transport, good func(*answer) bool) stitches {
+func (t *Transport) stitches(q *inquiry, good func(*answer) bool) stitches {
 	for {
-		found, soft := s.findStitches(key, request, t, good)
-		if !soft {
+		found, soft := t.findStitches(q, good)
+		if !soft || q.looks {
 			return found
 		}
-		s.soften(key)
+		t.store.soften(&q.key)
 	}
 }
 
 // findStitches is stitches. With soft something was purged softly and must be made stale first.
-func (s *Store) findStitches(key *Key, request http.Header, t *Transport, good func(*answer) bool) (found stitches, soft bool) {
+func (t *Transport) findStitches(q *inquiry, good func(*answer) bool) (found stitches, soft bool) {
+	s, key := t.store, &q.key
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	o := s.objects[*key]
@@ -71,9 +72,11 @@ func (s *Store) findStitches(key *Key, request http.Header, t *Transport, good f
 	}
 	for _, e := range o.parts {
 		a, fate := e.answer, e.look(key)
-		soft = soft || fate == softPurged
+		if soft = soft || fate == softPurged; q.looks && fate == softPurged {
+			a, fate = e.seen(key), unpurged
+		}
 		switch {
-		case !selected(a.selectors, request) || fate != unpurged || !t.uses(a):
+		case !selected(a.selectors, q.req.Header) || fate != unpurged || !t.uses(a):
 		case found.head == nil:
 			found.head = a.asWhole()
 			if good(a) {

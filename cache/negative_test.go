@@ -31,7 +31,7 @@ func TestAStatusHasALifetimeOfItsOwn(t *testing.T) {
 	}
 	for _, tt := range tests {
 		x := exchange{status: tt.status, header: head(tt.fields)}
-		got, why := storable(&x, readAnswerDirectives(x.header["Cache-Control"]), r, epoch)
+		got, _, why := storable(&x, readAnswerDirectives(x.header["Cache-Control"]), r, epoch)
 		if got != tt.want || why != tt.why {
 			t.Errorf("%d %q: got %v %q, want %v %q", tt.status, tt.fields, got, why, tt.want, tt.why)
 		}

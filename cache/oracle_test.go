@@ -277,8 +277,8 @@ func (o *oracle) neverReusable(f *fact, a *asked) string {
 // freshEnough checks an answer that was old already when the request was made.
 func (o *oracle) freshEnough(f *fact, a *asked, age time.Duration) error {
 	cc := a.req.Header.Get("Cache-Control")
-	lifetime, explicit := explicitLifetime(nil, readAnswerDirectives([]string{f.control}), epoch)
-	if !explicit {
+	lifetime, from := explicitLifetime(nil, readAnswerDirectives([]string{f.control}), epoch)
+	if from == fromNothing {
 		lifetime = oraclePolicy.TTL.Std()
 		if f.auth != "" || f.cookie != "" {
 			return fmt.Errorf("the ttl was applied to an answer for one client: %+v", *f)

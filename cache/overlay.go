@@ -142,14 +142,18 @@ func (t *Transport) understands(from provenance) bool {
 // lookup finds what is stored for the inquiry: in the revision's own layer, and
 // under it.
 func (t *Transport) lookup(q *inquiry) found {
-	f := t.store.lookup(&q.key, q.req.Header, t)
+	look := t.store.lookup
+	if q.looks {
+		look = t.store.glance
+	}
+	f := look(&q.key, q.req.Header, t)
 	if q.key.Overlay == 0 || f.answer != nil {
 		return f
 	}
 	base := q.exact
 	base.Overlay = 0
 	base = t.store.searches.keyed(base)
-	below := t.store.lookup(&base, q.req.Header, t)
+	below := look(&base, q.req.Header, t)
 	if below.answer == nil && f.known {
 		below.known, below.latest = true, f.latest
 	}

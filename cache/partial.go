@@ -30,18 +30,13 @@ func (q *inquiry) good(a *answer) bool {
 // then the request goes its ordinary way.
 func (t *Transport) byParts(q *inquiry) (res *http.Response, ok bool, err error) {
 	for range maxPartTries {
-		s := t.store.stitches(&q.key, q.req.Header, t, q.good)
-		sub, ok := t.missing(q, &s)
-		if !ok {
-			return nil, false, nil
-		}
-		if sub == nil {
+		s, sub, todo := t.decideByParts(q)
+		switch todo {
+		case answerFresh:
 			return t.stitchedHit(q, s.head), true, nil
-		}
-		if q.directives.onlyIfCached {
+		case refuseNotCached:
 			return t.notCached(q), true, nil
-		}
-		if t.knownUnstorable(q) {
+		case passBy:
 			return nil, false, nil
 		}
 		f, part := t.joinPiece(sub)
@@ -61,6 +56,24 @@ func (t *Transport) byParts(q *inquiry) (res *http.Response, ok bool, err error)
 		q.now = time.Now()
 	}
 	return nil, false, nil
+}
+
+// decideByParts says what to do with a request that is looked at by parts: answer
+// it from them, refuse it, fetch what sub asks for, or not look at parts (passBy).
+func (t *Transport) decideByParts(q *inquiry) (s stitches, sub *inquiry, todo course) {
+	s = t.stitches(q, q.good)
+	sub, ok := t.missing(q, &s)
+	switch {
+	case !ok:
+		return s, nil, passBy
+	case sub == nil:
+		return s, nil, answerFresh
+	case q.directives.onlyIfCached:
+		return s, sub, refuseNotCached
+	case t.knownUnstorable(q):
+		return s, nil, passBy
+	}
+	return s, sub, fetch
 }
 
 // missing is what has to be asked of the origin before an answer can begin, nil
@@ -254,14 +267,14 @@ func (t *Transport) respondWith(q, sub *inquiry, f *flight, leader bool) (*http.
 
 // stitchedHit answers from stored parts alone.
 func (t *Transport) stitchedHit(q *inquiry, head *answer) *http.Response {
-	c := &q.rec.Cache
-	if confirmed := c.Fwd == fwdStale && c.FwdStatus == http.StatusNotModified; !confirmed {
+	detail := freshOrMaxStale(head, q)
+	if c := &q.rec.Cache; c.Fwd == fwdStale && c.FwdStatus == http.StatusNotModified { // it was confirmed
+		if c.Stale = detail != ""; c.Stale {
+			c.Detail = detail
+		}
+	} else {
 		t.store.hits.Add(1)
-		c.Hit, c.Fwd, c.FwdStatus = true, "", 0
-		c.TTL, c.HasTTL = head.terms.ttl(q.now), true
-	}
-	if c.Stale = head.terms.ttl(q.now) <= 0; c.Stale {
-		c.Detail = detailMaxStale
+		q.hitBy(head, detail)
 	}
 	return t.stitched(q, head, nil, true)
 }
@@ -270,7 +283,7 @@ func (t *Transport) stitchedHit(q *inquiry, head *answer) *http.Response {
 // they do not hold all that is needed, or must not be used.
 func (t *Transport) stitchedStandIn(q *inquiry) *http.Response {
 	q.now = time.Now()
-	s := t.store.stitches(&q.key, q.req.Header, t, func(a *answer) bool { return standsIn(q.now, &a.terms) })
+	s := t.stitches(q, func(a *answer) bool { return standsIn(q.now, &a.terms) })
 	if s.head == nil {
 		return nil
 	}

@@ -56,7 +56,7 @@ func (p *posted) hear(res *http.Response) {
 		authorization: q.traits.authorization, cookie: q.traits.cookie, status: res.StatusCode, header: fields,
 		length: res.ContentLength, position: p.position, surrogate: surrogate, tags: tags, manyTags: !ok,
 	}
-	if lifetime, explicit := explicitLifetime(fields, control(fields, surrogate), received); !explicit || lifetime == 0 {
+	if lifetime, _ := explicitLifetime(fields, control(fields, surrogate), received); lifetime == 0 {
 		return
 	}
 	a, why := t.newAnswer(q.req.Header, &x, h, p.requested, received)

@@ -26,9 +26,14 @@ type Purge struct {
 // Purge applies a purge. What it costs does not depend on how much is stored: it
 // writes a number for each tag and URL. When it has returned, nothing that was
 // requested from the origin before is given to a request that comes after.
-func (s *Store) Purge(p Purge) {
+// The position is the store's own; [Why] names purges by it.
+func (s *Store) Purge(p Purge) (position uint64) {
 	l, now := s.purges.ledger(p.Tenant, p.Service), time.Now()
-	s.purges.write(l, func(position uint64) { p.note(l, purgedAt(position, p.Soft, now)) })
+	s.purges.write(l, func(at uint64) {
+		position = at
+		p.note(l, purgedAt(at, p.Soft, now))
+	})
+	return position
 }
 
 // note writes the purge into a ledger, whose lock is held.
@@ -158,25 +163,43 @@ func (l *ledger) fate(key *Key, a *answer) (f fate, soft stamp) {
 
 // of joins the stamps of all that an answer is purged by. The lock is held.
 func (l *ledger) of(key *Key, a *answer) stamp {
-	s := l.all
-	s.join(l.marks.floor)
-	if len(l.marks.at) == 0 {
-		return s
+	var s stamp
+	for _, one := range l.touching(key, a) {
+		s.join(one)
 	}
-	for _, names := range [...][]string{a.tags, a.groups} { // a group's name is a tag, too
-		for _, name := range names {
-			s.join(l.marks.of(markKey{kind: tagMark, name: name}))
+	return s
+}
+
+// cause is what was purged.
+type cause struct {
+	what string // service, tag, url, or old for what is not known any more
+	name string // of the tag, or the URL without its scheme
+}
+
+// touching are the purges of all that an answer is purged by. The lock is held.
+func (l *ledger) touching(key *Key, a *answer) iter.Seq2[cause, stamp] {
+	return func(yield func(cause, stamp) bool) {
+		if !yield(cause{what: "service"}, l.all) || !yield(cause{what: "old"}, l.marks.floor) || len(l.marks.at) == 0 {
+			return
 		}
-	}
-	for one := range l.paths(key) {
-		s.join(one.stamp)
-		for i := range one.queries {
-			if q := &one.queries[i]; a.answers(key, q.text, q.has) {
-				s.join(q.stamp)
+		for _, names := range [...][]string{a.tags, a.groups} { // a group's name is a tag, too
+			for _, name := range names {
+				if !yield(cause{"tag", name}, l.marks.of(markKey{kind: tagMark, name: name})) {
+					return
+				}
+			}
+		}
+		for one := range l.paths(key) {
+			if !yield(cause{what: "url"}, one.stamp) {
+				return
+			}
+			for i := range one.queries {
+				if q := &one.queries[i]; a.answers(key, q.text, q.has) && !yield(cause{what: "url"}, q.stamp) {
+					return
+				}
 			}
 		}
 	}
-	return s
 }
 
 func (l *ledger) groupEnded(key *Key, a *answer) bool {
@@ -294,13 +317,21 @@ func (s *Store) soften(key *Key) {
 		return
 	}
 	for _, e := range slices.Concat(o.variants, o.parts) {
-		f, at := e.answer.ledger.fate(key, e.answer)
-		if f != softPurged {
-			continue
+		if stale := e.seen(key); stale != e.answer {
+			e.holds(stale)
 		}
-		stale := *e.answer
-		stale.softened = at.soft
-		stale.terms.lifetime = min(stale.terms.lifetime, stale.terms.age(at.softAt))
-		e.holds(&stale)
 	}
+}
+
+// seen is the entry's answer, stale if it was purged softly and is not yet.
+func (e *entry) seen(key *Key) *answer {
+	a := e.answer
+	f, at := a.ledger.fate(key, a)
+	if f != softPurged {
+		return a
+	}
+	stale := *a
+	stale.softened = at.soft
+	stale.terms.lifetime = min(a.terms.lifetime, a.terms.age(at.softAt))
+	return &stale
 }

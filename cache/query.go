@@ -16,19 +16,6 @@ const methodQuery = "QUERY"
 // to tell it from others, in bytes. A longer one bypasses it.
 const maxQuery = 64 << 10
 
-// query answers a QUERY. Its body is read to its end first: it is part of the key.
-func (t *Transport) query(q *inquiry) (*http.Response, error) {
-	whole, err := q.readContent()
-	switch {
-	case err != nil:
-		return nil, err
-	case !whole:
-		t.store.reached("query")
-		return t.bypass(q, "query-size")
-	}
-	return t.serveOrBypass(q)
-}
-
 // readContent reads the request's body and puts it into the key. It is not whole
 // where it is too long, or has trailers; then the request goes on with all of it.
 func (q *inquiry) readContent() (whole bool, err error) {

@@ -21,11 +21,29 @@ type made struct {
 // hit answers from the store. With a detail the stored answer is stale.
 func (t *Transport) hit(q *inquiry, detail string) *http.Response {
 	t.store.hits.Add(1)
+	q.hitBy(q.found.answer, detail)
+	return t.respond(q, q.found.answer, nil, true)
+}
+
+// hitBy notes that a stored answer is given. With a detail it is stale.
+func (q *inquiry) hitBy(a *answer, detail string) {
 	c := &q.rec.Cache
 	c.Hit, c.Fwd, c.FwdStatus = true, "", 0
-	c.TTL, c.HasTTL = q.found.answer.terms.ttl(q.now), true
+	c.TTL, c.HasTTL = a.terms.ttl(q.now), true
 	c.Stale, c.Detail = detail != "", detail
-	return t.respond(q, q.found.answer, nil, true)
+}
+
+// freshOrMaxStale is the detail of a hit by an answer that is good for the request.
+func freshOrMaxStale(a *answer, q *inquiry) string {
+	if a.terms.ttl(q.now) > 0 {
+		return ""
+	}
+	return detailMaxStale
+}
+
+// refused notes that the request is refused because nothing is stored.
+func (q *inquiry) refused() {
+	q.rec.Cache.Fwd, q.rec.Cache.Detail = "", detailOnlyIfCached
 }
 
 // standIn answers with what is stored because the origin failed.
@@ -40,8 +58,7 @@ func (t *Transport) standIn(q *inquiry) *http.Response {
 
 // notCached is the answer to only-if-cached where nothing is stored (RFC 9111, section 5.2.1.7).
 func (t *Transport) notCached(q *inquiry) *http.Response {
-	c := &q.rec.Cache
-	c.Fwd, c.Detail = "", detailOnlyIfCached
+	q.refused()
 	return bodyless(q.req, http.StatusGatewayTimeout, http.Header{
 		"Content-Length": {"0"},
 		"Cache-Status":   {t.status(q)},

@@ -141,7 +141,7 @@ func (s *source) at(pos, end int64) (*reader, error) {
 		if a := s.t.store.piece(&s.q.key, s.q.req.Header, s.head, pos, s.t.and(good)); a != nil {
 			return s.readerOf(a, pos, end, nil), nil
 		}
-		have := s.t.store.stitches(&s.q.key, s.q.req.Header, s.t, good)
+		have := s.t.stitches(s.q, good)
 		if have.head == nil || !sameBytes(have.head, s.head) {
 			have.spans = nil
 		}

@@ -64,37 +64,43 @@ type rules struct {
 
 // storable decides whether an answer to GET is stored (RFC 9111, section 3, as
 // a shared cache), and for how long it is then fresh.
-func storable(x *exchange, d answerDirectives, r rules, received time.Time) (lifetime time.Duration, why refusal) {
+func storable(x *exchange, d answerDirectives, r rules, received time.Time) (lifetime time.Duration, from lifetimeSource, why refusal) {
 	if why := forbidden(x, d); why != storeIt {
-		return 0, why
+		return 0, fromNothing, why
 	}
-	lifetime, explicit := explicitLifetime(x.header, d, received)
-	if !explicit {
-		var own bool
-		if lifetime, own = r.ttlStatus.of(x.status); !own {
-			lifetime = r.ttl
-		}
-		if lifetime == 0 && !own {
-			lifetime = heuristicLifetime(x.header, received)
-		}
+	lifetime, from = explicitLifetime(x.header, d, received)
+	if from == fromNothing {
+		lifetime, from = r.lifetime(x.status, x.header, received)
 		switch {
 		case lifetime == 0 || !heuristic(x.status) && (!d.public || isFailure(x.status)):
-			return 0, refuseNoLifetime
+			return 0, fromNothing, refuseNoLifetime
 		case x.authorization:
-			return 0, refuseAuthorized
+			return 0, fromNothing, refuseAuthorized
 		case x.cookie:
-			return 0, refuseCookie
+			return 0, fromNothing, refuseCookie
 		}
 	}
 	w := windows(d, r.stale, lifetime)
 	usableStale := !neverStale(d) && max(w.whileRevalidate, w.ifError) > 0
 	if lifetime == 0 && !usableStale && !hasValidator(x.header) {
-		return 0, refuseUseless
+		return 0, fromNothing, refuseUseless
 	}
 	if x.length > r.maxBody {
-		return 0, refuseTooLarge
+		return 0, fromNothing, refuseTooLarge
 	}
-	return lifetime, storeIt
+	return lifetime, from, storeIt
+}
+
+// lifetime is what an answer gets that does not say its own: for its status, for
+// all, or guessed.
+func (r *rules) lifetime(status int, h http.Header, received time.Time) (lifetime time.Duration, from lifetimeSource) {
+	if own, ok := r.ttlStatus.of(status); ok {
+		return own, fromStatusTTL
+	}
+	if r.ttl > 0 {
+		return r.ttl, fromTTL
+	}
+	return heuristicLifetime(h, received), fromHeuristic
 }
 
 // forbidden applies the rules that no lifetime overrides.

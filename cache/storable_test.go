@@ -88,7 +88,7 @@ func TestStorable(t *testing.T) {
 			noStore: tt.ask.noStore, authorization: tt.ask.authorization, cookie: tt.ask.cookie,
 			status: tt.status, header: head(tt.head), trailer: tt.ask.trailer, length: 10,
 		}
-		_, got := storable(&x, control(x.header, nil), tt.rules, epoch)
+		_, _, got := storable(&x, control(x.header, nil), tt.rules, epoch)
 		if got != tt.want {
 			t.Errorf("%s: refused %q, want %q", tt.name, got, tt.want)
 		}
@@ -97,7 +97,7 @@ func TestStorable(t *testing.T) {
 
 func TestAnswerThatIsTooLongIsNotStored(t *testing.T) {
 	x := exchange{status: 200, header: head("Cache-Control: max-age=5"), length: 1001}
-	if _, got := storable(&x, readAnswerDirectives(x.header["Cache-Control"]), rules{maxBody: 1000}, epoch); got != refuseTooLarge {
+	if _, _, got := storable(&x, readAnswerDirectives(x.header["Cache-Control"]), rules{maxBody: 1000}, epoch); got != refuseTooLarge {
 		t.Errorf("refused %q, want %q", got, refuseTooLarge)
 	}
 }

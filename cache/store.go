@@ -140,12 +140,19 @@ func (f *found) why() string {
 	return ""
 }
 
+// glance is lookup for who only looks: no use is counted, and what was purged
+// softly is made stale for him alone.
+func (s *Store) glance(key *Key, request http.Header, t *Transport) found {
+	f, _ := s.find(key, request, t, true)
+	return f
+}
+
 // lookup finds the newest answer for the key that the request's fields select
 // (RFC 9111, section 4.1),
 // of those that the transport uses, if there is one.
 func (s *Store) lookup(key *Key, request http.Header, t *Transport) found {
 	for {
-		f, soft := s.find(key, request, t)
+		f, soft := s.find(key, request, t, false)
 		if !soft {
 			return f
 		}
@@ -153,8 +160,9 @@ func (s *Store) lookup(key *Key, request http.Header, t *Transport) found {
 	}
 }
 
-// find is lookup. With soft something for the key was purged softly and must be made stale first.
-func (s *Store) find(key *Key, request http.Header, t *Transport) (f found, soft bool) {
+// find is lookup, or, for one who only looks, glance. With soft something for the
+// key was purged softly and must be made stale first.
+func (s *Store) find(key *Key, request http.Header, t *Transport, looks bool) (f found, soft bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	o := s.objects[*key]
@@ -180,8 +188,12 @@ func (s *Store) find(key *Key, request http.Header, t *Transport) (f found, soft
 			f.known, f.latest = true, e.answer.selectors
 		}
 		if selected(e.answer.selectors, request) {
-			e.used()
 			f.answer, f.others = e.answer, nil
+			if looks {
+				f.answer = e.seen(key)
+			} else {
+				e.used()
+			}
 			return f, soft
 		}
 		if e.answer.status == http.StatusOK && len(e.answer.header["Etag"]) == 1 && !e.answer.isPart() {

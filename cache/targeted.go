@@ -18,13 +18,19 @@ const (
 // a valid one, then Surrogate-Control, then Cache-Control (RFC 9213, section 2.2).
 // The first that counts counts alone.
 func control(h http.Header, surrogate []string) answerDirectives {
+	d, _ := controlling(h, surrogate)
+	return d
+}
+
+// controlling is control, with the name of the field that counts.
+func controlling(h http.Header, surrogate []string) (d answerDirectives, field string) {
 	if d, ok := readTargeted(h[cdnCacheControl]); ok {
-		return d
+		return d, "CDN-Cache-Control"
 	}
 	if d, ok := readSurrogate(surrogate); ok {
-		return d
+		return d, surrogateControl
 	}
-	return readAnswerDirectives(h["Cache-Control"])
+	return readAnswerDirectives(h["Cache-Control"]), "Cache-Control"
 }
 
 // readTargeted reads a targeted field, a dictionary of structured fields (RFC

@@ -17,65 +17,103 @@ const maxWaits = 2
 // written to. The record in the request's context is told what was done.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	q := t.newInquiry(req)
-	switch req.Method {
-	case http.MethodGet, http.MethodHead:
-	case methodQuery:
-		return t.query(q)
-	default:
-		q.fwd = fwdMethod
-		post := t.newPost(q)
-		res, err := t.pass(q)
-		if err == nil && !isSafe(req.Method) {
-			post.keep(res, t.store.changed(&t.scope, keyOf(&t.scope, req), res))
-		}
-		return res, err
+	err := q.enter()
+	switch {
+	case err != nil:
+		return nil, err
+	case q.fwd == "":
+		return t.serve(q)
+	case q.fwd == fwdMethod:
+		return t.change(q)
 	}
-	if hasBody(req) {
-		return t.bypass(q, bypassBody)
+	if q.detail == bypassQuery {
+		t.store.reached("query")
 	}
-	return t.serveOrBypass(q)
-}
-
-// serveOrBypass serves the request unless something in its head keeps the cache out.
-func (t *Transport) serveOrBypass(q *inquiry) (*http.Response, error) {
-	if why := bypass(q.req.Header); why != "" {
-		return t.bypass(q, why)
-	}
-	return t.serve(q)
-}
-
-// bypass passes a request by the cache.
-func (t *Transport) bypass(q *inquiry, why string) (*http.Response, error) {
-	q.fwd, q.rec.Cache.Detail = fwdBypass, why
+	q.rec.Cache.Detail = q.detail
 	return t.pass(q)
+}
+
+// change passes on what may change something.
+func (t *Transport) change(q *inquiry) (*http.Response, error) {
+	post := t.newPost(q)
+	res, err := t.pass(q)
+	if err == nil && !isSafe(q.req.Method) {
+		post.keep(res, t.store.changed(&t.scope, keyOf(&t.scope, q.req), res))
+	}
+	return res, err
+}
+
+// course is what follows from what is stored.
+type course int
+
+const (
+	answerFresh     course = iota // with what is stored
+	answerMaxStale                // with what is stale: the client takes it
+	answerRefresh                 // with what is stale, and fetch a new one meanwhile
+	lookForParts                  // then what otherwise says, where they are of no use
+	refuseNotCached               // with 504
+	passBy                        // to the origin, and store nothing
+	fetch                         // from the origin, and store it
+)
+
+// decide looks up what is stored for a request and says what to do.
+func (t *Transport) decide(q *inquiry) course {
+	q.key = t.store.searches.keyed(q.exact)
+	switch q.consider(t.lookup(q)) {
+	case useFresh:
+		return answerFresh
+	case useAllowedStale:
+		return answerMaxStale
+	case useWhileRefresh:
+		return answerRefresh
+	}
+	if q.piecewise() {
+		return lookForParts
+	}
+	return q.otherwise()
+}
+
+// otherwise is what to do with a request that nothing is stored for.
+func (q *inquiry) otherwise() course {
+	switch {
+	case q.directives.onlyIfCached:
+		return refuseNotCached
+	case !q.collects():
+		return passBy
+	}
+	return fetch
+}
+
+// prepare makes the request what is sent on.
+func (t *Transport) prepare(q *inquiry) {
+	q.req = t.keys.narrowed(q.req)
+	q.identity(t.scope.Coder)
 }
 
 // serve answers from the store, or waits for a flight until one brings an
 // answer that may be given.
 func (t *Transport) serve(q *inquiry) (*http.Response, error) {
 	alone := false
-	q.req = t.keys.narrowed(q.req)
-	q.identity(t.scope.Coder)
+	t.prepare(q)
 	for waited := 0; ; waited++ {
-		q.key = t.store.searches.keyed(q.exact)
-		switch q.consider(t.lookup(q)) {
-		case useFresh:
-			return t.hit(q, ""), nil
-		case useAllowedStale:
-			return t.hit(q, detailMaxStale), nil
-		case useWhileRefresh:
-			t.refresh(q)
-			return t.hit(q, detailWhileRevalidate), nil
-		}
-		if q.piecewise() {
+		todo := t.decide(q)
+		if todo == lookForParts {
 			if res, ok, err := t.byParts(q); ok {
 				return res, err
 			}
+			todo = q.otherwise()
 		}
-		if q.directives.onlyIfCached {
+		switch todo {
+		case answerFresh:
+			return t.hit(q, ""), nil
+		case answerMaxStale:
+			return t.hit(q, detailMaxStale), nil
+		case answerRefresh:
+			t.refresh(q)
+			return t.hit(q, detailWhileRevalidate), nil
+		case refuseNotCached:
 			return t.notCached(q), nil
-		}
-		if !q.collects() {
+		case passBy:
 			return t.pass(q)
 		}
 		f, part := t.join(q, alone || waited >= maxWaits)

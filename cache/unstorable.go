@@ -13,31 +13,37 @@ const (
 // Two keys with one hash cost each other the collapsing, nothing else. Requests
 // with credentials are remembered apart from those without.
 type unstorables struct {
-	until map[uint64]time.Time
+	known map[uint64]unstorable
 	ring  []uint64
 	next  int
 }
 
-func (u *unstorables) remember(hash uint64, now time.Time) {
-	if _, ok := u.until[hash]; !ok {
+// unstorable is one such key.
+type unstorable struct {
+	until time.Time
+	why   refusal
+}
+
+func (u *unstorables) remember(hash uint64, why refusal, now time.Time) {
+	if _, ok := u.known[hash]; !ok {
 		if len(u.ring) < unstorablePlace {
 			u.ring = append(u.ring, hash)
 		} else {
-			delete(u.until, u.ring[u.next])
+			delete(u.known, u.ring[u.next])
 			u.ring[u.next] = hash
 		}
 		u.next = (u.next + 1) % unstorablePlace
 	}
-	u.until[hash] = now.Add(unstorableFor)
+	u.known[hash] = unstorable{now.Add(unstorableFor), why}
 }
 
 // forget keeps the place and ends the time, so that ring and map stay of one length.
 func (u *unstorables) forget(hash uint64) {
-	if _, ok := u.until[hash]; ok {
-		u.until[hash] = time.Time{}
+	if _, ok := u.known[hash]; ok {
+		u.known[hash] = unstorable{}
 	}
 }
 
 func (u *unstorables) knows(hash uint64, now time.Time) bool {
-	return now.Before(u.until[hash])
+	return now.Before(u.known[hash].until)
 }

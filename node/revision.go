@@ -96,7 +96,7 @@ func (reg *registry) fill(rev *revision) (err error) {
 func (reg *registry) upstream(rev *revision, r *selvage.Route, c coding) http.RoundTripper {
 	var next http.RoundTripper = &maker{next: rev.pools[r.Origin], watch: reg.watch(rev.service.Service)}
 	scope := cache.Scope{
-		Tenant: rev.tenant, Service: rev.service.Service, StaleOnError: hasStale(r.OnFailure),
+		Tenant: rev.tenant, Service: rev.service.Service, Revision: rev.id, StaleOnError: hasStale(r.OnFailure),
 		Making: makingOf(rev, r), Layer: rev.layer,
 	}
 	switch {
