@@ -6,9 +6,10 @@ import "time"
 // guest's fuel runs out and where a host function waits, and nowhere else: what
 // a host function computes is the guest's.
 //
-// From one tick to the next it takes the thread's CPU time where the system
-// has it, so that a busy machine is no fault of the guest's: between two ticks
-// nothing can move a guest to another thread.
+// It takes the thread's CPU time where the system has it, so that a busy
+// machine is no fault of the guest's: nothing moves compiled code to another
+// thread, and where a host function was moved, what counts lies between nothing
+// and the time that went by.
 type meter struct {
 	cpu       time.Duration
 	since     time.Time
@@ -17,7 +18,10 @@ type meter struct {
 	paused    int
 }
 
-func (m *meter) start(now time.Time) { *m = meter{since: now} }
+func (m *meter) start(now time.Time) {
+	*m = meter{since: now}
+	m.thread, m.hasThread = threadTime()
+}
 
 // tick adds what was used since the last look, and returns the sum.
 func (m *meter) tick(now time.Time) time.Duration {
@@ -46,6 +50,7 @@ func (m *meter) pause(now time.Time) {
 
 func (m *meter) resume(now time.Time) {
 	if m.paused--; m.paused == 0 {
-		m.since, m.hasThread = now, false
+		m.since = now
+		m.thread, m.hasThread = threadTime()
 	}
 }
