@@ -288,11 +288,16 @@ func uapParse(c *call) Status {
 	return OK
 }
 
-// deviceLookup says what the User-Agent alone tells of a device.
+// deviceLookup says what the user's table has, or else what the User-Agent alone tells of a device.
 func deviceLookup(c *call) Status {
 	ua := c.text(0)
 	if c.bad {
 		return Invalid
+	}
+	if known := c.x.abi.options.Device; known != nil {
+		if text, ok := known(ua); ok {
+			return answer(c, 2, text)
+		}
 	}
 	text, ok := deviceJSON(ua)
 	if !ok {

@@ -83,7 +83,7 @@ func TestAnObjectIsUsableForItsTime(t *testing.T) {
 		if got := b.u64(8); got != 5 {
 			t.Errorf("length: got %d", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		h = b.begin("k")
 		if s := b.state(h); s != stateFound|stateUsable|stateStale|stateMustInsert {
 			t.Errorf("stale, the first: state %b", s)

@@ -24,8 +24,11 @@ type exchange struct {
 	call    call // of the function that is running; made once, for speed
 	dynamic map[string]DynamicBackend
 
-	work    sync.WaitGroup // fetches and deliveries
-	unwatch func() bool
+	work sync.WaitGroup // fetches and deliveries
+
+	current atomic.Pointer[downstream] // is down, for who watches the context
+	unwatch func() bool                // false: it has begun to cut
+	cutDone chan struct{}
 }
 
 // downstream is the client's side of a request.
@@ -40,10 +43,10 @@ type downstream struct {
 }
 
 func begin(ctx context.Context, a *ABI, d Downstream) *exchange {
-	x := &exchange{abi: a, held: &holding{}}
+	x := &exchange{abi: a, held: &holding{}, cutDone: make(chan struct{})}
 	x.ctx, x.cancel = context.WithCancel(ctx)
 	x.attach(d)
-	x.unwatch = context.AfterFunc(ctx, func() { x.cut() })
+	x.unwatch = context.AfterFunc(ctx, x.cut)
 	return x
 }
 
@@ -51,12 +54,15 @@ func begin(ctx context.Context, a *ABI, d Downstream) *exchange {
 func (x *exchange) attach(d Downstream) {
 	x.down = &downstream{Downstream: d, client: newClientBody(d)}
 	x.down.unbroken.Store(true)
+	x.current.Store(x.down)
 }
 
 // cut ends reads and writes that wait for the client.
 func (x *exchange) cut() {
-	x.down.client.cut()
-	_ = http.NewResponseController(x.down.W).SetWriteDeadline(longAgo) // a writer without deadlines waits for nobody
+	defer close(x.cutDone)
+	d := x.current.Load()
+	d.client.cut()
+	_ = http.NewResponseController(d.W).SetWriteDeadline(longAgo) // a writer without deadlines waits for nobody
 }
 
 var longAgo = time.Unix(1, 0)
@@ -80,7 +86,9 @@ func (x *exchange) end() {
 	}
 	x.cancel()
 	x.work.Wait()
-	x.unwatch()
+	if !x.unwatch() {
+		<-x.cutDone // nothing touches the connection after this
+	}
 	x.handles = handles{}
 }
 

@@ -48,6 +48,9 @@ type Options struct {
 	ACLs func(name string) (ACL, bool)
 	// Geo knows where an address is. Nil: nothing is known of any.
 	Geo func(netip.Addr) (Place, bool)
+	// Device knows the device of a User-Agent, as JSON that guests read. Nil, or
+	// false: what the User-Agent itself tells.
+	Device func(agent string) ([]byte, bool)
 	// Log takes a line that a guest wrote to a named endpoint. Nil: the
 	// function's own log takes it.
 	Log func(endpoint string, line []byte)

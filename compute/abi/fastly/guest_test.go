@@ -56,7 +56,7 @@ func services(lines *[]string) Options {
 	}
 }
 
-// TestJavaScriptProgramsRun runs what `make javascript` in this package's testdata has built.
+// TestJavaScriptProgramsRun runs what `make javascript` has built, which needs npm.
 func TestJavaScriptProgramsRun(t *testing.T) {
 	module, err := os.ReadFile(os.Getenv("SELVAGE_JS_PROGRAM"))
 	if err != nil {

@@ -120,12 +120,12 @@ func (h *header) set(name string, values ...string) {
 // clone is a copy that can be changed.
 func (h *header) clone() header { return header{slices.Clone(h.fields), h.size} }
 
-// fieldName is the name that the parameters i and i+1 name, in lower case.
-func (c *call) fieldName(i int) (string, Status) {
-	if c.u32(i+1) > maxFieldName {
+// fieldName is the name that the parameters 1 and 2 name, in lower case.
+func (c *call) fieldName() (string, Status) {
+	if c.u32(2) > maxFieldName {
 		return "", Invalid
 	}
-	b := c.bytes(i)
+	b := c.bytes(1)
 	if c.bad {
 		return "", Invalid
 	}
@@ -136,12 +136,12 @@ func (c *call) fieldName(i int) (string, Status) {
 	return name, OK
 }
 
-// fieldValue is the value that the parameters i and i+1 name.
-func (c *call) fieldValue(i int) (string, Status) {
-	if c.u32(i+1) > maxHeaderBytes {
+// fieldValue is the value that the parameters 3 and 4 name.
+func (c *call) fieldValue() (string, Status) {
+	if c.u32(4) > maxHeaderBytes {
 		return "", HTTPHeadTooLarge
 	}
-	v := string(c.bytes(i))
+	v := string(c.bytes(3))
 	if c.bad {
 		return "", Invalid
 	}
@@ -179,7 +179,7 @@ func isFieldValue(s string) bool {
 func (c *call) headerNames(h *header) Status { return c.list(1, h.names()) }
 
 func (c *call) headerValue(h *header) Status {
-	name, status := c.fieldName(1)
+	name, status := c.fieldName()
 	if status != OK {
 		return status
 	}
@@ -191,7 +191,7 @@ func (c *call) headerValue(h *header) Status {
 }
 
 func (c *call) headerValues(h *header) Status {
-	name, status := c.fieldName(1)
+	name, status := c.fieldName()
 	if status != OK {
 		return status
 	}
@@ -200,7 +200,7 @@ func (c *call) headerValues(h *header) Status {
 
 // headerValuesSet replaces a field by values that each end with a zero.
 func (c *call) headerValuesSet(h *header) Status {
-	name, status := c.fieldName(1)
+	name, status := c.fieldName()
 	if status != OK {
 		return status
 	}
@@ -243,10 +243,10 @@ func (c *call) headerAppend(h *header) Status {
 
 // pair is the field of an insertion, which must have room.
 func (c *call) pair(h *header) (name, value string, status Status) {
-	if name, status = c.fieldName(1); status != OK {
+	if name, status = c.fieldName(); status != OK {
 		return "", "", status
 	}
-	if value, status = c.fieldValue(3); status != OK {
+	if value, status = c.fieldValue(); status != OK {
 		return "", "", status
 	}
 	if h.size+len(name)+len(value)+fieldOverhead > maxHeaderBytes {
@@ -256,7 +256,7 @@ func (c *call) pair(h *header) (name, value string, status Status) {
 }
 
 func (c *call) headerRemove(h *header) Status {
-	name, status := c.fieldName(1)
+	name, status := c.fieldName()
 	if status != OK {
 		return status
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -408,7 +409,7 @@ func (c *call) giveBytes(i int, data []byte) Status {
 	}
 	b := &body{held: c.x.held}
 	if len(data) > 0 {
-		b.parts = []part{{data: data[:len(data):len(data)]}}
+		b.parts = []part{{data: slices.Clip(data)}}
 	}
 	status := c.give(i, b)
 	if status != OK {

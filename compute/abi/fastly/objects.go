@@ -208,7 +208,7 @@ func (s *Objects) storeLocked(o *object) {
 		}
 		s.tags[k][o] = struct{}{}
 	}
-	s.growLocked(o, o.meta.size()+o.content.attach(o))
+	s.growLocked(o, o.size()+o.content.attach(o))
 }
 
 // removeLocked forgets an object. Whoever reads it reads on.
@@ -218,7 +218,7 @@ func (s *Objects) removeLocked(o *object) {
 	}
 	s.recent.Remove(o.place)
 	o.place = nil
-	s.used -= o.meta.size() + o.content.detach(o)
+	s.used -= o.size() + o.content.detach(o)
 	for _, k := range o.keys {
 		delete(s.tags[k], o)
 		if len(s.tags[k]) == 0 {

@@ -50,10 +50,10 @@ const maxPendingFields = 256
 // pendingChange notes a change of an answer to come; its kind is in parameter i.
 func pendingChange(i int, change func(h *header, name, value string)) func(*call) Status {
 	return onPending(func(c *call, p *pending) Status {
-		name, status := c.fieldName(1)
+		name, status := c.fieldName()
 		value := ""
 		if status == OK && i > 3 {
-			value, status = c.fieldValue(3)
+			value, status = c.fieldValue()
 		}
 		switch {
 		case status != OK:
@@ -163,7 +163,7 @@ func (x *exchange) start(mem program, r *request, b *body, to outgoing) (*pendin
 	x.outgoing(out, r, b, to.streaming)
 	x.work.Go(func() {
 		defer close(p.done)
-		p.resp, p.err = x.fetch(to.backend, out)
+		p.resp, p.err = x.fetch(to.backend, out) //nolint:bodyclose // the guest's body closes it, or Close
 		if p.err == nil && p.resp.Body == nil {
 			p.resp.Body = http.NoBody
 		}

@@ -1,5 +1,7 @@
 package fastly
 
+import "unicode/utf8"
+
 // Values is a config store, a dictionary or a secret store: values by their keys. Safe for concurrent use.
 type Values interface {
 	// Value is the value of a key; false if there is none.
@@ -15,8 +17,10 @@ func (m Map) Value(key string) (string, bool) {
 	return v, ok
 }
 
-// maxKey is the longest name of a store and key of a value, in bytes.
+// maxKey is the longest name of a store and key of a value, in characters.
 const maxKey = 256
+
+func tooLong(name string) bool { return utf8.RuneCountInString(name) > maxKey }
 
 // config is an open config store or dictionary.
 type config struct{ Values }
@@ -24,12 +28,16 @@ type config struct{ Values }
 // configOpen opens a config store; there is no way to tell from the older dictionaries.
 func configOpen(c *call) Status {
 	name := c.text(0)
-	if c.bad || len(name) > maxKey {
-		return Invalid
-	}
 	stores := c.x.abi.options.Configs
-	if stores == nil {
-		return BadHandle // so it is there: an unknown store is a bad handle
+	switch { // the statuses are what libraries make their messages of
+	case c.bad:
+		return Invalid
+	case name == "":
+		return None
+	case tooLong(name):
+		return Unsupported
+	case stores == nil:
+		return BadHandle
 	}
 	store, ok := stores(name)
 	if !ok {
@@ -44,7 +52,7 @@ func configGet(c *call) Status {
 		return BadHandle
 	}
 	key := c.text(1)
-	if c.bad || len(key) > maxKey {
+	if c.bad || tooLong(key) {
 		return Invalid
 	}
 	v, ok := store.Value(key)
@@ -69,7 +77,7 @@ func secretsOpen(c *call) Status {
 		return Invalid
 	}
 	stores := c.x.abi.options.Secrets
-	if stores == nil || len(name) > maxKey {
+	if stores == nil || tooLong(name) {
 		return None
 	}
 	store, ok := stores(name)

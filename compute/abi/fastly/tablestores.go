@@ -120,6 +120,7 @@ func objectTable() []Function {
 }
 
 func aroundTable() []Function {
+	const byAgent = "by the User-Agent: a table of the user's, or what it says itself"
 	const agentOnly = "what the User-Agent says, and no more"
 	const counted = "each node counts for itself"
 	var out []Function
@@ -127,7 +128,7 @@ func aroundTable() []Function {
 	add("fastly_async_io", waits("select", "iiii", asyncSelect), row("is_ready", "ii", asyncIsReady))
 	add("fastly_log", row("endpoint_get", "iii", logEndpoint), row("write", "iiii", logWrite))
 	add("fastly_geo", row("lookup", "iiiii", geoLookup).but("with a database of the user's; else there is none"))
-	add("fastly_device_detection", row("lookup", "iiiii", deviceLookup).but(agentOnly))
+	add("fastly_device_detection", row("lookup", "iiiii", deviceLookup).but(byAgent))
 	add("fastly_uap", row("parse", "iiiiiiiiiiiiii", uapParse).but(agentOnly))
 	add("fastly_erl",
 		row("check_rate", "iiiiiiiiiii", onRate(checkRate)).but(counted),

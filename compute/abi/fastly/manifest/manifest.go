@@ -55,6 +55,8 @@ type Manifest struct {
 	ACLs map[string]fastly.Prefixes
 	// Places say where addresses are.
 	Places map[netip.Addr]fastly.Place
+	// Devices are what is known of devices, by their User-Agent: JSON, as programs read it.
+	Devices map[string][]byte
 	// Ignored are the sections that mean nothing here.
 	Ignored []string
 }
@@ -92,7 +94,7 @@ type local struct {
 	SecretStores map[string]any     `toml:"secret_stores"`
 	ACLs         map[string]any     `toml:"acls"`
 	Geolocation  geolocation        `toml:"geolocation"`
-	Devices      map[string]any     `toml:"device_detection"`
+	Devices      devices            `toml:"device_detection"`
 	Shielding    map[string]any     `toml:"shielding_sites"`
 	Pushpin      map[string]any     `toml:"pushpin"`
 }
@@ -117,6 +119,12 @@ type geolocation struct {
 	Format    string         `toml:"format"`
 	File      string         `toml:"file"`
 	Addresses map[string]any `toml:"addresses"`
+}
+
+type devices struct {
+	Format string         `toml:"format"`
+	File   string         `toml:"file"`
+	Agents map[string]any `toml:"user_agents"`
 }
 
 // reader reads the files of a folder, up to a bound.
@@ -156,7 +164,7 @@ func version(v any) (int, error) {
 	n, err := strconv.Atoi(fmt.Sprint(v))
 	switch {
 	case v == nil:
-		return 0, errors.New("manifest_version is missing: 3 is the newest that is known here")
+		return lastVersion, nil // examples and tests leave it out
 	case err != nil || n < 1 || n > lastVersion:
 		return 0, fmt.Errorf("manifest_version %v is not known: 3 is the newest that is", v)
 	}
@@ -169,7 +177,7 @@ func (r *reader) read(name string, most int64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	most = min(most, r.left)
 	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
@@ -186,9 +194,6 @@ func (r *reader) read(name string, most int64) ([]byte, error) {
 func (r *reader) fill(m *Manifest, l *local) error {
 	m.Configs, m.Secrets = map[string]fastly.Map{}, map[string]fastly.Map{}
 	m.KV, m.ACLs = map[string]map[string]fastly.KVInsert{}, map[string]fastly.Prefixes{}
-	if len(l.Devices) > 0 {
-		m.Ignored = append(m.Ignored, "local_server.device_detection")
-	}
 	if len(l.Shielding) > 0 {
 		m.Ignored = append(m.Ignored, "local_server.shielding_sites")
 	}
@@ -205,6 +210,7 @@ func (r *reader) fill(m *Manifest, l *local) error {
 		func() error { return r.secrets(m, l.SecretStores) },
 		func() error { return r.acls(m, l.ACLs) },
 		func() error { return r.places(m, l.Geolocation) },
+		func() error { return r.devices(m, l.Devices) },
 	} {
 		if err := step(); err != nil {
 			return err
@@ -452,6 +458,25 @@ func (r *reader) places(m *Manifest, g geolocation) error {
 			return fmt.Errorf("geolocation of %s: %w", name, err)
 		}
 		m.Places[a.Unmap()] = place
+		return nil
+	})
+}
+
+// devices are inline, or in a JSON file.
+func (r *reader) devices(m *Manifest, d devices) error {
+	m.Devices = map[string][]byte{}
+	all := d.Agents
+	if d.Format == "json" {
+		if err := r.json(d.File, &all); err != nil {
+			return fmt.Errorf("device detection: %w", err)
+		}
+	}
+	return sorted(all, func(agent string, v any) error {
+		text, err := json.Marshal(v)
+		if err != nil {
+			return fmt.Errorf("device detection of %q: %w", agent, err)
+		}
+		m.Devices[agent] = text
 		return nil
 	})
 }

@@ -53,6 +53,10 @@ latitude = 46.9
 list = "acl.json"
 [local_server.device_detection]
 format = "inline-toml"
+[local_server.device_detection.user_agents."phone/1"]
+device = {is_mobile = true}
+[local_server.shielding_sites]
+"pdx-or-us" = "Local"
 `
 
 // folder is a folder with these files.
@@ -85,7 +89,7 @@ func TestAManifestIsReadWithItsFiles(t *testing.T) {
 	if err := m.Fill(t.Context(), &o); err != nil {
 		t.Fatal(err)
 	}
-	if m.Name != "shop" || m.Version != 3 || m.Build != "npm run build" || strings.Join(m.Ignored, " ") != "local_server.device_detection" {
+	if m.Name != "shop" || m.Version != 3 || m.Build != "npm run build" || strings.Join(m.Ignored, " ") != "local_server.shielding_sites" {
 		t.Errorf("got %+v", m)
 	}
 	b, _ := o.Backends.Backend("api")
@@ -117,6 +121,9 @@ func TestAManifestIsReadWithItsFiles(t *testing.T) {
 			t.Errorf("%s has %q, %v", store, got, err)
 		}
 	}
+	if text, ok := o.Device("phone/1"); !ok || string(text) != `{"device":{"is_mobile":true}}` {
+		t.Errorf("device: %s", text)
+	}
 	place, ok := o.Geo(netip.MustParseAddr("192.0.2.1"))
 	if place.City != "Bern" || place.Latitude != 46.9 || !ok {
 		t.Errorf("place: %+v", place)
@@ -129,7 +136,6 @@ func TestAManifestIsReadWithItsFiles(t *testing.T) {
 
 func TestMistakesInAManifestAreTold(t *testing.T) {
 	for text, want := range map[string]string{
-		"name = \"x\"":            "manifest_version is missing",
 		"manifest_version = 4":    "manifest_version 4 is not known",
 		"manifest_version = 3\n[": "fastly.toml:2:",
 		"manifest_version = 3\n[local_server.backends.b]\nurl = \"/x\"":                                              `backend "b": url "/x" is no URL of a server`,

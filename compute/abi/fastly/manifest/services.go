@@ -41,6 +41,10 @@ func (m *Manifest) Fill(ctx context.Context, o *fastly.Options) error {
 		place, ok := m.Places[a]
 		return place, ok
 	}
+	o.Device = func(agent string) ([]byte, bool) {
+		text, ok := m.Devices[agent]
+		return text, ok
+	}
 	stores := map[string]*fastly.MemoryKV{}
 	for name, entries := range m.KV {
 		stores[name] = &fastly.MemoryKV{Bytes: maxFiles}

@@ -36,7 +36,7 @@ func Unpack(r io.Reader, most int64) (*Package, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open package: %w", err)
 	}
-	defer z.Close()
+	defer func() { _ = z.Close() }() // everything has been read that counts
 	all := &io.LimitedReader{R: z, N: most + maxBeside}
 	files := tar.NewReader(all)
 	p := &Package{}
