@@ -67,7 +67,7 @@ var house = map[string]imports{
 	// What changes it, and judges.
 	"judge":       {ours: []string{"."}}, // pure: no I/O, no clock
 	"bench/judge": {ours: []string{".", "judge"}},
-	"bench/store": {ours: []string{".", "cache", "record"}},
+	"bench/store": {ours: []string{".", "cache", "record", "node"}},
 	"rollout":     {ours: []string{".", "judge", "state", "client"}}, // client has the shapes that its log and answers are made of
 
 	// These put it together.

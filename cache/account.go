@@ -55,13 +55,13 @@ func (t *Transport) shelf(q *inquiry) (all []shelved) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, k := range keys {
-		o := s.objects[k]
+		o := s.objects.find(&k)
 		if o == nil {
 			continue
 		}
 		for _, e := range o.variants {
-			f, _ := e.answer.ledger.fate(&e.key, e.answer)
-			all = append(all, shelved{e.key, e.answer, f, selected(e.answer.selectors, q.req.Header), t.uses(e.answer)})
+			f, _ := e.answer.ledger.fate(&o.key, e.answer)
+			all = append(all, shelved{o.key, e.answer, f, selected(e.answer.selectors, q.req.Header), t.uses(e.answer)})
 		}
 	}
 	return all

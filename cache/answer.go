@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/selvage-edge/selvage"
 )
@@ -61,12 +62,17 @@ func storedHeader(h http.Header, received time.Time) http.Header {
 		}
 		kept = append(kept, name)
 		values += len(lines)
-		size += len(name)
-		for _, line := range lines {
-			size += len(line)
+		if !fewValues(name) {
+			for _, line := range lines {
+				size += len(line)
+			}
 		}
 	}
-	copied := make(http.Header, len(kept)+2)
+	fields := len(kept)
+	if len(h["Date"]) == 0 {
+		fields++
+	}
+	copied := make(http.Header, fields) // a map of more than eight is twice as large
 	var text strings.Builder
 	text.Grow(size)
 	backing := make([]string, 0, values)
@@ -77,16 +83,33 @@ func storedHeader(h http.Header, received time.Time) http.Header {
 	}
 	for _, name := range kept {
 		from := len(backing)
-		for _, line := range h[name] {
-			backing = append(backing, add(line))
+		keep := add
+		if fewValues(name) {
+			keep = once
 		}
-		copied[add(name)] = backing[from:len(backing):len(backing)]
+		for _, line := range h[name] {
+			backing = append(backing, keep(line))
+		}
+		copied[once(name)] = backing[from:len(backing):len(backing)]
 	}
 	if len(copied["Date"]) == 0 {
 		copied["Date"] = []string{received.UTC().Format(http.TimeFormat)}
 	}
 	return copied
 }
+
+// fewValues says whether a field has the same few values everywhere, so that they
+// need to lie in memory once only, as the names of fields do.
+func fewValues(name string) bool {
+	switch name {
+	case "Content-Type", "Content-Encoding", "Cache-Control", "Cdn-Cache-Control", "Vary", "Server", "Accept-Ranges":
+		return true
+	}
+	return false
+}
+
+// once is the one copy of a string that all share who ask for it.
+func once(s string) string { return unique.Make(s).Value() }
 
 // connectionNamed are the fields that Connection says are for this connection only.
 func connectionNamed(lines []string) (names []string) {
@@ -129,8 +152,8 @@ func (a *answer) completed(size int64) *answer {
 // The costs of what Go keeps for a stored answer beyond its strings and bytes,
 // in bytes. They are on the safe side: the bound must hold.
 const (
-	costFixed    = 960 // entry, answer, body, and their places in the table, which may be half empty
-	costMap      = 400 // a header map with up to eight fields
+	costFixed    = 800 // entry, object, answer, body, and their places in the table, which may be half empty
+	costMap      = 420 // a header map with up to eight fields
 	costSlot     = 100 // each further field: such a map may be half empty, too
 	costQuery    = 600 // the key once more, in a table of its own, and the digest
 	costSelector = 64

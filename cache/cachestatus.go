@@ -95,7 +95,7 @@ func (t *Transport) fieldsText(k *Key) string {
 		return ""
 	}
 	names := append(slices.Clip(t.keys.headers), t.keys.cookies...)
-	return fmt.Sprintf(" %s=%016x", strings.Join(names, ","), maphash.String(t.store.seed, k.Fields))
+	return fmt.Sprintf(" %s=%016x", strings.Join(names, ","), maphash.String(t.store.objects.seed, k.Fields))
 }
 
 // quoted is s as a string of a structured field (RFC 9651, section 3.3.3). What

@@ -398,7 +398,7 @@ func (t *Transport) noteUnstorableLocked(f *flight, o *outcome) {
 
 func (t *Transport) unstorableHash(k Key, traits traits) uint64 {
 	var h maphash.Hash
-	h.SetSeed(t.store.seed)
+	h.SetSeed(t.store.objects.seed)
 	maphash.WriteComparable(&h, k)
 	maphash.WriteComparable(&h, traits)
 	return h.Sum64()

@@ -57,7 +57,7 @@ type queues struct {
 
 // add puts a new entry into its queue. proven says that what it replaces was in the main one.
 func (q *queues) add(e *entry, proven bool) {
-	q.asked.count(e.hash, 1)
+	q.asked.count(e.object.hash, 1)
 	if proven {
 		q.main.push(e)
 	} else {
@@ -104,7 +104,7 @@ func (q *queues) leaving() *entry {
 		if n == 0 {
 			return e
 		}
-		q.asked.count(e.hash, n)
+		q.asked.count(e.object.hash, n)
 		q.main.remove(e)
 		q.main.push(e)
 	}
@@ -113,8 +113,8 @@ func (q *queues) leaving() *entry {
 // worthMore says whether a was asked for more often than b, for each of its bytes: a
 // large one takes the place of several like b.
 func (q *queues) worthMore(a, b *entry) bool {
-	n := q.asked.seen(a.hash) + int64(a.frequency.Load())
-	m := q.asked.seen(b.hash)
+	n := q.asked.seen(a.object.hash) + int64(a.frequency.Load())
+	m := q.asked.seen(b.object.hash)
 	return n*max(b.size, 1) > m*max(a.size, 1)
 }
 

@@ -10,11 +10,11 @@ import (
 // Those that hold nothing more than this one are, too. With the last one that was
 // missing the whole takes the place of all.
 func (s *Store) putPartLocked(key Key, request http.Header, a *answer) {
-	e := &entry{key: key.clone()}
+	e := new(entry)
 	e.holds(a)
 	proven := false
 	same := []*answer{a}
-	if o := s.objects[key]; o != nil {
+	if o := s.objects.find(&key); o != nil {
 		for _, v := range slices.Concat(o.variants, o.parts) {
 			switch {
 			case !selected(v.answer.selectors, request):
@@ -32,7 +32,7 @@ func (s *Store) putPartLocked(key Key, request http.Header, a *answer) {
 			return
 		}
 	}
-	o := s.addLocked(e, proven)
+	o := s.addLocked(&key, e, proven)
 	if o == nil {
 		return
 	}
@@ -66,7 +66,7 @@ func (t *Transport) findStitches(q *inquiry, good func(*answer) bool) (found sti
 	s, key := t.store, &q.key
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	o := s.objects[*key]
+	o := s.objects.find(key)
 	if o == nil {
 		return stitches{}, false
 	}
@@ -94,7 +94,7 @@ func (t *Transport) findStitches(q *inquiry, good func(*answer) bool) (found sti
 func (s *Store) piece(key *Key, request http.Header, whole *answer, pos int64, good func(*answer) bool) (best *answer) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	o := s.objects[*key]
+	o := s.objects.find(key)
 	if o == nil {
 		return nil
 	}
@@ -136,7 +136,7 @@ func (s *Store) dropParts(key Key, request http.Header, of *answer) {
 func (s *Store) eachPart(key Key, request http.Header, of *answer, do func(*entry)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := s.objects[key]
+	o := s.objects.find(&key)
 	if o == nil {
 		return
 	}

@@ -89,8 +89,8 @@ func normalHost(scheme, host string) string {
 // clone is the key in memory of its own: the strings of a request's key share
 // the request head's, which a stored answer must not keep alive.
 func (k Key) clone() Key {
-	k.Scheme = strings.Clone(k.Scheme)
-	k.Host = strings.Clone(k.Host)
+	k.Scheme = once(k.Scheme) // of these there are few
+	k.Host = once(k.Host)
 	k.Path = strings.Clone(k.Path)
 	k.Query = strings.Clone(k.Query)
 	k.Fields = strings.Clone(k.Fields)

@@ -79,9 +79,9 @@ func (s *Store) learn(scope *Scope, r *keyRules) {
 	s.flights.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k := range s.objects {
-		if unreachable(&k) {
-			s.removeLocked(k)
+	for o := range s.objects.all() {
+		if unreachable(&o.key) {
+			s.removeLocked(o.key)
 		}
 	}
 }

@@ -236,18 +236,19 @@ func (s *Store) mergeSome(id uint32) bool {
 // mergeLocked moves what is stored for a key under the layer's own. Parts of an
 // answer are forgotten.
 func (s *Store) mergeLocked(key Key) {
-	o := s.objects[key]
+	o := s.objects.find(&key)
 	if o == nil {
 		return
 	}
+	to := key
+	to.Overlay = 0
 	for _, e := range slices.Clone(o.parts) {
 		s.dropLocked(e)
 	}
 	for _, e := range slices.Backward(slices.Clone(o.variants)) {
 		proven := e.queue == &s.queues.main
 		s.dropLocked(e)
-		e.key.Overlay = 0
-		s.insertLocked(e, proven, func(v *answer) bool { return slices.Equal(v.selectors, e.answer.selectors) })
+		s.insertLocked(&to, e, proven, func(v *answer) bool { return slices.Equal(v.selectors, e.answer.selectors) })
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // changes counts, by a hash of the path, how often something was made invalid.
 type changes [256]uint32
 
-func (s *Store) changeSlot(k *Key) uint8 { return uint8(maphash.Comparable(s.seed, k.path())) }
+func (s *Store) changeSlot(k *Key) uint8 { return uint8(maphash.Comparable(s.objects.seed, k.path())) }
 
 // posted is a POST whose answer may be stored as one to GET: the origin says how long
 // it is fresh, and by a Content-Location that it is what a GET of the same URL would

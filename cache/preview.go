@@ -17,28 +17,29 @@ func (s *Store) Preview(p Purge) Hit {
 	p.note(would, purgedAt(future, false, time.Time{}))
 	would.last.Store(future)
 	type one struct {
+		key    *Key
 		entry  *entry
 		answer *answer
 		size   int64
 	}
 	var all []one
 	s.mu.RLock()
-	for key, o := range s.objects {
-		if key.Tenant != p.Tenant || key.Service != p.Service {
+	for o := range s.objects.all() {
+		if o.key.Tenant != p.Tenant || o.key.Service != p.Service {
 			continue
 		}
 		for _, e := range o.variants {
-			all = append(all, one{e, e.answer, e.size})
+			all = append(all, one{&o.key, e, e.answer, e.size})
 		}
 	}
 	s.mu.RUnlock()
 	var h Hit
 	now := time.Now()
 	for _, a := range all {
-		if f, _ := would.fate(&a.entry.key, a.answer); !f.gone() {
+		if f, _ := would.fate(a.key, a.answer); !f.gone() {
 			continue
 		}
-		if f, _ := a.answer.ledger.fate(&a.entry.key, a.answer); f.gone() {
+		if f, _ := a.answer.ledger.fate(a.key, a.answer); f.gone() {
 			continue // it is gone already
 		}
 		h.Objects++

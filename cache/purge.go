@@ -58,7 +58,7 @@ func (s *Store) Forget() {
 	s.purges.writeAll(func(l *ledger, position uint64) { l.all.join(stamp{hard: position}) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, o := range s.objects {
+	for o := range s.objects.all() {
 		for _, e := range slices.Concat(o.variants, o.parts) {
 			s.dropLocked(e)
 		}
@@ -312,7 +312,7 @@ func (e *entry) holds(a *answer) {
 func (s *Store) soften(key *Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := s.objects[*key]
+	o := s.objects.find(key)
 	if o == nil {
 		return
 	}

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"hash/maphash"
 	"net/http"
 	"slices"
 	"sync"
@@ -30,7 +29,6 @@ type Store struct {
 	// variants, parts, refreshes, forms, key_rules. Set it before the store is used; it may be nil and must not block.
 	OnLimit func(limit string)
 
-	seed     maphash.Seed
 	limit    int64
 	flights  flights
 	purges   purges
@@ -40,7 +38,7 @@ type Store struct {
 	hits     atomic.Int64
 
 	mu        sync.RWMutex // guards all below
-	objects   map[Key]*object
+	objects   table
 	queries   map[Key]map[Key]struct{} // the keys for one URL that have more
 	queues    queues
 	used      int64 // by entries
@@ -49,19 +47,12 @@ type Store struct {
 	evictions int64
 }
 
-// object is all that is stored for one key.
-type object struct {
-	variants []*entry // the newest first
-	parts    []*entry // of answers that are not there as a whole; the newest first
-}
-
 // entry is the place of an answer in the store.
 type entry struct {
-	key          Key
+	object       *object // where it is listed, or was last
 	answer       *answer
 	checked      atomic.Uint64 // position up to which no purge concerns the answer
 	size         int64
-	hash         uint64 // of the key
 	frequency    atomic.Uint32
 	asked        atomic.Uint32 // how often since its answer came
 	queue        *queue
@@ -87,9 +78,8 @@ type Stats struct {
 func NewStore(limit selvage.ByteSize) *Store {
 	asked := newSketch(int(min(int64(limit)/bytesPerCount, 1<<24)))
 	s := &Store{
-		seed:     maphash.MakeSeed(),
 		limit:    max(0, int64(limit)-int64(len(asked.counts))),
-		objects:  make(map[Key]*object),
+		objects:  newTable(),
 		flights:  newFlights(),
 		overlays: overlays{refill: make(chan struct{}, MaxRefills)},
 	}
@@ -165,7 +155,7 @@ func (s *Store) lookup(key *Key, request http.Header, t *Transport) found {
 func (s *Store) find(key *Key, request http.Header, t *Transport, looks bool) (f found, soft bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	o := s.objects[*key]
+	o := s.objects.find(key)
 	if o == nil {
 		return found{}, false
 	}
@@ -222,15 +212,15 @@ func (s *Store) put(key Key, request http.Header, a *answer, reserved int64) {
 }
 
 func (s *Store) putWholeLocked(key Key, request http.Header, a *answer) {
-	e := &entry{key: key.clone()}
+	e := new(entry)
 	e.holds(a)
-	s.insertLocked(e, false, func(v *answer) bool { return selected(v.selectors, request) })
+	s.insertLocked(&key, e, false, func(v *answer) bool { return selected(v.selectors, request) })
 }
 
 // insertLocked puts an entry into its place, and takes out what it replaces.
 // proven says that it has been in the main queue.
-func (s *Store) insertLocked(e *entry, proven bool, replaces func(*answer) bool) {
-	if o := s.objects[e.key]; o != nil {
+func (s *Store) insertLocked(key *Key, e *entry, proven bool, replaces func(*answer) bool) {
+	if o := s.objects.find(key); o != nil {
 		for _, v := range slices.Concat(o.variants, o.parts) {
 			if replaces(v.answer) {
 				proven = proven || v.queue == &s.queues.main
@@ -239,7 +229,7 @@ func (s *Store) insertLocked(e *entry, proven bool, replaces func(*answer) bool)
 			}
 		}
 	}
-	o := s.addLocked(e, proven)
+	o := s.addLocked(key, e, proven)
 	if o == nil {
 		return
 	}
@@ -252,21 +242,20 @@ func (s *Store) insertLocked(e *entry, proven bool, replaces func(*answer) bool)
 
 // addLocked finds a new entry its queue and its object, in whose lists it must be
 // put. It is nil for what is larger than the store.
-func (s *Store) addLocked(e *entry, proven bool) *object {
-	if e.size = e.answer.size(e.key); e.size > s.limit {
+func (s *Store) addLocked(key *Key, e *entry, proven bool) *object {
+	if e.size = e.answer.size(*key); e.size > s.limit {
 		s.moveFormsLocked(e.answer.forms, nil)
 		return nil
 	}
 	s.moveFormsLocked(e.answer.forms, e)
-	e.hash = maphash.Comparable(s.seed, e.key)
-	s.queues.add(e, proven)
-	o := s.objects[e.key]
+	o := s.objects.find(key)
 	if o == nil {
-		o = new(object)
-		s.objects[e.key] = o
-		s.addQueryLocked(e.key)
-		s.enteredLocked(e.key)
+		o = s.objects.add(*key)
+		s.addQueryLocked(o.key)
+		s.enteredLocked(o.key)
 	}
+	e.object = o
+	s.queues.add(e, proven)
 	s.used += e.size
 	s.count++
 	return o
@@ -303,7 +292,7 @@ func (s *Store) removeAll(url Key) {
 }
 
 func (s *Store) removeLocked(key Key) {
-	if o := s.objects[key]; o != nil {
+	if o := s.objects.find(&key); o != nil {
 		for _, e := range slices.Concat(o.variants, o.parts) {
 			s.dropLocked(e)
 		}
@@ -315,7 +304,7 @@ func (s *Store) replace(key Key, old, a *answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	size := a.size(key)
-	o := s.objects[key]
+	o := s.objects.find(&key)
 	if o == nil {
 		return
 	}
@@ -336,7 +325,7 @@ func (s *Store) replace(key Key, old, a *answer) {
 func (s *Store) remove(key Key, a *answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o := s.objects[key]; o != nil {
+	if o := s.objects.find(&key); o != nil {
 		if i := slices.IndexFunc(o.variants, func(e *entry) bool { return e.answer == a }); i >= 0 {
 			s.dropLocked(o.variants[i])
 		}
@@ -350,7 +339,7 @@ func (s *Store) makeRoomLocked() {
 		if e == nil {
 			return
 		}
-		s.queues.asked.count(e.hash, e.frequency.Load())
+		s.queues.asked.count(e.object.hash, e.frequency.Load())
 		s.dropLocked(e)
 		s.evictions++
 	}
@@ -365,15 +354,15 @@ func (s *Store) dropLocked(e *entry) {
 	s.moveFormsLocked(e.answer.forms, nil)
 	s.used -= e.size
 	s.count--
-	o := s.objects[e.key]
+	o := e.object
 	list := &o.variants
 	if e.answer.isPart() {
 		list = &o.parts
 	}
 	*list = slices.DeleteFunc(*list, func(v *entry) bool { return v == e })
 	if len(o.variants)+len(o.parts) == 0 {
-		delete(s.objects, e.key)
-		s.removeQueryLocked(e.key)
-		s.leftLocked(e.key)
+		s.objects.drop(o)
+		s.removeQueryLocked(o.key)
+		s.leftLocked(o.key)
 	}
 }

@@ -52,13 +52,14 @@ func (s *Store) check(t *testing.T) {
 	t.Helper()
 	var bytes int64
 	count := 0
-	for k, o := range s.objects {
+	for o := range s.objects.all() {
+		k := o.key
 		if len(o.variants)+len(o.parts) == 0 || len(o.variants) > MaxVariants || len(o.parts) > MaxParts {
 			t.Errorf("%v has %d variants", k, len(o.variants))
 		}
 		for _, e := range slices.Concat(o.variants, o.parts) {
-			if e.key != k || e.queue == nil {
-				t.Errorf("entry of %v is at %v, queued: %v", e.key, k, e.queue != nil)
+			if e.object != o || e.queue == nil {
+				t.Errorf("entry of %v is at %v, queued: %v", e.object.key, k, e.queue != nil)
 			}
 			bytes += e.size
 			count++

@@ -181,9 +181,9 @@ func (s *Store) whole() []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var out []string
-	for k, o := range s.objects {
+	for o := range s.objects.all() {
 		for _, e := range slices.Concat(o.variants, o.parts) {
-			out = append(out, fmt.Sprintf("%q %p %d %d %d %p", k.Path+k.Query, e.answer, e.size, e.frequency.Load(), e.asked.Load(), e.queue))
+			out = append(out, fmt.Sprintf("%q %p %d %d %d %p", o.key.Path+o.key.Query, e.answer, e.size, e.frequency.Load(), e.asked.Load(), e.queue))
 		}
 	}
 	for _, q := range []*queue{&s.queues.small, &s.queues.main} {

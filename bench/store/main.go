@@ -12,11 +12,14 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"time"
+
+	"github.com/selvage-edge/selvage/node"
 )
 
 func main() {
@@ -38,5 +41,8 @@ func main() {
 	fmt.Fprintf(w, "# The memory store, %s\n\n`go run ./bench/store -seed %d -requests %d -objects %d`\n\n",
 		time.Now().Format(time.DateOnly), *seed, *requests, *objects)
 	ratios(w, *seed, *requests)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	go node.TuneCollector(ctx) // ends with the program
 	costs(w, *objects)
 }

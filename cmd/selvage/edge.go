@@ -169,7 +169,7 @@ func (e *edge) run(ctx context.Context, hup <-chan os.Signal, load func() (selva
 	defer stopNode()
 	nodeEnded := make(chan error, 1)
 	go func() { nodeEnded <- e.node.Run(nodeCtx) }() // waited for below
-	go tuneCollector(ctx)                            // ends with ctx; it holds nothing that had to be waited for
+	go node.TuneCollector(ctx)                       // ends with ctx; it holds nothing that had to be waited for
 	notifyReady()
 	onTerminal := term.IsTerminal(int(os.Stdin.Fd()))
 	again := make(chan os.Signal, 1)

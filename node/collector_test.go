@@ -1,15 +1,15 @@
-package main
+package node
 
 import (
 	"slices"
 	"testing"
 )
 
-func TestSmallHeapsGrowToTheFloorAndLargeOnesDouble(t *testing.T) {
+func TestHeapsGrowByWhatLivesWithinBounds(t *testing.T) {
 	for _, tt := range []struct {
 		live uint64
 		want int
-	}{{0, 800}, {1 << 20, 800}, {4 << 20, 800}, {8 << 20, 400}, {16 << 20, 200}, {32 << 20, 100}, {1 << 30, 100}} {
+	}{{0, 800}, {1 << 20, 800}, {4 << 20, 800}, {8 << 20, 400}, {16 << 20, 200}, {32 << 20, 100}, {256 << 20, 100}, {512 << 20, 56}, {2 << 30, 23}, {64 << 30, 12}} {
 		if got := collectorPercent(tt.live); got != tt.want {
 			t.Errorf("%d live bytes: %d %%, want %d", tt.live, got, tt.want)
 		}

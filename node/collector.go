@@ -1,4 +1,4 @@
-package main
+package node
 
 import (
 	"context"
@@ -8,9 +8,15 @@ import (
 	"time"
 )
 
-// heapFloor is how much a small heap may grow before it is collected: a node
-// that stores little would otherwise collect a hundred times a second under load.
-const heapFloor = 32 << 20
+// A heap may grow by as much as lives in it before it is collected, but at least
+// by heapFloor: a node that stores little would otherwise collect a hundred
+// times a second under load. Beyond heapDoubles it may grow by an eighth of what is
+// more: what fills a large heap is stored answers, of which the collector looks at
+// the heads only, and doubling it would cost as much memory again.
+const (
+	heapFloor   = 32 << 20
+	heapDoubles = 256 << 20
+)
 
 // A node that allocates less than quietBytes in a second is idle. When it has
 // become so, what its busy time left is collected and given back, quietRounds
@@ -20,10 +26,9 @@ const (
 	quietRounds = 3
 )
 
-// tuneCollector keeps the collector's goal at twice what lives, but at least
-// heapFloor above it, and gives memory back when the node has become idle,
+// TuneCollector keeps the collector's goal by how much lives, and gives memory back when the node has become idle,
 // until ctx ends. Whoever sets GOGC has decided otherwise.
-func tuneCollector(ctx context.Context) {
+func TuneCollector(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
@@ -50,7 +55,8 @@ func collectorPercent(live uint64) int {
 	if live == 0 {
 		return 800
 	}
-	return int(min(max(100*heapFloor/live, 100), 800))
+	room := min(live, heapDoubles) + (max(live, heapDoubles)-heapDoubles)/8
+	return int(min(100*max(room, heapFloor)/live, 800))
 }
 
 // idleness finds the end of a busy time.
