@@ -24,6 +24,8 @@ type Node struct {
 	Deadlines Deadlines `yaml:"deadlines"`
 	// The memory for stored answers, with all their overhead.
 	Cache NodeCache `yaml:"cache"`
+	// The secrets that deployed services name with ${secret:NAME}, by name: lower-case letters, digits and hyphens. They are read when a revision is made ready, which is at a deploy and at a start, and are neither kept nor shown.
+	Secrets map[string]Secret `yaml:"secrets" example:"{shop-key: {file: /etc/selvage/shop.key, services: [shop]}}"`
 	// Where the access log goes: stdout, stderr, off, or a file that is opened again on SIGHUP.
 	AccessLog string `yaml:"access_log" default:"stderr"`
 }
@@ -101,6 +103,16 @@ type Deadlines struct {
 	Total Duration `yaml:"total" default:"1h"`
 	// For requests in flight when the node ends.
 	Drain Duration `yaml:"drain" default:"30s"`
+}
+
+// Secret is where a secret is on this machine, and who may use it. Either of file and env.
+type Secret struct {
+	// A file that holds it. A line feed at its end is none of it.
+	File string `yaml:"file" example:"/etc/selvage/shop.key"`
+	// An environment variable of the node.
+	Env string `yaml:"env" example:"SHOP_KEY"`
+	// The services that may use it.
+	Services []ServiceName `yaml:"services" required:"true" example:"[shop]"`
 }
 
 // NodeCache bounds the stored answers of a node.

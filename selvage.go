@@ -55,4 +55,12 @@ const (
 type Config struct {
 	Node     Node
 	Services []Service
+	Outside  map[ServiceName]Outside // of the services that were read from files
+}
+
+// Outside is what a service's file says instead of the values that came from
+// elsewhere.
+type Outside struct {
+	Folder string            // the file's, absolute: what it names is relative to it
+	Values map[string]string // ${env:NAME} and ${file:PATH} as they are written, by their paths
 }

@@ -2,6 +2,7 @@ package selvage
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ func (n *Node) Validate() Problems {
 	}
 	unique(&c, "trusted_proxies", "address", n.TrustedProxies)
 	c.accessLog(n.AccessLog)
+	c.secrets(n.Secrets)
 	return c.problems
 }
 
@@ -126,3 +128,23 @@ func (c *checker) accessLog(to string) {
 		c.mistake("access_log", hint, "%q is not a place for the access log", to)
 	}
 }
+
+// secrets checks that each secret has a place, and somebody who may use it.
+func (c *checker) secrets(secrets map[string]Secret) {
+	for _, name := range slices.Sorted(maps.Keys(secrets)) {
+		s, at := secrets[name], "secrets."+name
+		if !ValidSecretName(name) {
+			c.keyMistake(at, "write lower-case letters, digits and hyphens", "secret %q is not a name", name)
+		}
+		if (s.File == "") == (s.Env == "") {
+			c.mistake(at, "write either file or env", "secret %q needs one place where it is", name)
+		}
+		unique(c, at+".services", "service", s.Services)
+		for i, service := range s.Services {
+			c.name(fmt.Sprintf("%s.services[%d]", at, i), "service", string(service))
+		}
+	}
+}
+
+// ValidSecretName says whether ${secret:NAME} may have this name.
+func ValidSecretName(s string) bool { return validName(s) }

@@ -61,6 +61,10 @@ func Load(nodeFile string, serviceFiles []string) (*Loaded, error) {
 		services[i] = open(file)
 		services[i].service(&l.Services[i])
 		l.services = append(l.services, services[i].outside())
+		if l.Outside == nil {
+			l.Outside = make(map[selvage.ServiceName]selvage.Outside, len(serviceFiles))
+		}
+		l.Outside[l.Services[i].Service] = selvage.Outside{Folder: resolve("", services[i].expand.folder), Values: services[i].values()}
 	}
 	for _, p := range l.Conflicts() {
 		number, path, _ := strings.Cut(strings.TrimPrefix(p.Path, "services["), "].")

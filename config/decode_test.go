@@ -216,7 +216,7 @@ node.yaml:5:19: trusted_proxies[0]: the environment variable "NONE" is not set
 node.yaml:5:34: trusted_proxies[1]: read $FOLDER/none: there is no such file
      5 | trusted_proxies: ["${env:NONE}", "${file:none}", "${secret:key}", "${", "${x}"]
        |                                  ^
-node.yaml:5:50: trusted_proxies[2]: ${secret:key} is for services that are deployed, a local run has no secrets yet
+node.yaml:5:50: trusted_proxies[2]: ${secret:key} is for services that are deployed, a file that is run here has none
      5 | trusted_proxies: ["${env:NONE}", "${file:none}", "${secret:key}", "${", "${x}"]
        |                                                  ^ write ${env:NAME} or ${file:PATH}
 node.yaml:5:67: trusted_proxies[3]: ${ has no }

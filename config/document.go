@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +48,15 @@ func newDocument(name string, data []byte) *document {
 
 // outside are the values of the document that come from outside the file.
 func (doc *document) outside() map[string]reference { return doc.dec.outside }
+
+// values are those of the document that come from outside the file, as they are written.
+func (doc *document) values() map[string]string {
+	out := make(map[string]string, len(doc.dec.outside))
+	for path, ref := range doc.dec.outside {
+		out[path] = ref.written
+	}
+	return out
+}
 
 // service decodes and checks a service.
 func (doc *document) service(s *selvage.Service) {
@@ -121,6 +131,27 @@ func (doc *document) isPlaceholder(path string) bool {
 	_, outside := doc.dec.outside[path]
 	return outside && doc.expand.deployed && doc.expand.secret == nil
 }
+
+// secrets reports those that stand where their values would be seen: in logs,
+// metrics, status, and what is said of a change.
+func (doc *document) secrets() {
+	var problems selvage.Problems
+	for path := range doc.dec.outside {
+		if !secretPlace.MatchString(path) {
+			problems = append(problems, selvage.Problem{
+				Path: path, Message: path + ": a secret cannot stand here, where its value would be seen",
+				Hint: "write the value; secrets stand in headers and in basic_auth.users",
+			})
+		}
+	}
+	slices.SortFunc(problems, func(a, b selvage.Problem) int { return cmp.Compare(a.Path, b.Path) })
+	for _, p := range problems {
+		doc.problems = append(doc.problems, doc.dec.locate(p))
+	}
+}
+
+// secretPlace is where values are that nobody is shown.
+var secretPlace = regexp.MustCompile(`^routes\[\d+\]\.(headers\.(request|response)\.(set|add)|access\.basic_auth\.users)\.`)
 
 // within says that a path is the other one, or a part of what it names.
 func within(path, whole string) bool {

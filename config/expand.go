@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/selvage-edge/selvage"
 )
 
 // expander puts in what ${…} stands for in the files of one folder.
@@ -20,6 +22,9 @@ type expander struct {
 	// for what secret gives, or for a placeholder where nobody knows it yet.
 	deployed bool
 	secret   func(name string) (string, error)
+
+	// written lets ${…} stand for itself: for a service that is shown, not run.
+	written bool
 }
 
 // expand puts in the values that text names. used says that there was one.
@@ -56,6 +61,9 @@ func (x *expander) expand(text string) (out string, used bool, err error) {
 
 func (x *expander) value(word string) (string, error) {
 	kind, name, _ := strings.Cut(word, ":")
+	if x.written {
+		return "${" + word + "}", nil
+	}
 	if x.deployed {
 		return x.deployedValue(kind, name, word)
 	}
@@ -71,7 +79,7 @@ func (x *expander) value(word string) (string, error) {
 	case "file":
 		return x.file(name)
 	case "secret":
-		return "", fmt.Errorf("${%s} is for services that are deployed, a local run has no secrets yet: write ${env:NAME} or ${file:PATH}", word)
+		return "", fmt.Errorf("${%s} is for services that are deployed, a file that is run here has none: write ${env:NAME} or ${file:PATH}", word)
 	}
 	return "", fmt.Errorf("${%s} stands for nothing: write ${env:NAME} or ${file:PATH}, and $${ for the characters", word)
 }
@@ -81,17 +89,12 @@ func (x *expander) deployedValue(kind, name, word string) (string, error) {
 	switch {
 	case kind == "env", kind == "file":
 		return "", fmt.Errorf("${%s} is of this machine, a deployed service runs on others: write ${secret:NAME}, or the value", word)
-	case kind != "secret" || !isSecretName(name):
+	case kind != "secret" || !selvage.ValidSecretName(name):
 		return "", fmt.Errorf("${%s} stands for nothing: write ${secret:NAME} with a name of lower-case letters, digits and hyphens", word)
 	case x.secret == nil:
 		return "secret-" + name, nil
 	}
 	return x.secret(name)
-}
-
-func isSecretName(s string) bool {
-	const letters = "abcdefghijklmnopqrstuvwxyz0123456789-"
-	return s != "" && len(s) <= 63 && strings.Trim(s, letters) == ""
 }
 
 func (x *expander) file(name string) (string, error) {

@@ -88,12 +88,36 @@ func (f *files) origin(at, subject string, o *selvage.Origin) {
 	f.pair(at, subject, &o.TLS.Certificate, &o.TLS.Key)
 }
 
+// secrets checks that each can be read.
+func (f *files) secrets(secrets map[string]selvage.Secret) {
+	for _, name := range slices.Sorted(maps.Keys(secrets)) {
+		s := secrets[name]
+		if s.File != "" {
+			s.File = resolve(f.expand.folder, s.File)
+			secrets[name] = s
+		}
+		if (s.File == "") == (s.Env == "") {
+			continue // it is reported already
+		}
+		at := "secrets." + name + ".file"
+		if s.Env != "" {
+			at = "secrets." + name + ".env"
+		}
+		if _, err := readSecret(s, f.expand.env); err != nil {
+			f.mistake(at, "", "secret %q: %v", name, err)
+		} else if s.File != "" {
+			f.expand.read = append(f.expand.read, s.File)
+		}
+	}
+}
+
 func (doc *document) nodeFiles(n *selvage.Node) selvage.Problems {
 	f := files{expand: doc.expand}
 	for i := range n.TLS.Certificates {
 		c := &n.TLS.Certificates[i]
 		f.pair(fmt.Sprintf("tls.certificates[%d]", i), "", &c.Certificate, &c.Key)
 	}
+	f.secrets(n.Secrets)
 	if n.Data != "" {
 		n.Data = resolve(doc.expand.folder, n.Data)
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -12,25 +14,49 @@ import (
 )
 
 // localForm is the manifest of a service that a node read from its own file: it
-// names files of that machine and holds what the environment put in. No other
-// machine can run it, and ReadManifest takes none.
+// names files of that machine, and ${env:NAME} and ${file:PATH} stand in it as they
+// are written. No other machine can run it, and ReadManifest takes none.
 type localForm struct {
 	Format  int                `json:"format"`
-	Local   selvage.RevisionID `json:"local"` // by [Revision], so that other contents of files are another one
+	Local   selvage.RevisionID `json:"local"` // by [Revision], so that other values and other contents of files are another one
+	Folder  string             `json:"folder,omitempty"`
 	Service json.RawMessage    `json:"service"`
 }
 
-// PackLocal is the manifest of a service of this machine's own files. It is not
-// for other machines and not to be shown: it has what ${env:NAME} stood for.
-func PackLocal(s selvage.Service) ([]byte, error) {
-	e := emitter{escape: true}
+// localFormat is the one in which values from elsewhere are not.
+const localFormat = 2
+
+// Written is a service as it is shown: ${…} stands where a value comes from elsewhere.
+type Written struct {
+	Service selvage.Service   // with placeholders for such values
+	Values  map[string]string // what is written instead of them, by path
+}
+
+// PackLocal is the manifest of a service of this machine's own files. What came
+// from elsewhere is not in it. It is not for other machines.
+func PackLocal(s selvage.Service, o selvage.Outside) ([]byte, error) {
+	e := newEmitter(o.Values)
+	e.escape = true
 	var service bytes.Buffer
 	writeJSON(&service, e.tree(reflect.ValueOf(s), "", nil))
-	data, err := json.Marshal(localForm{manifestFormat, Revision(s), service.Bytes()})
+	form := localForm{Format: localFormat, Local: Revision(s), Service: service.Bytes()}
+	if len(o.Values) > 0 {
+		form.Folder = o.Folder
+	}
+	data, err := json.Marshal(form)
 	if err != nil {
 		return nil, fmt.Errorf("write manifest of service %s: %w", s.Service, err)
 	}
 	return data, nil
+}
+
+// newEmitter makes one that writes these texts at their paths.
+func newEmitter(values map[string]string) emitter {
+	e := emitter{outside: make(map[string]reference, len(values))}
+	for path, written := range values {
+		e.outside[path] = reference{written: written}
+	}
+	return e
 }
 
 // IsLocal says whether a manifest is one of PackLocal.
@@ -39,26 +65,57 @@ func IsLocal(manifest []byte) bool {
 	return json.Unmarshal(manifest, &form) == nil && form.Local != ""
 }
 
-// UnpackLocal makes the service of a manifest of PackLocal, with the files of
-// this machine as they are now.
-func UnpackLocal(manifest []byte) (selvage.Service, error) {
-	var form localForm
-	if err := json.Unmarshal(manifest, &form); err != nil {
-		return selvage.Service{}, invalid(err)
-	}
-	t, err := jsonTree(form.Service)
+// ReadLocal reads a manifest of PackLocal without what ${…} stands for, and says
+// which revision of [Revision] it is.
+func ReadLocal(manifest []byte) (Written, selvage.RevisionID, error) {
+	form, doc, err := readLocal(manifest, &expander{written: true})
 	if err != nil {
-		return selvage.Service{}, invalid(fmt.Errorf("service: %w", err))
+		return Written{}, "", err
 	}
-	src := &source{name: "manifest"}
-	x := &expander{} // only $${ is in it
-	doc := &document{name: "manifest", src: src, tree: t, dec: newDecoder(src, x), expand: x}
+	w := Written{}
+	known := doc.decode(reflect.ValueOf(&w.Service).Elem(), nil)
+	w.Values = doc.values()
+	if !known || slices.ContainsFunc(doc.problems, func(p selvage.Problem) bool { return w.Values[p.Path] == "" }) {
+		return Written{}, "", invalid(doc.finish())
+	}
+	return w, form.Local, nil
+}
+
+// UnpackLocal makes the service of a manifest of PackLocal, with the files and
+// the environment of this machine. Where they are not what they were then, it is
+// another service, and an Invalid error.
+func UnpackLocal(manifest []byte) (selvage.Service, error) {
+	x := &expander{env: os.LookupEnv}
+	form, doc, err := readLocal(manifest, x)
+	if err != nil {
+		return selvage.Service{}, err
+	}
+	x.folder = form.Folder
 	var s selvage.Service
 	doc.service(&s)
 	if problems := doc.finish(); len(problems) > 0 {
 		return selvage.Service{}, invalid(problems)
 	}
+	if Revision(s) != form.Local {
+		return selvage.Service{}, invalid(fmt.Errorf("service %s: what its file names on this machine is not what it was: put it back and read the file again", s.Service))
+	}
 	return s, nil
+}
+
+func readLocal(manifest []byte, x *expander) (*localForm, *document, error) {
+	form := new(localForm)
+	if err := json.Unmarshal(manifest, form); err != nil {
+		return nil, nil, invalid(err)
+	}
+	if form.Format != localFormat {
+		return nil, nil, invalid(fmt.Errorf("format %d of a file of the machine: this version knows format %d", form.Format, localFormat))
+	}
+	t, err := jsonTree(form.Service)
+	if err != nil {
+		return nil, nil, invalid(fmt.Errorf("service: %w", err))
+	}
+	src := &source{name: "manifest"}
+	return form, &document{name: "manifest", src: src, tree: t, dec: newDecoder(src, x), expand: x}, nil
 }
 
 // Difference is one thing that is different between two services.
@@ -67,60 +124,55 @@ type Difference struct {
 }
 
 // Differences says what is different, by the parts of the service and not by
-// lines of text: routes are compared by their names, wherever they stand.
-func Differences(old, next selvage.Service) []Difference {
-	var c comparison
-	c.values("service", "", shallow(old), shallow(next))
+// lines of text: routes are compared by their names, wherever they stand. Values
+// that come from elsewhere are not in it, but how they are written.
+func Differences(old, next Written) []Difference {
+	c := comparison{old: newEmitter(old.Values), next: newEmitter(next.Values)}
+	c.values("service", "", shallow(old.Service, &c.old), shallow(next.Service, &c.next))
 	names := map[selvage.OriginName]bool{}
-	for _, s := range []selvage.Service{old, next} {
+	for _, s := range []selvage.Service{old.Service, next.Service} {
 		for name := range s.Origins {
 			names[name] = true
 		}
 	}
 	for _, name := range sorted(names) {
-		part, path := "origin "+string(name), "origins."+string(name)
-		a, had := old.Origins[name]
-		b, has := next.Origins[name]
-		c.thing(pair{part, path, had, has}, reflect.ValueOf(a), reflect.ValueOf(b))
+		path := "origins." + string(name)
+		a, had := old.Service.Origins[name]
+		b, has := next.Service.Origins[name]
+		c.thing(pair{"origin " + string(name), path, path, had, has}, reflect.ValueOf(a), reflect.ValueOf(b))
 	}
-	c.routes(old.Routes, next.Routes)
+	c.routes(old.Service.Routes, next.Service.Routes)
 	return c.found
 }
 
-func sorted[K ~string](m map[K]bool) []K {
-	var out []K
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
-}
+func sorted[K ~string](m map[K]bool) []K { return slices.Sorted(maps.Keys(m)) }
 
 // shallow is a service without its origins and routes.
-func shallow(s selvage.Service) *tree {
+func shallow(s selvage.Service, e *emitter) *tree {
 	s.Origins, s.Routes = nil, nil
-	e := emitter{}
 	return e.tree(reflect.ValueOf(s), "", nil)
 }
 
 // comparison gathers differences.
-type comparison struct{ found []Difference }
+type comparison struct {
+	old, next emitter
+	found     []Difference
+}
 
 type pair struct {
-	part, path string
-	had, has   bool
+	part, was, path string // was: its path in the old one
+	had, has        bool
 }
 
 // thing compares what may be on one side only.
 func (c *comparison) thing(p pair, a, b reflect.Value) {
-	e := emitter{}
 	switch {
 	case p.had && !p.has:
 		c.found = append(c.found, Difference{Part: p.part, Sign: "removed", Words: "is removed", Path: p.path})
 	case !p.had:
 		c.found = append(c.found, Difference{Part: p.part, Sign: "added", Words: "is new", Path: p.path})
 	default:
-		c.values(p.part, p.path, e.tree(a, "", nil), e.tree(b, "", nil))
+		c.values(p.part, p.path, c.old.tree(a, p.was, nil), c.next.tree(b, p.path, nil))
 	}
 }
 
@@ -134,9 +186,9 @@ func (c *comparison) routes(old, next []selvage.Route) {
 	last := -1
 	for i, r := range next {
 		label := r.Label()
-		p := pair{"route " + string(label), fmt.Sprintf("routes[%d]", i), false, true}
 		before, known := at[label]
-		if p.had = known; !known {
+		p := pair{"route " + string(label), fmt.Sprintf("routes[%d]", before), fmt.Sprintf("routes[%d]", i), known, true}
+		if !known {
 			c.thing(p, reflect.Value{}, reflect.ValueOf(r))
 			continue
 		}
@@ -149,7 +201,8 @@ func (c *comparison) routes(old, next []selvage.Route) {
 	}
 	for i, r := range old {
 		if _, gone := at[r.Label()]; gone {
-			c.thing(pair{"route " + string(r.Label()), fmt.Sprintf("routes[%d]", i), true, false}, reflect.ValueOf(r), reflect.Value{})
+			path := fmt.Sprintf("routes[%d]", i)
+			c.thing(pair{"route " + string(r.Label()), path, path, true, false}, reflect.ValueOf(r), reflect.Value{})
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -21,7 +23,7 @@ func parseTest(t *testing.T, text string) selvage.Service {
 func TestLocalManifestGivesTheServiceAgainAndNoOtherMachineTakesIt(t *testing.T) {
 	for _, text := range []string{goodService, fullService} {
 		s := parseTest(t, text)
-		data, err := PackLocal(s)
+		data, err := PackLocal(s, selvage.Outside{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +63,7 @@ routes:
   - {match: {path: /*}, origin: web, cache: {ttl: 5s}}
 `
 	var got []string
-	for _, d := range Differences(parseTest(t, before), parseTest(t, after)) {
+	for _, d := range Differences(Written{Service: parseTest(t, before)}, Written{Service: parseTest(t, after)}) {
 		got = append(got, d.Sign+" "+d.Part+": "+d.Words)
 	}
 	want := []string{
@@ -77,7 +79,109 @@ routes:
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if same := Differences(parseTest(t, after), parseTest(t, strings.ReplaceAll(after, ", ", ",  "))); len(same) > 0 {
+	if same := Differences(Written{Service: parseTest(t, after)}, Written{Service: parseTest(t, strings.ReplaceAll(after, ", ", ",  "))}); len(same) > 0 {
 		t.Errorf("spaces are a difference: %v", same)
+	}
+}
+
+// outsideService has values from elsewhere in places of many kinds.
+const outsideService = `service: shop
+hosts: ["${env:SELVAGE_TEST_HOST}"]
+origins: {web: {endpoints: ["http://${file:host.txt}:8080"], folder: ""}}
+routes:
+  - match: {path: /a}
+    origin: web
+    headers: {request: {set: {X-Key: "Bearer ${env:SELVAGE_TEST_KEY} $${more}", X-Own: "$${env:X}"}}}
+  - match: {path: /*}
+    origin: web
+    cache: {ttl: "${env:SELVAGE_TEST_TTL}"}
+`
+
+func loadOutside(t *testing.T) (*Loaded, string) {
+	t.Helper()
+	t.Setenv("SELVAGE_TEST_HOST", "hidden.example")
+	t.Setenv("SELVAGE_TEST_KEY", "hidden-key")
+	t.Setenv("SELVAGE_TEST_TTL", "1234s")
+	text := strings.Replace(outsideService, `, folder: ""`, "", 1)
+	folder := writeFiles(t, map[string]string{"shop.yaml": text, "host.txt": "hidden-host.example\n"})
+	l, err := Load("", []string{filepath.Join(folder, "shop.yaml")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, folder
+}
+
+func TestLocalManifestHoldsNoValuesFromElsewhere(t *testing.T) {
+	l, folder := loadOutside(t)
+	data, err := PackLocal(l.Services[0], l.Outside["shop"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hidden := range []string{"hidden", "1234", "20m34s"} {
+		if strings.Contains(string(data), hidden) {
+			t.Errorf("%q is in %s", hidden, data)
+		}
+	}
+	again, err := UnpackLocal(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(l.Services[0], again, samePrefix); diff != "" {
+		t.Errorf("another service (-packed +unpacked):\n%s", diff)
+	}
+	_, id, err := ReadLocal(data)
+	if err != nil || id != Revision(l.Services[0]) {
+		t.Errorf("revision %q, %v, want %s", id, err, Revision(l.Services[0]))
+	}
+	if err := os.WriteFile(filepath.Join(folder, "host.txt"), []byte("other.example"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = UnpackLocal(data)
+	if selvage.KindOf(err) != selvage.Invalid || !strings.Contains(err.Error(), "put it back") || strings.Contains(err.Error(), "other") {
+		t.Errorf("with another value: got %v", err)
+	}
+}
+
+func TestDifferencesTellNoValuesFromElsewhere(t *testing.T) {
+	l, _ := loadOutside(t)
+	data, err := PackLocal(l.Services[0], l.Outside["shop"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, err := ReadLocal(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deployed := writeFiles(t, map[string]string{"shop.yaml": `service: shop
+hosts: [shop.example]
+origins: {web: {endpoints: ["http://10.0.0.1:8080"]}}
+routes:
+  - {match: {path: /new}, origin: web}
+  - match: {path: /a}
+    origin: web
+    headers: {request: {set: {X-Key: "Token ${secret:shop-key}", X-Own: "$${env:X}"}}}
+  - {match: {path: /*}, origin: web, cache: {ttl: 5s}}
+`})
+	var got []string
+	for _, d := range Differences(before, pack(t, deployed).Manifest.Written()) {
+		got = append(got, d.Words+" "+d.Old+" "+d.New)
+	}
+	text := strings.Join(got, "\n")
+	for _, hidden := range []string{"hidden", "1234", "20m34s", "secret-shop-key"} {
+		if strings.Contains(text, hidden) {
+			t.Errorf("%q is in %s", hidden, text)
+		}
+	}
+	for _, want := range []string{
+		"headers.request.set.X-Key Bearer ${env:SELVAGE_TEST_KEY} $${more} -> Token ${secret:shop-key}",
+		"cache.ttl ${env:SELVAGE_TEST_TTL} -> 5s", `hosts ["${env:SELVAGE_TEST_HOST}"] -> ["shop.example"]`,
+		`endpoints ["http://${file:host.txt}:8080"]`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "X-Own") {
+		t.Errorf("what is the same is a difference: %s", text)
 	}
 }

@@ -39,6 +39,7 @@ type Manifest struct {
 	Service selvage.Service    // its files are names of blobs, its secrets are not known
 	Files   []File             // each once, in the order of their digests
 	folders map[string][]packedFile
+	values  map[string]string // ${secret:NAME} as it is written, by path
 	form    manifestForm
 }
 
@@ -47,6 +48,9 @@ type File struct {
 	Digest Digest
 	Size   int64 // bytes
 }
+
+// Written is the service as it is shown.
+func (m *Manifest) Written() Written { return Written{m.Service, m.values} }
 
 // Bytes is how much the files take together.
 func (m *Manifest) Bytes() int64 {
@@ -109,6 +113,8 @@ func ReadManifest(data []byte) (*Manifest, error) {
 	if !doc.decode(reflect.ValueOf(&m.Service).Elem(), nil) {
 		return nil, invalid(doc.finish())
 	}
+	m.values = doc.values()
+	doc.secrets()
 	doc.found(m.Service.Validate())
 	if err := eachFile(&m.Service, func(r *fileReference) error { return m.check(r) }); err != nil {
 		return nil, err

@@ -51,6 +51,7 @@ func Pack(file string) (*Bundle, error) {
 	p := packer{doc: doc, sizes: map[hexDigest]int64{}, paths: map[hexDigest]string{}, folders: map[hexDigest][]packedFile{}}
 	var s selvage.Service
 	if doc.decode(reflect.ValueOf(&s).Elem(), nodeKeys) {
+		doc.secrets()
 		doc.found(s.Validate())
 		doc.found(doc.serviceFiles(&s)) // it makes their names absolute
 		if len(doc.problems) == 0 {
@@ -226,7 +227,7 @@ func Unpack(manifest []byte, u Unpacking) (selvage.Service, error) {
 	}
 	secret := func(name string) (string, error) {
 		if u.Secret == nil {
-			return "", fmt.Errorf("${secret:%s} is not granted to service %s on this node", name, m.Service.Service)
+			return ReadSecret(nil, m.Service.Service, name)
 		}
 		return u.Secret(m.Service.Service, name)
 	}

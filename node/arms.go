@@ -60,7 +60,7 @@ func (n *Node) Prepare(ctx context.Context, r rollout.Revision) error {
 	}
 	rev, err := n.registry.compile(r.ID, r.Tenant, r.Service, new(cache.Layer))
 	if err != nil {
-		return &selvage.Error{Kind: selvage.Invalid, Err: fmt.Errorf("prepare revision %s: %w", r.ID, err)}
+		return &selvage.Error{Kind: selvage.Invalid, Err: fmt.Errorf("prepare revision %s: %w", r.ID, n.secretless(r.Service.Service, err))}
 	}
 	if n.prepared == nil {
 		n.prepared = make(map[selvage.RevisionID]*revision)

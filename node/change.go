@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"path/filepath"
 	"slices"
@@ -41,17 +40,7 @@ var (
 func (n *Node) Agent(folder string, reports rollout.Reports) *rollout.Agent {
 	return rollout.NewAgent(rollout.AgentOptions{
 		Node: n.place.Node, POP: n.place.POP, Tenant: n.tenant, Folder: folder, Store: n.state, Runtime: n,
-		Unpack: unpack, Reports: reports, Log: n.log,
-	})
-}
-
-// unpack makes the service of a manifest, which may be one of a file of this machine.
-func unpack(manifest []byte, open func(state.Digest) (io.ReadCloser, error), folder string) (selvage.Service, error) {
-	if config.IsLocal(manifest) {
-		return config.UnpackLocal(manifest)
-	}
-	return config.Unpack(manifest, config.Unpacking{
-		Folder: folder, Open: func(d config.Digest) (io.ReadCloser, error) { return open(d) },
+		Unpack: n.unpack, Reports: reports, Log: n.log,
 	})
 }
 
@@ -100,8 +89,8 @@ func (c *Changes) blob(d state.Digest) state.BlobKey {
 
 // Local notes what a node has read from its own file: a change of its own kind.
 // What the same file said before, and was overruled since by a deploy, is none.
-func (c *Changes) Local(ctx context.Context, s selvage.Service, who, why string) error {
-	data, err := config.PackLocal(s)
+func (c *Changes) Local(ctx context.Context, s selvage.Service, o selvage.Outside, who, why string) error {
+	data, err := config.PackLocal(s, o)
 	if err != nil {
 		return err
 	}
@@ -286,8 +275,8 @@ func (c *Changes) manifest(ctx context.Context, d state.Digest) ([]byte, error) 
 	return state.ReadBlob(ctx, c.Store.Blobs, c.blob(d), config.MaxManifest)
 }
 
-// Manifest implements [control.History]. What a file of this machine said is
-// not shown: it has what the environment put in.
+// Manifest implements [control.History]. Of what a file of this machine said, ${…} is
+// shown as it is written.
 func (c *Changes) Manifest(ctx context.Context, id string) (client.Revision, []byte, error) {
 	all, err := c.Revisions(ctx, "")
 	if err != nil {
@@ -309,9 +298,6 @@ func (c *Changes) Manifest(ctx context.Context, id string) (client.Revision, []b
 	if err != nil {
 		return client.Revision{}, nil, fmt.Errorf("revision %s: %w", all[0].ID, err)
 	}
-	if config.IsLocal(data) {
-		data = []byte("null")
-	}
 	return all[0], data, nil
 }
 
@@ -331,32 +317,32 @@ func (c *Changes) Plan(ctx context.Context, manifest []byte) (client.Plan, error
 	case selvage.KindOf(err) != selvage.NotFound:
 		return p, err
 	}
-	old, _, err := c.service(ctx, p.From)
+	old, err := c.service(ctx, p.From)
 	if err != nil {
 		return p, err
 	}
-	p.Differences = differences(old, m.Service, p.From == "")
+	p.Differences = differences(old, m.Written(), p.From == "")
 	return p, nil
 }
 
 // plan is what is different between two revisions that are kept.
 func (c *Changes) plan(ctx context.Context, from, to string) ([]client.Difference, error) {
-	old, _, err := c.service(ctx, from)
+	old, err := c.service(ctx, from)
 	if err != nil {
 		return nil, err
 	}
-	next, local, err := c.service(ctx, to)
-	if err != nil || local {
-		return nil, err // what the environment put into a file of this machine is not told
+	next, err := c.service(ctx, to)
+	if err != nil {
+		return nil, err
 	}
 	return differences(old, next, from == ""), nil
 }
 
-func differences(old, next selvage.Service, first bool) []client.Difference {
+func differences(old, next config.Written, first bool) []client.Difference {
 	if first {
 		return []client.Difference{{
-			Part: "service " + string(next.Service), Sign: "added",
-			Words: fmt.Sprintf("is new, with %d routes and %d origins", len(next.Routes), len(next.Origins)),
+			Part: "service " + string(next.Service.Service), Sign: "added",
+			Words: fmt.Sprintf("is new, with %d routes and %d origins", len(next.Service.Routes), len(next.Service.Origins)),
 		}}
 	}
 	var out []client.Difference
@@ -366,32 +352,33 @@ func differences(old, next selvage.Service, first bool) []client.Difference {
 	return out
 }
 
-// service is that of a kept revision; an empty one where there is none.
-func (c *Changes) service(ctx context.Context, id string) (s selvage.Service, local bool, err error) {
+// service is that of a kept revision, without what comes from elsewhere; an empty
+// one where there is none.
+func (c *Changes) service(ctx context.Context, id string) (w config.Written, err error) {
 	if id == "" {
-		return s, false, nil
+		return w, nil
 	}
 	doc, err := c.Store.Documents.Get(ctx, state.Collection{Tenant: c.Tenant, Name: "revisions"}.Key(id))
 	if err != nil {
-		return s, false, fmt.Errorf("revision %s: %w", id, err)
+		return w, fmt.Errorf("revision %s: %w", id, err)
 	}
 	var k keptRevision
 	if err := json.Unmarshal(doc.Value, &k); err != nil {
-		return s, false, fmt.Errorf("revision %s: %w", id, err)
+		return w, fmt.Errorf("revision %s: %w", id, err)
 	}
 	data, err := c.manifest(ctx, k.Manifest)
 	if err != nil {
-		return s, false, fmt.Errorf("revision %s: %w", id, err)
+		return w, fmt.Errorf("revision %s: %w", id, err)
 	}
 	if config.IsLocal(data) {
-		s, err = config.UnpackLocal(data)
-		return s, true, err
+		w, _, err = config.ReadLocal(data)
+		return w, err
 	}
 	m, err := config.ReadManifest(data)
 	if err != nil {
-		return s, false, errors.Join(fmt.Errorf("revision %s", id), err)
+		return w, errors.Join(fmt.Errorf("revision %s", id), err)
 	}
-	return m.Service, false, nil
+	return m.Written(), nil
 }
 
 // RolloutFolder is where a node's agent keeps what it must, in the data folder.

@@ -60,6 +60,7 @@ type Node struct {
 	inFlight atomic.Int64
 	draining atomic.Bool
 	purges   purgeFeed
+	filed    filed
 
 	mu       sync.Mutex // guards all below: one reload and one turn of arms at a time
 	local    []*revision
@@ -103,6 +104,7 @@ func New(o Options) (*Node, error) {
 	}
 	n.table.Store(t)
 	n.set.Store(&conf)
+	n.filed.keep(o.Config.Services)
 	n.listeners = n.newGroup(o)
 	if err := n.listeners.Apply(conf.Listen, conf.TLS); err != nil {
 		t.release()
@@ -198,10 +200,12 @@ func (n *Node) Reload(conf selvage.Config) (restart []string, err error) {
 		releaseAll(local)
 		return nil, err
 	}
+	n.filed.keep(conf.Services)
 	n.turnLocked(local, overruled)
 	old := n.settings()
 	next := *old
 	next.Listen, next.TLS, next.TrustedProxies = conf.Node.Listen, conf.Node.TLS, conf.Node.TrustedProxies
+	next.Secrets = conf.Node.Secrets
 	n.set.Store(&next)
 	n.table.Swap(t).release()
 	n.registry.access.Reopen()

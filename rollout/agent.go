@@ -202,6 +202,9 @@ func (a *Agent) take(ctx context.Context, c state.Change) {
 	if r := d.Rollout; r != nil {
 		if before == nil || before.Change.ID != r.Change.ID {
 			s.turned, s.over, s.replay = 0, time.Time{}, replay{}
+			if s.failed(r.Change.To) {
+				delete(s.preps, r.Change.To) // it is asked for again: what it lacked may be there now
+			}
 		}
 		if r.Phase.over() && s.over.IsZero() {
 			s.over = time.Now()

@@ -220,7 +220,7 @@ func (e *edge) reload(load func() (selvage.Config, error)) {
 	for i := range conf.Services {
 		e.log.Info("reloaded", "service", conf.Services[i].Service, "revision", config.Revision(conf.Services[i]))
 	}
-	e.guard.hear(files{conf.Services, "reload"})
+	e.guard.hear(files{conf.Services, conf.Outside, "reload"})
 	if len(restart) > 0 {
 		e.log.Warn("these settings of the node change with a restart only", "settings", strings.Join(restart, ", "))
 	}

@@ -23,6 +23,7 @@ type guard struct {
 // files is what the files of this machine say, and why they were read.
 type files struct {
 	services []selvage.Service
+	outside  map[selvage.ServiceName]selvage.Outside
 	why      string
 }
 
@@ -47,7 +48,7 @@ func (e *edge) watchOver(conf *selvage.Config, store state.Store) {
 	}
 	e.guard.agent = e.node.Agent(node.RolloutFolder(conf.Node.Data), e.guard.coordinator)
 	e.control.State, e.control.Changes, e.control.History = &store, e.guard.changes, e.guard.changes
-	e.guard.hear(files{conf.Services, "start"})
+	e.guard.hear(files{conf.Services, conf.Outside, "start"})
 }
 
 // lead leads changes until ctx ends. Without it nothing changes, and what is
@@ -79,7 +80,7 @@ func (e *edge) note(ctx context.Context) {
 		}
 		for _, s := range f.services {
 			wait, cancel := context.WithTimeout(ctx, noteWait)
-			err := e.guard.changes.Local(wait, s, "node "+string(e.name), f.why)
+			err := e.guard.changes.Local(wait, s, f.outside[s.Service], "node "+string(e.name), f.why)
 			cancel()
 			if err != nil && ctx.Err() == nil {
 				e.log.Warn("a file's service is served, and is not in the log of changes", "service", s.Service, "error", err)

@@ -269,10 +269,6 @@ func printRevision(w io.Writer, format string, r *client.RevisionManifest) error
 	if format == "json" {
 		return printJSON(w, r)
 	}
-	if string(r.Contents) == "null" {
-		_, err := fmt.Fprintf(w, "%s is what a file of the node said; it is not shown, since it holds what the environment put in\n", r.ID)
-		return err
-	}
 	return printJSON(w, json.RawMessage(r.Contents))
 }
 
