@@ -164,6 +164,17 @@ func (b *body) read(ctx context.Context, p []byte) (int, error) {
 	return 0, io.EOF
 }
 
+// take takes the first part if it is in memory.
+func (b *body) take() ([]byte, bool) {
+	if len(b.parts) == 0 || b.parts[0].stream != nil {
+		return nil, false
+	}
+	data := b.parts[0].data
+	b.parts = b.parts[1:]
+	b.held.release(len(data))
+	return data, true
+}
+
 // passed goes behind a stream that ended, and learns its trailers.
 func (b *body) passed(s *stream) {
 	if s.trailer != nil {

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-func bodyNew(c *call) Status { return c.give(0, &body{held: c.x.held}) }
+func bodyNew(c *call) Status { return c.give(0, &body{held: &c.x.held}) }
 
 // onBody is a function of a body's handle, which is its first parameter.
 func onBody(do func(c *call, b *body) Status) func(*call) Status {

@@ -272,7 +272,7 @@ var cacheInsert = cached(func(c *call, s *Objects) Status {
 
 // giveWriter gives a body that writes an object.
 func (c *call) giveWriter(i int, t *content) Status {
-	b := &body{held: c.x.held, sink: t}
+	b := &body{held: &c.x.held, sink: t}
 	return c.giveOr(i, b, func() error {
 		b.close()
 		return nil
@@ -484,5 +484,5 @@ func (x *exchange) objectBody(o *object, from, end, length int64) *body {
 		left = length - from
 	}
 	s := &stream{r: o.content.reader(x.ctx, from, end), left: left}
-	return &body{parts: []part{{stream: s}}, held: x.held}
+	return &body{parts: []part{{stream: s}}, held: &x.held}
 }

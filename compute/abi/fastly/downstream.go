@@ -56,9 +56,11 @@ func clientAddress(c *call, d *downstream) Status { return c.peer(d.Client.Addre
 
 func serverAddress(c *call, d *downstream) Status { return c.peer(d.Client.Server.Addr()) }
 
+// peer answers with an address. Libraries take it for granted that there is
+// one, and end the program without: what is not known is 0.0.0.0.
 func (c *call) peer(a netip.Addr) Status {
 	if !a.IsValid() {
-		return None
+		a = netip.IPv4Unspecified()
 	}
 	return c.address(1, a)
 }

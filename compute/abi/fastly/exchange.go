@@ -19,7 +19,8 @@ type exchange struct {
 	fetch   func(backend string, r *http.Request) (*http.Response, error)
 
 	handles handles
-	held    *holding
+	first   [16]any // the first handles, for speed
+	held    holding
 	down    *downstream
 	call    call // of the function that is running; made once, for speed
 	dynamic map[string]DynamicBackend
@@ -43,7 +44,8 @@ type downstream struct {
 }
 
 func begin(ctx context.Context, a *ABI, d Downstream) *exchange {
-	x := &exchange{abi: a, held: &holding{}, cutDone: make(chan struct{})}
+	x := &exchange{abi: a, cutDone: make(chan struct{})}
+	x.handles.items = x.first[:0]
 	x.ctx, x.cancel = context.WithCancel(ctx)
 	x.attach(d)
 	x.unwatch = context.AfterFunc(ctx, x.cut)
@@ -112,13 +114,13 @@ func (x *exchange) settle() {
 // waits; it is the server's to drain it.
 type clientBody struct {
 	r       io.ReadCloser
-	control *http.ResponseController
+	w       http.ResponseWriter
 	reading atomic.Bool
 	closed  atomic.Bool
 }
 
 func newClientBody(d Downstream) *clientBody {
-	return &clientBody{r: d.R.Body, control: http.NewResponseController(d.W)}
+	return &clientBody{r: d.R.Body, w: d.W}
 }
 
 // Read reads the body.
@@ -146,6 +148,6 @@ func (c *clientBody) Close() error {
 func (c *clientBody) cut() {
 	c.closed.Store(true)
 	if c.reading.Load() {
-		_ = c.control.SetReadDeadline(longAgo) // a body without deadlines is in memory
+		_ = http.NewResponseController(c.w).SetReadDeadline(longAgo) // a body without deadlines is in memory
 	}
 }

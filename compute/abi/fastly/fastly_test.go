@@ -236,3 +236,48 @@ func TestUnknownFunctionsAreNamed(t *testing.T) {
 		t.Error("a function of somebody else's has a stub")
 	}
 }
+
+func BenchmarkAHello(b *testing.B) {
+	r := httptest.NewRequest("GET", "http://shop.example/a?b=c", nil)
+	p := &program64k{memory: make([]byte, 64<<10)}
+	copy(p.memory[1024:], "hello")
+	a := New(Options{})
+	var calls []func(*call) Status
+	var args [][]uint64
+	add := func(name string, params ...uint64) {
+		calls, args = append(calls, known()["fastly_"+name].call), append(args, params)
+	}
+	add("http_req.body_downstream_get", 0, 4)
+	add("http_req.method_get", 1, buffer, bufferSize, 8)
+	add("http_req.uri_get", 1, buffer, bufferSize, 8)
+	add("http_req.header_names_get", 1, buffer, bufferSize, 0, 8, 16)
+	add("http_resp.new", 0)
+	add("http_resp.status_set", 3, 200)
+	add("http_body.new", 0)
+	add("http_body.write", 4, 1024, 5, 0, 8)
+	add("http_resp.send_downstream", 3, 4, 0)
+	b.ReportAllocs()
+	for b.Loop() {
+		p.header = 0
+		x := a.Begin(b.Context(), &compute.Invocation{W: &nowhere{}, R: r}).(*exchange)
+		for i, do := range calls {
+			if status := x.run(b.Context(), p, do, args[i]); status != OK {
+				b.Fatalf("call %d: %v", i, status)
+			}
+		}
+		a.End(x)
+	}
+}
+
+// nowhere is a client that is not there.
+type nowhere struct{ h http.Header }
+
+func (w *nowhere) Header() http.Header {
+	if w.h == nil {
+		w.h = http.Header{}
+	}
+	return w.h
+}
+
+func (w *nowhere) Write(p []byte) (int, error) { return len(p), nil }
+func (w *nowhere) WriteHeader(int)             {}

@@ -95,6 +95,9 @@ func (h *header) names() []string {
 // remove removes all of a name; false if there was none.
 func (h *header) remove(name string) bool {
 	before := len(h.fields)
+	if _, ok := h.get(name); !ok {
+		return false
+	}
 	h.fields = slices.DeleteFunc(h.fields, func(f field) bool {
 		if f.name == name {
 			h.size -= len(f.name) + len(f.value) + fieldOverhead
@@ -114,6 +117,19 @@ func (h *header) set(name string, values ...string) {
 	for i, v := range values {
 		h.fields = slices.Insert(h.fields, place+i, field{name, v})
 		h.size += len(name) + len(v) + fieldOverhead
+	}
+}
+
+// removeHops removes what is for one connection only (RFC 9110, section 7.6.1):
+// connections are the edge's.
+func (h *header) removeHops() {
+	for _, list := range h.values("connection") {
+		for name := range strings.SplitSeq(list, ",") {
+			h.remove(strings.ToLower(strings.TrimSpace(name)))
+		}
+	}
+	for _, name := range []string{"connection", "keep-alive", "proxy-connection", "upgrade"} {
+		h.remove(name)
 	}
 }
 

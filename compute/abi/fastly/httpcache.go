@@ -327,7 +327,7 @@ func httpFound(c *call, t *transaction, o *object) Status {
 	if c.u32(1) != 0 {
 		from, end, none = forClient(t.http, &r, length)
 	}
-	b := &body{held: c.x.held}
+	b := &body{held: &c.x.held}
 	if !none {
 		b = c.x.objectBody(o, from, end, length)
 	}

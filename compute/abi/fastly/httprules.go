@@ -14,21 +14,11 @@ var keptByStored = map[string]bool{
 	"connection": true, "keep-alive": true, "proxy-connection": true, "te": true, "trailer": true, "transfer-encoding": true, "upgrade": true,
 }
 
-// ofConnection are the fields that are not stored (RFC 9111, section 3.1).
-var ofConnection = []string{
-	"connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization", "proxy-connection",
-	"te", "trailer", "transfer-encoding", "upgrade",
-}
-
-// storedFields are the fields of an answer that are stored.
+// storedFields are the fields of an answer that are stored (RFC 9111, section 3.1).
 func storedFields(h *header) header {
 	out := h.clone()
-	for _, list := range h.values("connection") {
-		for name := range strings.SplitSeq(list, ",") {
-			out.remove(strings.ToLower(strings.TrimSpace(name)))
-		}
-	}
-	for _, name := range ofConnection {
+	out.removeHops()
+	for _, name := range []string{"proxy-authenticate", "proxy-authentication-info", "proxy-authorization", "te", "trailer", "transfer-encoding"} {
 		out.remove(name)
 	}
 	return out

@@ -407,7 +407,7 @@ func (c *call) giveBytes(i int, data []byte) Status {
 	if !c.x.held.take(len(data)) {
 		return LimitExceeded
 	}
-	b := &body{held: c.x.held}
+	b := &body{held: &c.x.held}
 	if len(data) > 0 {
 		b.parts = []part{{data: slices.Clip(data)}}
 	}

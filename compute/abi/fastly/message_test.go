@@ -168,6 +168,11 @@ func TestTheClientsRequestIsThere(t *testing.T) {
 	if b.u32(0) != 16 {
 		t.Errorf("the server's address has %d bytes", b.u32(0))
 	}
+	b.x.down.Client.Server = netip.AddrPort{}
+	b.must("http_downstream.downstream_server_ip_addr", h, buffer, 0)
+	if got := b.got(); got != "\x00\x00\x00\x00" {
+		t.Errorf("an address that nobody knows: got %q", got)
+	}
 	b.must("http_downstream.downstream_client_request_id", h, buffer, bufferSize, 0)
 	b.refused(None, "http_downstream.downstream_tls_protocol", h, buffer, bufferSize, 0)
 	b.refused(None, "http_downstream.downstream_tls_ja3_md5", h, buffer, 0)
@@ -261,6 +266,7 @@ func TestAnAnswerThatIsNotFinishedIsBroken(t *testing.T) {
 
 func TestInformationalAnswers(t *testing.T) {
 	server := served(t, Options{}, func(b *bench) {
+		b.x.down.W.Header().Set("X-Edge", "kept")
 		resp, body := b.answerWith(103)
 		b.must("http_resp.header_insert", resp, text("link"), text("</a.css>; rel=preload"))
 		b.must("http_resp.send_downstream", resp, body, 0)
@@ -284,7 +290,7 @@ func TestInformationalAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if hint != "Early Hints </a.css>; rel=preload" || resp.StatusCode != 204 || resp.Header.Get("Link") != "" {
+	if hint != "Early Hints </a.css>; rel=preload" || resp.StatusCode != 204 || resp.Header.Get("Link") != "" || resp.Header.Get("X-Edge") != "kept" {
 		t.Errorf("got %q, then %d with link %q", hint, resp.StatusCode, resp.Header.Get("Link"))
 	}
 }

@@ -85,10 +85,10 @@ func (d *downstream) downstreamRequest() *request {
 func (x *exchange) downstreamBody() *body {
 	d := x.down
 	if d.R.Body == nil || d.R.ContentLength == 0 {
-		return &body{held: x.held}
+		return &body{held: &x.held}
 	}
 	s := &stream{r: d.client, left: d.R.ContentLength, trailer: clientTrailer(d.R)}
-	return &body{parts: []part{{stream: s}}, pending: true, held: x.held}
+	return &body{parts: []part{{stream: s}}, pending: true, held: &x.held}
 }
 
 // give2 gives two handles out, to the addresses in parameters i and i+1.

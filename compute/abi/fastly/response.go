@@ -3,6 +3,7 @@ package fastly
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -158,15 +159,19 @@ func (x *exchange) drop(n uint32, b *body) {
 // hints sends an informational answer.
 func (x *exchange) hints(r *response) {
 	h := x.down.W.Header()
+	before := maps.Clone(h)
+	r.header.removeHops()
 	r.header.toHTTP(h)
 	x.down.W.WriteHeader(r.status)
 	clear(h)
+	maps.Copy(h, before)
 }
 
 // sendHead writes the head of the final answer.
 func (x *exchange) sendHead(r *response, b *body, streaming bool) {
 	d := x.down
 	d.sent = true
+	r.header.removeHops()
 	h := d.W.Header()
 	r.header.toHTTP(h)
 	length, known := b.length()
@@ -207,8 +212,22 @@ func (x *exchange) beginStreaming(b *body, s sink) Status {
 
 // copyBody copies all of a body.
 func (x *exchange) copyBody(b *body, to io.Writer) error {
-	buf := make([]byte, chunkSize)
+	var buf []byte
 	for {
+		if data, ok := b.take(); ok {
+			if _, err := to.Write(data); err != nil {
+				b.close()
+				return err
+			}
+			continue
+		}
+		if len(b.parts) == 0 {
+			b.pending = false
+			return nil
+		}
+		if buf == nil {
+			buf = make([]byte, chunkSize)
+		}
 		n, err := b.read(x.ctx, buf)
 		if n > 0 {
 			if _, werr := to.Write(buf[:n]); werr != nil {
@@ -232,23 +251,27 @@ func (x *exchange) deliver(b *body, to *answerSink) {
 	for _, p := range b.parts {
 		inMemory = inMemory && p.stream == nil
 	}
-	to.flush, to.done = !inMemory, make(chan struct{})
-	send := func() {
-		defer close(to.done)
-		err := x.copyBody(b, to)
-		if err == nil {
-			err = to.finish(&b.trailers)
-		}
-		if err != nil {
-			to.d.unbroken.Store(false)
-		}
-		to.close()
-	}
 	if inMemory {
-		send()
+		x.copyWhole(b, to)
 		return
 	}
-	go send() // settle waits for it
+	to.flush, to.done = true, make(chan struct{})
+	go func() { // settle waits for it
+		defer close(to.done)
+		x.copyWhole(b, to)
+	}()
+}
+
+// copyWhole copies all of a body, and ends it.
+func (x *exchange) copyWhole(b *body, to *answerSink) {
+	err := x.copyBody(b, to)
+	if err == nil {
+		err = to.finish(&b.trailers)
+	}
+	if err != nil {
+		to.d.unbroken.Store(false)
+	}
+	to.close()
 }
 
 // answerSink takes the body of the client's answer.

@@ -176,6 +176,7 @@ func (x *exchange) start(mem program, r *request, b *body, to outgoing) (*pendin
 
 // outgoing fills in the fields and the body.
 func (x *exchange) outgoing(out *http.Request, r *request, b *body, streaming bool) {
+	r.header.removeHops()
 	r.header.toHTTP(out.Header)
 	out.Host = out.URL.Host
 	if host := out.Header.Get("Host"); host != "" {
@@ -285,7 +286,7 @@ func (x *exchange) originBody(p *pending, r *response, length int64) *body {
 		rc, length = &gunzipped{from: rc}, -1
 	}
 	s := &stream{r: rc, left: length, trailer: func() http.Header { return resp.Trailer }}
-	return &body{parts: []part{{stream: s}}, pending: true, held: x.held}
+	return &body{parts: []part{{stream: s}}, pending: true, held: &x.held}
 }
 
 // cancelled is a body whose request ends with it.

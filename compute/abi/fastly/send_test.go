@@ -36,6 +36,8 @@ func TestARequestIsSentToABackend(t *testing.T) {
 	req, body := b.ask("POST", "https://api.example/v1?q")
 	b.must("http_req.header_insert", req, text("host"), text("other.example"))
 	b.must("http_req.header_insert", req, text("Content-Length"), text("17"))
+	b.must("http_req.header_insert", req, text("connection"), text("close, X-Hop"))
+	b.must("http_req.header_insert", req, text("x-hop"), text("1"))
 	b.must("http_body.write", body, text("question"), 0, 0)
 	b.must("http_req.cache_override_v2_set", req, 1|2|4|8, 60, 30, text("k1 k2"))
 	b.must("http_req.send_v2", req, body, text("api"), 64, 0, 4)
@@ -45,6 +47,9 @@ func TestARequestIsSentToABackend(t *testing.T) {
 	}
 	if sentBody != "question" || sent.ContentLength != 8 || sent.Header.Get("Content-Length") != "" {
 		t.Errorf("body %q, length %d, field %q", sentBody, sent.ContentLength, sent.Header.Get("Content-Length"))
+	}
+	if len(sent.Header) != 0 {
+		t.Errorf("fields of the connection were sent: %v", sent.Header)
 	}
 	o := OverrideOf(sent.Context())
 	if !o.Pass || !o.PCI || *o.TTL != time.Minute || *o.StaleWhileRevalidate != 30*time.Second || o.SurrogateKeys != "k1 k2" {
