@@ -28,7 +28,7 @@ func (t *Transport) account(w *Why, q *inquiry, used *answer) {
 		w.tellAge(q, one.answer)
 		w.tellStored(q, one.answer)
 		w.tellPurges(one)
-		w.tellStale(q, one.answer)
+		w.tellStale(q, one)
 	}
 	w.tellParts(t, q)
 	w.tellFlights(t, q)
@@ -232,7 +232,7 @@ func (w *Why) tellLifetime(a *answer) {
 func (w *Why) tellAge(q *inquiry, a *answer) {
 	age, ttl := a.terms.age(q.now), a.terms.ttl(q.now)
 	words := inSeconds(age)
-	if a.terms.initialAge > 0 {
+	if a.terms.initialAge >= time.Second/10 {
 		words += ", of which " + inSeconds(a.terms.initialAge) + " when it came"
 	}
 	w.step(Step{Rule: "age", Words: words, Section: "9111 section 4.2.3"})
@@ -326,8 +326,13 @@ func (w *Why) tellPurges(one *shelved) {
 }
 
 // tellStale says for how long it may be used when it is stale.
-func (w *Why) tellStale(q *inquiry, a *answer) {
+func (w *Why) tellStale(q *inquiry, one *shelved) {
+	a := one.answer
 	term, ttl := &a.terms, a.terms.ttl(q.now)
+	if one.fate.gone() {
+		w.step(Step{Rule: "stale", Words: "not after a hard purge; a soft one would allow it", Section: "5861 section 3"})
+		return
+	}
 	if term.neverStale {
 		w.step(Step{Rule: "stale", Words: "never: the answer says must-revalidate, proxy-revalidate, s-maxage or no-cache", Section: "9111 section 4.2.4"})
 		return

@@ -127,7 +127,7 @@ func (w *Why) forwards(q *inquiry) {
 		r = reason(details, c.Detail)
 		w.Words = r.Words
 	}
-	w.step(Step{Rule: c.Fwd, Words: r.Words, Section: r.Section, Against: true})
+	w.step(Step{Rule: "forward", Words: r.Words, Section: r.Section, Against: true})
 }
 
 // then is what follows on a forward.

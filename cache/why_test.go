@@ -117,7 +117,7 @@ func TestWhyTellsTheArithmetic(t *testing.T) {
 			"forwarded: nothing that may be used is stored for this URL",
 			"key: GET http://shop.example/p?a=2 (9111 section 2)",
 			"key: query drops utm_* (policy)",
-			"uri-miss: nothing that may be used is stored for this URL (9111 section 2)")
+			"forward: nothing that may be used is stored for this URL (9111 section 2)")
 		e.get("/p?a=2", "Accept-Language", "de")
 		settled()
 		time.Sleep(15 * time.Second)

@@ -72,6 +72,7 @@ var roles = map[string]Role{
 	"HEAD /v1/blobs/{digest}":                Operator,
 	"POST /v1/purges":                        Operator,
 	"GET /v1/purges/{position}":              Viewer,
+	"POST /v1/why":                           Viewer,
 	"POST /service/{service}/purge_all":      Operator,
 	"POST /service/{service}/purge":          Operator,
 	"POST /service/{service}/purge/{key...}": Operator,

@@ -40,12 +40,15 @@ type Node interface {
 
 // Server is the control API of one node. Open it, then Run it.
 type Server struct {
-	Node    Node // set before Run
-	Purger  Purger
-	Admin   selvage.Admin
-	Data    string // the folder of the socket
-	Version string
-	Log     *slog.Logger
+	Node   Node // set before Run
+	Purger Purger
+	// Explainer is the node, Others those beside it in its process.
+	Explainer Explainer
+	Others    []Explainer
+	Admin     selvage.Admin
+	Data      string // the folder of the socket
+	Version   string
+	Log       *slog.Logger
 
 	// Tenant is whose services are changed here; empty: selvage.DefaultTenant.
 	Tenant selvage.Tenant
@@ -184,6 +187,7 @@ func (s *Server) operations(mux *http.ServeMux) huma.API {
 	s.revisionOperations(api)
 	s.tokenOperations(api)
 	s.purges(api, mux)
+	s.whyOperation(api)
 	return api
 }
 

@@ -91,13 +91,13 @@ func (st statement) blockText() string {
 var requestWords = []string{"get", "head", "post", "put", "patch", "delete", "options", "trace", "request", "upgrade"}
 
 var statementWords = slices.Concat([]string{
-	"service", "node", "file", "origin", "dns", "from", "over", "send", "ws", "close", "wait", "reload", "purge", "drain", "expect",
+	"service", "node", "file", "origin", "dns", "from", "over", "send", "ws", "close", "wait", "reload", "purge", "why", "drain", "expect",
 	"deploy", "canary", "promote", "undo",
 }, requestWords)
 
 func (st statement) compile() (func(*player) error, error) {
 	verb, rest := word(st.line)
-	if len(st.block) > 0 && !slices.Contains(requestWords, verb) && !slices.Contains([]string{"service", "node", "file", "origin", "send", "reload", "deploy", "canary"}, verb) {
+	if len(st.block) > 0 && !slices.Contains(requestWords, verb) && !slices.Contains([]string{"service", "node", "file", "origin", "send", "reload", "deploy", "canary", "why"}, verb) {
 		return nil, st.block[0].errorf("%s has no indented lines", verb)
 	}
 	switch verb {
@@ -131,6 +131,8 @@ func (st statement) compile() (func(*player) error, error) {
 		return st.compileChange(verb, rest)
 	case "purge":
 		return compilePurge(rest)
+	case "why":
+		return st.compileWhy(rest)
 	case "drain":
 		return func(p *player) error { return p.drain() }, alone(verb, rest)
 	case "expect":

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -147,6 +148,10 @@ type purgeFeed struct {
 	count   atomic.Uint64 // purges that were applied
 	lag     atomic.Int64  // nanoseconds from the last purge's append to its being applied
 	dropped atomic.Uint64 // times that all that was stored had to be dropped
+
+	mu     sync.Mutex // guards what follows
+	recent []knownPurge
+	next   int
 }
 
 func (f *purgeFeed) gauges() telemetry.Purges {
@@ -155,6 +160,40 @@ func (f *purgeFeed) gauges() telemetry.Purges {
 		Applied: f.count.Load(), Position: position, Behind: max(f.head.Load(), position) - position,
 		Lag: time.Duration(f.lag.Load()), Drops: f.dropped.Load(),
 	}
+}
+
+// knownPurges is how many of the latest purges a node can say more of than that they
+// were; the oldest go first.
+const knownPurges = 1024
+
+// knownPurge is one that was applied.
+type knownPurge struct {
+	at   uint64 // position in the store
+	feed state.Position
+	time time.Time // of the append
+	who  string
+}
+
+// note remembers a purge that the store applied at a position of its own.
+func (p *purgeFeed) note(at uint64, e state.Event, who string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.recent) < knownPurges {
+		p.recent = append(p.recent, knownPurge{})
+	}
+	p.recent[p.next] = knownPurge{at, e.Position, e.Time, who}
+	p.next = (p.next + 1) % knownPurges
+}
+
+// known is the purge that the store applied at a position.
+func (p *purgeFeed) known(at uint64) (one knownPurge, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.IndexFunc(p.recent, func(k knownPurge) bool { return k.at == at && at > 0 })
+	if i < 0 {
+		return one, false
+	}
+	return p.recent[i], true
 }
 
 func (n *Node) purgeKey() state.FeedKey {
@@ -272,7 +311,7 @@ func (f *follower) apply(ctx context.Context, e state.Event) {
 		n.sayHits(ctx, e.Position, all)
 	default:
 		for _, one := range all {
-			n.registry.store.Purge(one)
+			n.purges.note(n.registry.store.Purge(one), e, p.Who)
 		}
 		n.purges.count.Add(1)
 	}

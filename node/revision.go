@@ -40,6 +40,7 @@ type compiledRoute struct {
 	replay   bool   // its GETs are recorded, to be played on a new revision
 	rewrites bool   // the path that the origin sees is not the client's, by which answers are stored
 	coding   coding
+	cache    *cache.Transport  // in upstream; nil on a route that stores nothing
 	upstream http.RoundTripper // fallback around cache around making around origin; nil on a route that ends in a policy
 }
 
@@ -85,7 +86,7 @@ func (reg *registry) fill(rev *revision) (err error) {
 			return fmt.Errorf("route %q: %w", cr.name, err)
 		}
 		if r.Origin != "" {
-			cr.upstream = reg.upstream(rev, r, cr.coding)
+			cr.upstream = reg.upstream(rev, r, cr)
 		}
 	}
 	return nil
@@ -93,7 +94,7 @@ func (reg *registry) fill(rev *revision) (err error) {
 
 // upstream puts the stages of the origin side around each other. On a service
 // that stores, a route that does not still has to make invalid what it changes.
-func (reg *registry) upstream(rev *revision, r *selvage.Route, c coding) http.RoundTripper {
+func (reg *registry) upstream(rev *revision, r *selvage.Route, cr *compiledRoute) http.RoundTripper {
 	var next http.RoundTripper = &maker{next: rev.pools[r.Origin], watch: reg.watch(rev.service.Service)}
 	scope := cache.Scope{
 		Tenant: rev.tenant, Service: rev.service.Service, Revision: rev.id, StaleOnError: hasStale(r.OnFailure),
@@ -102,11 +103,12 @@ func (reg *registry) upstream(rev *revision, r *selvage.Route, c coding) http.Ro
 	switch {
 	case r.Cache != nil:
 		scope.Policy = *r.Cache
-		if c.stored != nil {
-			scope.Coder = c.stored
+		if cr.coding.stored != nil {
+			scope.Coder = cr.coding.stored
 		}
 		rev.makings = append(rev.makings, scope.Making)
-		next = cache.NewTransport(reg.store, scope, next)
+		cr.cache = cache.NewTransport(reg.store, scope, next)
+		next = cr.cache
 	case stores(&rev.service):
 		next = cache.NewInvalidator(reg.store, scope, next)
 	}

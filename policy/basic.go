@@ -56,7 +56,7 @@ func compileBasicAuth(scope Scope, rt *selvage.Route) (policy, error) {
 		b.users[user] = []byte(hash)
 	}
 	b.nobody = hashOfNobody(dearest)
-	return policy{request: b.request}, nil
+	return policy{request: b.request, look: b.look}, nil
 }
 
 // hashOfNobody is a well-formed hash with a random end, made without the work of a real one.
@@ -91,6 +91,15 @@ func (b *basicAuth) request(x *Exchange) *Answer {
 		return refuse(x, http.StatusServiceUnavailable, "The request ended before its password was checked.\n", "basic_auth: "+err.Error())
 	case !ok || !known:
 		return b.ask(x, "basic_auth: wrong name or password")
+	}
+	x.Out.Header.Del("Authorization")
+	return nil
+}
+
+// look asks for credentials where there are none, and takes others for right.
+func (b *basicAuth) look(x *Exchange) *Answer {
+	if _, _, ok := credentials(x.In.Header["Authorization"]); !ok {
+		return b.ask(x, "basic_auth: no credentials")
 	}
 	x.Out.Header.Del("Authorization")
 	return nil

@@ -82,7 +82,7 @@ func compileCORS(_ Scope, rt *selvage.Route) (policy, error) {
 	if c.origins.all && c.credentials {
 		return policy{}, selvage.Errorf(selvage.Invalid, "cors: credentials and origin * do not go together")
 	}
-	return policy{c.request, c.response}, nil
+	return policy{request: c.request, response: c.response}, nil
 }
 
 func (c *cors) request(x *Exchange) *Answer {

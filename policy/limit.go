@@ -48,7 +48,7 @@ func compileLimit(scope Scope, rt *selvage.Route) (policy, error) {
 	}
 	l.counters = scope.Limits.acquire(limitID{scope.Tenant, scope.Service, routeIdentity(rt), per})
 	l.policy = l.name + ";q=" + strconv.FormatInt(g.burst, 10) + ";w=" + strconv.FormatInt(max(1, (g.ahead+1e9-1)/1e9), 10)
-	return policy{l.request, l.response}, nil
+	return policy{request: l.request, look: func(*Exchange) *Answer { return nil }, response: l.response}, nil
 }
 
 // routeIdentity is what makes two routes of two revisions the same: the name,

@@ -58,6 +58,7 @@ type Answer struct {
 // Chain is the compiled policies of one route. It is immutable.
 type Chain struct {
 	requests   []func(*Exchange) *Answer
+	looks      []func(*Exchange) *Answer // what stands for each of them where nothing may change
 	responses  []func(*Exchange, http.Header)
 	waits      bool
 	preflights bool
@@ -74,6 +75,7 @@ type Scope struct {
 // policy is one compiled policy: what it does to a request, and to the answer. Either may be nil.
 type policy struct {
 	request  func(*Exchange) *Answer
+	look     func(*Exchange) *Answer // nil: request itself
 	response func(*Exchange, http.Header)
 }
 
@@ -119,6 +121,10 @@ func Compile(scope Scope, rt selvage.Route) (*Chain, error) {
 		}
 		if p.request != nil {
 			c.requests = append(c.requests, p.request)
+			if p.look == nil {
+				p.look = p.request
+			}
+			c.looks = append(c.looks, p.look)
 			c.waits = c.waits || o.waits
 		}
 		if p.response != nil {
@@ -129,8 +135,14 @@ func Compile(scope Scope, rt selvage.Route) (*Chain, error) {
 }
 
 // Request does to the request what the policies say. An answer ends its way.
-func (c *Chain) Request(x *Exchange) *Answer {
-	for _, f := range c.requests {
+func (c *Chain) Request(x *Exchange) *Answer { return first(c.requests, x) }
+
+// Look does to a request what Request would do, as far as the head decides it:
+// nothing is counted, and a password is not looked at but taken for right.
+func (c *Chain) Look(x *Exchange) *Answer { return first(c.looks, x) }
+
+func first(policies []func(*Exchange) *Answer, x *Exchange) *Answer {
+	for _, f := range policies {
 		if a := f(x); a != nil {
 			return a
 		}

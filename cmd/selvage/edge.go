@@ -70,7 +70,7 @@ func openEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened
 		e.close()
 		return nil, advise(err, "--listen")
 	}
-	e.control.Node, e.control.Purger, e.control.OnLimit = e.node, e.node, e.node.LimitHit
+	e.control.Node, e.control.Purger, e.control.Explainer, e.control.OnLimit = e.node, e.node, e.node, e.node.LimitHit
 	e.name = conf.Node.Name
 	e.watchOver(&conf, *o.State)
 	return e, nil

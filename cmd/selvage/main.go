@@ -108,7 +108,7 @@ recovers.
 	})
 	cmd.AddCommand(tryCommand(), runCommand(), planCommand(), deployCommand(), undoCommand(), rolloutCommand(), changesCommand(),
 		revisionCommand(), tokenCommand(), validateCommand(), configCommand(),
-		statusCommand(), purgeCommand(), completionCommand(), versionCommand())
+		statusCommand(), purgeCommand(), whyCommand(), completionCommand(), versionCommand())
 	usageArgs(cmd)
 	return cmd
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/selvage-edge/selvage/cache"
 	"github.com/selvage-edge/selvage/record"
 	"github.com/selvage-edge/selvage/telemetry"
 )
@@ -153,7 +154,7 @@ The admin address, and without a token the unix socket ` + "`control.sock`" + ` 
 func telemetryReference() []byte {
 	var b bytes.Buffer
 	b.WriteString(generated + "# Reference: telemetry\n\nEvery request leaves one record. The metrics and the access log are made of it and nothing else.\n" +
-		"\n- [Metrics](#metrics)\n- [Access log](#access-log)\n- [Why a request is bad](#why-a-request-is-bad)\n- [Limits](#limits)\n" +
+		"\n- [Metrics](#metrics)\n- [Access log](#access-log)\n- [Why a request is bad](#why-a-request-is-bad)\n- [Words of Cache-Status](#words-of-cache-status)\n- [Limits](#limits)\n" +
 		"\n## Metrics\n\nAt `/metrics` of the admin address, with `go_` and `process_` of the runtime and the process. Histograms are native where the " +
 		"scraper asks for\nthem, and have classic buckets. No label is taken from what a client can invent: no host, no path.\n" +
 		"\n| metric | kind | labels | meaning |\n|---|---|---|---|\n")
@@ -168,6 +169,11 @@ func telemetryReference() []byte {
 	b.WriteString("\n## Why a request is bad\n\nThe label `why` of `selvage_bad_requests_total` and the field `why_bad`.\n\n| why | meaning |\n|---|---|\n")
 	for _, w := range whyBad {
 		fmt.Fprintf(&b, "| %s | %s |\n", w.is, w.means)
+	}
+	b.WriteString("\n## Words of Cache-Status\n\nWhy a request was forwarded, and more of it (RFC 9211); the fields `cache` and `cache_detail`. `selvage why` tells them at length.\n" +
+		"\n| parameter | word | meaning | RFC |\n|---|---|---|---|\n")
+	for param, r := range cache.Reasons() {
+		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", param, r.Word, sentence(r.Words), r.Section)
 	}
 	b.WriteString("\n## Limits\n\nThe label `limit` of `selvage_limit_hits_total` and the field `limit`. Names with a point are of the [node file or the service file](reference.md).\n" +
 		"\n| limit | what happened |\n|---|---|\n")
