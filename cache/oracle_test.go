@@ -199,7 +199,7 @@ func ofOneVersion(a *asked, f *fact) error {
 		}
 	case r.status == 416 || r.status == 304:
 	case !strings.HasPrefix(whole, r.body) || r.err == nil && r.body != whole:
-		return fmt.Errorf("the body is %q, want %q (%v)", r.body, whole, r.err)
+		return fmt.Errorf("the body is %q, want %q (%w)", r.body, whole, r.err)
 	}
 	return nil
 }
@@ -224,7 +224,7 @@ func (o *oracle) judge(a *asked) error {
 	}
 	n, err := strconv.Atoi(serial)
 	if err != nil || n >= len(o.facts) {
-		return fmt.Errorf("an answer %d without a serial (%v)", r.status, r.err)
+		return fmt.Errorf("an answer %d without a serial (%w)", r.status, r.err)
 	}
 	f := o.facts[n]
 	if f.path != place(a.req) {

@@ -305,7 +305,7 @@ func (t *Transport) stitched(q *inquiry, head *answer, f *flight, aged bool) *ht
 	p := q.wanted(head, &m.res)
 	src := &source{t: t, q: q, head: head, flight: f, gone: q.req.Context().Done()}
 	if m.res.Body == http.NoBody {
-		src.Close()
+		_ = src.Close()
 		return &m.res
 	}
 	switch {

@@ -108,7 +108,7 @@ func (p *places) passed(err error) error {
 
 func (p *places) letGo() {
 	if p.cur != nil {
-		p.cur.Close()
+		_ = p.cur.Close()
 		p.cur = nil
 	}
 }
