@@ -72,6 +72,7 @@ func stalest(a, b terms) terms {
 	}
 	a.noCache = a.noCache || b.noCache
 	a.neverStale = a.neverStale || b.neverStale
+	a.spent = a.spent || b.spent
 	a.immutable = a.immutable && b.immutable
 	return a
 }

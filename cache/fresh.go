@@ -15,6 +15,7 @@ type terms struct {
 	noCache    bool           // never used without validation
 	immutable  bool           // a client's wish for a younger one is overlooked while it is fresh (RFC 8246)
 	neverStale bool           // never used stale, whoever permits it
+	spent      bool           // it was purged softly: not fresh, also for who has looked at the clock before that
 	stale      staleWindows
 }
 
@@ -24,7 +25,13 @@ func (t *terms) age(now time.Time) time.Duration {
 }
 
 // ttl is how long it is still fresh; negative for how long it is stale.
-func (t *terms) ttl(now time.Time) time.Duration { return t.lifetime - t.age(now) }
+func (t *terms) ttl(now time.Time) time.Duration {
+	left := t.lifetime - t.age(now)
+	if t.spent {
+		return min(left, 0)
+	}
+	return left
+}
 
 // verdict says what a stored answer is good for.
 type verdict int

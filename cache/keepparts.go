@@ -113,10 +113,21 @@ func (s *Store) piece(key *Key, request http.Header, whole *answer, pos int64, g
 }
 
 // freshen gives the parts of one representation that a request selects the terms
-// and fields that a 304 brought (RFC 9111, section 4.3.4).
+// and fields that a 304 brought (RFC 9111, section 4.3.4). Where that said nothing
+// of tags or groups each part keeps its own. What was purged is not confirmed.
 func (s *Store) freshen(key Key, request http.Header, confirmed *answer) {
 	s.eachPart(key, request, confirmed, func(e *entry) {
+		if e.look(&key).gone() {
+			s.dropLocked(e)
+			return
+		}
 		a := *confirmed
+		if len(a.tags) == 0 {
+			a.tags = e.answer.tags
+		}
+		if len(a.groups) == 0 {
+			a.groups = e.answer.groups
+		}
 		a.body, a.length, a.part, a.total = e.answer.body, e.answer.length, e.answer.part, e.answer.total
 		a.mark, a.forms = e.answer.mark, e.answer.forms
 		size := a.size(key)

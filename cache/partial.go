@@ -323,9 +323,6 @@ func (t *Transport) stitched(q *inquiry, head *answer, f *flight, aged bool) *ht
 func (f *flight) confirmedParts(res *http.Response, requested, received time.Time) {
 	t := f.transport
 	tags, ok := tagsOf(res.Header, t.tags)
-	if ok && len(tags) == 0 {
-		tags = f.about.tags
-	}
 	surrogate := t.takeOurs(res.Header)
 	if len(surrogate) == 0 {
 		surrogate = f.about.surrogate
@@ -335,6 +332,7 @@ func (f *flight) confirmedParts(res *http.Response, requested, received time.Tim
 	x := f.exchange(f.about.status, h)
 	x.cookie, x.surrogate, x.tags, x.manyTags = false, surrogate, tags, !ok
 	a, why := t.newAnswer(f.req.Header, &x, res.Header, requested, received)
+	a.groups = groupNames(res.Header[cacheGroups])
 	a.length, a.mark, a.search = f.about.length, f.about.mark, readNoVarySearch(h[noVarySearch])
 	place, ok := f.placeFor(f.about.status, h)
 	if why == storeIt && (!ok || place != f.key) {
@@ -342,7 +340,7 @@ func (f *flight) confirmedParts(res *http.Response, requested, received time.Tim
 	}
 	t.store.flights.mu.Lock()
 	switch {
-	case why == storeIt && !f.isDoomedLocked() && f.fate(f.about) == unpurged:
+	case why == storeIt && !f.isDoomedLocked() && !f.fate(f.about).gone():
 		t.store.freshen(f.key, f.req.Header, a)
 	case why != refuseAuthorized:
 		t.store.dropParts(f.key, f.req.Header, f.about)

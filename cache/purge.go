@@ -332,6 +332,6 @@ func (e *entry) seen(key *Key) *answer {
 	}
 	stale := *a
 	stale.softened = at.soft
-	stale.terms.lifetime = min(a.terms.lifetime, a.terms.age(at.softAt))
+	stale.terms.lifetime, stale.terms.spent = min(a.terms.lifetime, a.terms.age(at.softAt)), true
 	return &stale
 }

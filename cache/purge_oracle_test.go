@@ -2,6 +2,7 @@ package cache
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -22,11 +23,19 @@ type purgeOracle struct {
 	clock atomic.Int64
 	delay time.Duration // the longest
 
-	mu     sync.Mutex // guards all below
-	random *rand.Rand
-	asked  []int64 // of each serial: when the origin was asked for it
-	sure   []int64 // of each serial: when the origin was asked to confirm it last
-	purges []donePurge
+	mu        sync.Mutex // guards all below
+	random    *rand.Rand
+	given     []givenBody      // by serial
+	version   map[string]int   // by path
+	confirmed map[string]int64 // by path: when the origin was asked for its last confirmation
+	purges    []donePurge
+}
+
+// givenBody is one body that the origin gave.
+type givenBody struct {
+	asked   int64 // when
+	version int   // of the path
+	odd     string
 }
 
 // donePurge is a purge that has returned.
@@ -34,6 +43,7 @@ type donePurge struct {
 	began, done int64
 	soft        bool
 	means       func(u *url.URL) bool
+	odd         string // what has this tag, too
 	words       string
 }
 
@@ -64,14 +74,6 @@ func (o *purgeOracle) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer o.mu.Unlock()
 	path := req.URL.Path
 	fields := fmt.Sprintf("Cache-Control: max-age=%d\nVary: X-Lang\nCache-Groups: \"group-%s\"", 1+o.random.IntN(20), path[1:])
-	switch o.random.IntN(3) {
-	case 0:
-		fields += "\nSurrogate-Key: " + strings.Join(oracleTags(path), " ")
-	case 1:
-		fields += "\nCache-Tag: " + strings.Join(oracleTags(path), ",")
-	default:
-		fields += "\nX-Tags: " + strings.Join(oracleTags(path), ", ")
-	}
 	if path == "/c" {
 		fields += "\nNo-Vary-Search: params=(\"utm\")"
 	}
@@ -84,42 +86,98 @@ func (o *purgeOracle) RoundTrip(req *http.Request) (*http.Response, error) {
 	case mode == 1:
 		return reply(req, 503, "", "down"), nil
 	}
-	if tag := strings.Trim(req.Header.Get("If-None-Match"), `"`); tag != "" && mode < 6 {
-		if serial, err := strconv.Atoi(tag); err == nil && serial < len(o.sure) {
-			o.sure[serial] = asked
-			return reply(req, 304, "Etag: \""+tag+"\"\n"+fields, ""), nil
+	if o.random.IntN(40) == 0 {
+		o.version[path]++
+	}
+	tag := fmt.Sprintf("\"%s-%d\"", path[1:], o.version[path])
+	fields = "Etag: " + tag + "\n" + fields
+	if req.Header.Get("If-None-Match") == tag && mode < 6 {
+		o.confirmed[path] = max(o.confirmed[path], asked) // they may come in another order than they were asked for
+		return reply(req, 304, fields, ""), nil
+	}
+	odd := "odd-" + strconv.Itoa(o.random.IntN(4))
+	if req.Method != http.MethodHead { // what that or a 304 says of tags would take their place
+		fields += o.tagField(path, odd)
+	}
+	serial := len(o.given)
+	o.given = append(o.given, givenBody{asked, o.version[path], odd})
+	body := strings.Repeat(fmt.Sprintf("%0*d;", oracleStamp-1, serial), oracleStamps)
+	var from, to int
+	if _, err := fmt.Sscanf(req.Header.Get("Range"), "bytes=%d-%d", &from, &to); err == nil && mode < 8 && from < len(body) {
+		to = min(to, len(body)-1)
+		part := reply(req, 206, fields, body[from:to+1])
+		part.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(body)))
+		return o.maybeCut(part), nil
+	}
+	return o.maybeCut(reply(req, 200, fields, body)), nil
+}
+
+// tagField says the tags in one of three ways.
+func (o *purgeOracle) tagField(path, odd string) string {
+	tags := append(oracleTags(path), odd)
+	switch o.random.IntN(3) {
+	case 0:
+		return "\nSurrogate-Key: " + strings.Join(tags, " ")
+	case 1:
+		return "\nCache-Tag: " + strings.Join(tags, ",")
+	}
+	return "\nX-Tags: " + strings.Join(tags, ", ")
+}
+
+// maybeCut breaks some answers off before their end, between two stamps.
+func (o *purgeOracle) maybeCut(res *http.Response) *http.Response {
+	if o.random.IntN(10) == 0 {
+		res.Body = io.NopCloser(io.LimitReader(res.Body, int64(oracleStamp*o.random.IntN(oracleStamps))))
+	}
+	return res
+}
+
+// A body is oracleStamps times the number of the request that it was asked for
+// by, so that whatever is put together tells of all its parts.
+const oracleStamp, oracleStamps = 7, 40
+
+// stamps are the numbers in a body, or in a part of one.
+func stamps(body string) (serials []int) {
+	for stamp := range strings.SplitSeq(body, ";") {
+		if serial, err := strconv.Atoi(stamp); err == nil && len(stamp) == oracleStamp-1 {
+			serials = append(serials, serial)
 		}
 	}
-	serial := len(o.asked) - 1
-	if req.Method != http.MethodHead || serial < 0 || mode < 6 { // a HEAD may speak of what was given out before
-		serial++
-		o.asked, o.sure = append(o.asked, asked), append(o.sure, asked)
-	}
-	return reply(req, 200, fmt.Sprintf("Etag: \"%d\"\n%s", serial, fields), fmt.Sprintf("%06d body of %s", serial, path)), nil
+	return slices.Compact(serials)
 }
 
 // judge says what is wrong with an answer to a request that began at a moment.
 func (o *purgeOracle) judge(req *http.Request, began int64, r result) error {
-	if r.err != nil || r.status != 200 || len(r.body) < 6 || req.Method == http.MethodHead {
+	if r.err != nil || r.status != 200 && r.status != 206 || req.Method == http.MethodHead {
 		return nil
-	}
-	serial, err := strconv.Atoi(r.body[:6])
-	if err != nil {
-		return nil // down
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, p := range slices.Backward(o.purges) {
-		if p.done > began || !p.means(req.URL) {
-			continue
+	fresh := strings.Contains(r.cacheStatus(), "hit") && !strings.Contains(r.cacheStatus(), "detail=")
+	serials := stamps(r.body)
+	for _, serial := range serials {
+		if a, b := o.given[serial], o.given[serials[0]]; a.version != b.version {
+			return fmt.Errorf("it is of version %d and of version %d", a.version, b.version)
 		}
-		if !p.soft && o.asked[serial] < p.began {
-			return fmt.Errorf("asked for at %d, purged at %d by %s, and given to who asked at %d", o.asked[serial], p.began, p.words, began)
+		for _, p := range slices.Backward(o.purges) {
+			if p.done <= began && (p.odd == o.given[serial].odd || p.means != nil && p.means(req.URL)) {
+				if err := o.outlives(serial, &p, req.URL.Path, fresh); err != nil {
+					return fmt.Errorf("%w, to who asked at %d", err, began)
+				}
+			}
 		}
-		fresh := strings.Contains(r.cacheStatus(), "hit") && !strings.Contains(r.cacheStatus(), "detail=")
-		if p.soft && fresh && o.sure[serial] < p.began {
-			return fmt.Errorf("confirmed at %d, softly purged at %d by %s, and given as fresh to who asked at %d", o.sure[serial], p.began, p.words, began)
-		}
+	}
+	return nil
+}
+
+// outlives says what is wrong where a body is given in spite of a purge.
+func (o *purgeOracle) outlives(serial int, p *donePurge, path string, fresh bool) error {
+	asked := o.given[serial].asked
+	if !p.soft && asked < p.began {
+		return fmt.Errorf("asked for at %d, purged at %d by %s, and given", asked, p.began, p.words)
+	}
+	if sure := max(asked, o.confirmed[path]); p.soft && fresh && sure < p.began {
+		return fmt.Errorf("confirmed at %d, softly purged at %d by %s, and given as fresh", sure, p.began, p.words)
 	}
 	return nil
 }
@@ -133,8 +191,12 @@ func (o *purgeOracle) purge(store *Store) {
 	switch {
 	case kind < 5:
 		tag := oracleTags(path)[1]
-		if kind == 0 {
+		switch kind {
+		case 0:
 			tag = "all"
+		case 1, 2:
+			tag = "odd-" + strconv.Itoa(o.n(4))
+			d.odd = tag
 		}
 		p.Tags = []selvage.Tag{selvage.Tag(tag)}
 		d.words = "tag " + tag
@@ -173,10 +235,10 @@ func (o *purgeOracle) act(t *testing.T, e *edge) error {
 		return nil
 	}
 	path := oraclePaths[o.n(len(oraclePaths))]
-	scheme := []string{"http", "https"}[o.n(2)]
-	req := get(t, scheme+"://shop.example"+path+oracleQueries[o.n(len(oracleQueries))], "X-Lang", []string{"de", "fr"}[o.n(2)], "X-Plan", strconv.Itoa(o.n(2)))
+	scheme := []string{"http", "https"}[o.n(6)/5]
+	req := get(t, scheme+"://shop.example"+path+oracleQueries[o.n(2)*o.n(len(oracleQueries))], "X-Lang", []string{"de", "fr"}[o.n(6)/5], "X-Plan", strconv.Itoa(o.n(6)/5))
 	req.Method = []string{"GET", "GET", "GET", "GET", "GET", "QUERY", "HEAD", "POST"}[o.n(8)]
-	if f := []string{"", "", "", "Cache-Control: no-cache", "Cache-Control: max-stale", "Range: bytes=0-9", "If-None-Match: \"3\"", "Cache-Control: only-if-cached"}[o.n(8)]; f != "" {
+	if f := []string{"", "", "", "Cache-Control: no-cache", "Cache-Control: max-stale", "Range: bytes=0-69", "Range: bytes=70-139", "Range: bytes=140-279", "If-None-Match: \"a-1\"", "Cache-Control: only-if-cached"}[o.n(10)]; f != "" {
 		name, value, _ := strings.Cut(f, ": ")
 		req.Header.Set(name, value)
 	}
@@ -194,7 +256,8 @@ func (o *purgeOracle) act(t *testing.T, e *edge) error {
 	return nil
 }
 
-// oracleEdges are two revisions of a service on one store: one with rules for keys.
+// oracleEdges are revisions of a service on one store, without and with rules for
+// keys. Half of them fetch by slices that are a quarter of a body.
 func oracleEdges(t *testing.T, o *purgeOracle) []*edge {
 	scope := shop
 	scope.Policy = selvage.Cache{
@@ -205,7 +268,13 @@ func oracleEdges(t *testing.T, o *purgeOracle) []*edge {
 	t.Cleanup(store.Close)
 	ruled := scope
 	ruled.Policy.Key = &selvage.CacheKey{Headers: []string{"X-Plan"}, Query: &selvage.QueryRules{Drop: []string{"utm"}, Sort: true}}
-	return []*edge{{NewTransport(store, scope, o), t, nil}, {NewTransport(store, ruled, o), t, nil}}
+	var edges []*edge
+	for _, s := range []Scope{scope, ruled} {
+		sliced := s
+		sliced.Policy.MaxBody = oracleStamp * oracleStamps / 4
+		edges = append(edges, &edge{NewTransport(store, s, o), t, nil}, &edge{NewTransport(store, sliced, o), t, nil})
+	}
+	return edges
 }
 
 // TestNothingAskedForBeforeAHardPurgeIsServedAfterIt: fetches, stores, purges,
@@ -215,16 +284,16 @@ func TestNothingAskedForBeforeAHardPurgeIsServedAfterIt(t *testing.T) {
 	for range 80 {
 		seed := rand.Uint64()
 		onVirtualTime(t, func(t *testing.T) {
-			o := &purgeOracle{random: rand.New(rand.NewPCG(seed, 1)), delay: 4 * time.Second}
+			o := &purgeOracle{version: map[string]int{}, confirmed: map[string]int64{}, random: rand.New(rand.NewPCG(seed, 1)), delay: 2 * time.Second}
 			edges := oracleEdges(t, o)
 			var clients sync.WaitGroup
 			for range 6 {
 				clients.Go(func() {
 					for range 60 {
-						if err := o.act(t, edges[o.n(2)]); err != nil {
+						if err := o.act(t, edges[o.n(len(edges))]); err != nil {
 							t.Error(err)
 						}
-						time.Sleep(time.Duration(o.n(int(2 * time.Second))))
+						time.Sleep(time.Duration(o.n(int(time.Second))))
 					}
 				})
 			}
@@ -241,13 +310,13 @@ func TestNothingAskedForBeforeAHardPurgeIsServedAfterIt(t *testing.T) {
 // The same on real time, for the race detector: as much at once as there can be.
 func TestPurgesRaceWithEverythingElse(t *testing.T) {
 	seed := rand.Uint64()
-	o := &purgeOracle{random: rand.New(rand.NewPCG(seed, 1))}
+	o := &purgeOracle{version: map[string]int{}, confirmed: map[string]int64{}, random: rand.New(rand.NewPCG(seed, 1))}
 	edges := oracleEdges(t, o)
 	var clients sync.WaitGroup
 	for range 8 {
 		clients.Go(func() {
 			for range 800 {
-				if err := o.act(t, edges[o.n(2)]); err != nil {
+				if err := o.act(t, edges[o.n(len(edges))]); err != nil {
 					t.Error(err)
 					return
 				}

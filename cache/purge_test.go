@@ -301,6 +301,25 @@ func TestSoftPurgedAnswerIsStale(t *testing.T) {
 	})
 }
 
+// The second purge of two comes while a request is on its way that began between them.
+func TestSoftPurgedAnswerIsStaleAlsoForWhoBeganBeforeTheNextPurge(t *testing.T) {
+	onVirtualTime(t, func(t *testing.T) {
+		e := newEdge(t, oneMinute, always(200, "Surrogate-Key: red blue", "1"))
+		e.get("/p")
+		settled()
+		e.purge(soft, "red")
+		time.Sleep(time.Second)
+		q := e.newInquiry(get(t, "http://shop.example/p"))
+		time.Sleep(time.Second)
+		e.purge(soft, "blue")
+		for range 2 { // the first look makes it stale, the second one finds it so
+			if v := q.consider(e.lookup(q)); v == useFresh || q.found.answer == nil {
+				t.Errorf("it is still fresh for a second time: %v, %v", v, q.found.answer.terms.ttl(q.now))
+			}
+		}
+	})
+}
+
 func TestSoftPurgeCountsFromItsMoment(t *testing.T) {
 	policy := oneMinute
 	policy.StaleWhileRevalidate = selvage.Duration(10 * time.Second)
