@@ -27,7 +27,8 @@ func (s *Store) putPartLocked(key Key, request http.Header, a *answer) {
 		}
 	}
 	if a.total <= s.limit/largestShare {
-		if whole := combine(same); whole != nil {
+		// A purge may have ended something of which only what is older has a part.
+		if whole := combine(same); whole != nil && whole.fate(&key) == unpurged {
 			s.putWholeLocked(key, request, whole)
 			return
 		}

@@ -51,10 +51,12 @@ func (t *Transport) byParts(q *inquiry) (res *http.Response, ok bool, err error)
 		case done:
 			return res, true, err
 		case goAlone:
+			q.rec.Cache.Collapsed = false
 			return nil, false, nil
 		}
 		q.now = time.Now()
 	}
+	q.rec.Cache.Collapsed = false
 	return nil, false, nil
 }
 
@@ -208,15 +210,21 @@ func (t *Transport) awaitPiece(q, sub *inquiry, f *flight, leader bool) (*http.R
 	case o.freshened:
 		f.leave(leader)
 		return nil, tryNext, nil
+	case o.why == refusePurged:
+		f.leave(leader) // what was purged meanwhile is asked for anew
+		return nil, tryNext, nil
 	case o.private != nil && leader && (o.status != http.StatusPartialContent || q.asked(sub.want)):
 		return t.handOver(q, f), done, nil
 	case o.private != nil, o.answer == nil:
 		c.Detail = string(o.why)
 		f.leave(leader)
 		return nil, goAlone, nil
-	case !leader && !o.shared, !f.gives(q):
-		f.leave(leader)
+	case !leader && (!o.shared || !selected(o.answer.selectors, q.req.Header)):
+		f.leave(false)
 		return nil, goAlone, nil
+	case !leader && f.fate(o.answer) != unpurged:
+		f.leave(false)
+		return nil, tryNext, nil
 	}
 	q.now = time.Now()
 	c.Stored, c.Detail = leader && !o.validated, string(o.why)
@@ -231,12 +239,6 @@ func (t *Transport) awaitPiece(q, sub *inquiry, f *flight, leader bool) (*http.R
 func (q *inquiry) asked(want string) bool {
 	h := q.req.Header
 	return len(h["Range"]) == 1 && h["Range"][0] == want && len(h["If-Range"])+len(h[ifNoneMatch])+len(h[ifModifiedSince]) == 0
-}
-
-// gives says whether what a flight brought may be given to a request that waited for it.
-func (f *flight) gives(q *inquiry) bool {
-	a := f.outcome.answer
-	return selected(a.selectors, q.req.Header) && f.fate(a) == unpurged
 }
 
 // respondWith answers with a part that is coming, and those that are stored.

@@ -273,6 +273,12 @@ func (a *answer) answers(key *Key, query string, has bool) bool {
 	return url.Query == key.Query && url.HasQuery == key.HasQuery
 }
 
+// fate is what purges have made of an answer that is, or would be, stored for the key.
+func (a *answer) fate(key *Key) fate {
+	f, _ := a.ledger.fate(key, a)
+	return f
+}
+
 // fate is what purges have made of a flight's answer or of the one it is about.
 func (f *flight) fate(a *answer) fate {
 	verdict, _ := f.transport.ledger.fate(&f.key, a)
@@ -294,7 +300,7 @@ func (e *entry) look(key *Key) fate {
 	if last <= e.checked.Load() {
 		return unpurged
 	}
-	f, _ := l.fate(key, e.answer)
+	f := e.answer.fate(key)
 	if f == unpurged {
 		e.checked.Store(last)
 	}

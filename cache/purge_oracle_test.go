@@ -281,7 +281,7 @@ func oracleEdges(t *testing.T, o *purgeOracle) []*edge {
 // refreshes, ranges, HEAD, POST, QUERY, groups, failures and new incarnations of the feed in a
 // random order, and an oracle that knows what must not be served.
 func TestNothingAskedForBeforeAHardPurgeIsServedAfterIt(t *testing.T) {
-	for range 80 {
+	for range 40 {
 		seed := rand.Uint64()
 		onVirtualTime(t, func(t *testing.T) {
 			o := &purgeOracle{version: map[string]int{}, confirmed: map[string]int64{}, random: rand.New(rand.NewPCG(seed, 1)), delay: 2 * time.Second}
@@ -315,7 +315,7 @@ func TestPurgesRaceWithEverythingElse(t *testing.T) {
 	var clients sync.WaitGroup
 	for range 8 {
 		clients.Go(func() {
-			for range 800 {
+			for range 500 {
 				if err := o.act(t, edges[o.n(len(edges))]); err != nil {
 					t.Error(err)
 					return

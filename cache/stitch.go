@@ -159,18 +159,35 @@ func (s *source) at(pos, end int64) (*reader, error) {
 			f.leave(part == leads)
 			return nil, err
 		}
-		a := f.outcome.answer
+		next, err := s.takes(f, pos, part == leads)
 		switch {
-		case f.outcome.err != nil:
+		case next == tryNext:
 			f.leave(part == leads)
-			return nil, f.outcome.err
-		case a == nil || !sameBytes(a, s.head) || !a.span().holds(pos) || !f.gives(s.q) || part != leads && !f.outcome.shared:
+			continue
+		case err != nil:
 			f.leave(part == leads)
-			return nil, errOtherBytes
+			return nil, err
 		}
+		a := f.outcome.answer
 		return s.readerOf(a, pos, end, func() { f.leave(false) }), nil
 	}
 	return nil, errOtherBytes
+}
+
+// takes says whether the answer goes on with what a flight brought, is to look
+// again since that was purged, or breaks.
+func (s *source) takes(f *flight, pos int64, leader bool) (afterwards, error) {
+	o := &f.outcome
+	a := o.answer
+	switch {
+	case o.err != nil:
+		return done, o.err
+	case o.why == refusePurged, a != nil && !leader && f.fate(a) != unpurged:
+		return tryNext, nil
+	case a == nil || !sameBytes(a, s.head) || !a.span().holds(pos), !leader && (!o.shared || !selected(a.selectors, s.q.req.Header)):
+		return done, errOtherBytes
+	}
+	return done, nil
 }
 
 // readerOf reads what a stored or coming answer holds of a whole between two positions of it.
