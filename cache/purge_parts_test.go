@@ -200,7 +200,7 @@ func TestPartThatWasPurgedSoftlyMakesNoWholeFresh(t *testing.T) {
 		q := e.newInquiry(get(t, "http://shop.example/", "Range", "bytes=100-109"))
 		q.key = q.exact
 		q.consider(e.lookup(q))
-		s := e.store.stitches(&q.key, q.req.Header, e.Transport, q.good)
+		s := e.stitches(q, q.good)
 		sub, ok := e.missing(q, &s)
 		if !ok || sub == nil {
 			t.Fatal("nothing is missing")
