@@ -47,26 +47,42 @@ func (n *Node) Prepare(ctx context.Context, r rollout.Revision) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	switch {
-	case n.ended:
-		return selvage.Errorf(selvage.Unavailable, "prepare revision %s: the node has ended", r.ID)
-	case n.prepared[r.ID] != nil:
-		return nil
-	case len(n.prepared) >= maxPrepared:
-		n.LimitHit("prepared_revisions")
-		return selvage.Errorf(selvage.Unavailable, "prepare revision %s: %d are ready already", r.ID, maxPrepared)
+	n.compiling.Lock() // not mu: who serves does not wait for a compilation
+	defer n.compiling.Unlock()
+	if ready, err := n.mayPrepare(r.ID); ready || err != nil {
+		return err
 	}
 	rev, err := n.registry.compile(r.ID, r.Tenant, r.Service, new(cache.Layer))
 	if err != nil {
 		return &selvage.Error{Kind: selvage.Invalid, Err: fmt.Errorf("prepare revision %s: %w", r.ID, n.secretless(r.Service.Service, err))}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ended {
+		rev.release()
+		return selvage.Errorf(selvage.Unavailable, "prepare revision %s: the node has ended", r.ID)
 	}
 	if n.prepared == nil {
 		n.prepared = make(map[selvage.RevisionID]*revision)
 	}
 	n.prepared[r.ID] = rev
 	return nil
+}
+
+// mayPrepare says whether a revision is ready already, or why it cannot be made so.
+func (n *Node) mayPrepare(id selvage.RevisionID) (ready bool, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.ended:
+		return false, selvage.Errorf(selvage.Unavailable, "prepare revision %s: the node has ended", id)
+	case n.prepared[id] != nil:
+		return true, nil
+	case len(n.prepared) >= maxPrepared:
+		n.LimitHit("prepared_revisions")
+		return false, selvage.Errorf(selvage.Unavailable, "prepare revision %s: %d are ready already", id, maxPrepared)
+	}
+	return false, nil
 }
 
 // Forget implements [rollout.Runtime]. What is still served goes when it is not
@@ -86,7 +102,7 @@ func (n *Node) Forget(id selvage.RevisionID) {
 // prepared, of kind [selvage.Conflict] where a file was changed since: that is a
 // local change, and holds until another revision is deployed.
 func (n *Node) Serve(service selvage.ServiceName, a rollout.Arms, w *rollout.Watch) error {
-	n.mu.Lock()
+	n.lockAfterChores(service)
 	defer n.mu.Unlock()
 	if n.ended {
 		return selvage.Errorf(selvage.Unavailable, "serve service %s: the node has ended", service)
@@ -150,7 +166,7 @@ func (n *Node) turnWatch(service selvage.ServiceName, change selvage.ChangeID, w
 func (n *Node) afterLocked(service selvage.ServiceName, old, d *deployment) {
 	store := n.registry.store
 	if !d.overruled {
-		n.layer(service, d.arms.Baseline, store.Merge)
+		n.layer(service, d.arms.Baseline, func(l *cache.Layer) { n.choreLocked(service, func() { store.Merge(l) }) })
 	}
 	if old == nil || old.overruled {
 		return
@@ -163,7 +179,7 @@ func (n *Node) afterLocked(service selvage.ServiceName, old, d *deployment) {
 		return
 	}
 	if old.arms.Canary != d.arms.Canary || d.overruled {
-		n.layer(service, old.arms.Canary, store.Drop)
+		n.layer(service, old.arms.Canary, func(l *cache.Layer) { n.choreLocked(service, func() { store.Drop(l) }) })
 	}
 	n.cuts = append(slices.DeleteFunc(n.cuts, (*cut).ended), old.cut)
 	old.cut.begin()
@@ -240,8 +256,11 @@ func (n *Node) turnLocked(local []*revision, deployed map[selvage.ServiceName]*d
 // releaseArms lets all revisions go at the end.
 func (n *Node) releaseArms() {
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.ended = true
+	n.mu.Unlock()
+	n.chores.working.Wait() // nobody adds to it any more
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for _, c := range n.cuts {
 		c.stop()
 	}

@@ -62,7 +62,10 @@ type Node struct {
 	purges   purgeFeed
 	filed    filed
 
-	mu       sync.Mutex // guards all below: one reload and one turn of arms at a time
+	chores    chores
+	compiling sync.Mutex // one reload or compilation at a time; taken before mu
+
+	mu       sync.Mutex // guards all below: one turn at a time
 	local    []*revision
 	prepared map[selvage.RevisionID]*revision
 	deployed map[selvage.ServiceName]*deployment
@@ -183,12 +186,14 @@ func (n *Node) drain(ctx context.Context) {
 // listeners, certificates, trusted proxies and deadlines of the ties change;
 // the names of those that need a restart are returned.
 func (n *Node) Reload(conf selvage.Config) (restart []string, err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.compiling.Lock()
+	defer n.compiling.Unlock()
 	local, err := n.registry.compileAll(n.tenant, conf.Services)
 	if err != nil {
 		return nil, err
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	overruled := n.overruledLocked(local)
 	t, err := n.newTable(local, overruled)
 	if err != nil {
