@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -240,12 +241,17 @@ func TestBlobsAreStoredByTheirDigest(t *testing.T) {
 	}
 	var limits []string
 	s.OnLimit = func(limit string) { limits = append(limits, limit) }
-	r := httptest.NewRequest("PUT", "/v1/blobs/"+sha("other"), io.LimitReader(zeros{}, maxBlob+1))
-	r.ContentLength = -1
-	w := httptest.NewRecorder()
-	s.local().ServeHTTP(w, r)
-	if w.Code != 413 || !slices.Equal(limits, []string{"blob"}) {
-		t.Errorf("too large: %d %s, %v", w.Code, w.Body, limits)
+	for _, tt := range []struct{ length, most int64 }{{maxBlob + 1, 0}, {-1, 1 << 20}} { // said to be, and found to be
+		limits, s.blobMost = nil, tt.most
+		r := httptest.NewRequest("PUT", "/v1/blobs/"+sha("other"), io.LimitReader(zeros{}, 1<<20+1))
+		if r.ContentLength = tt.length; tt.length > 0 {
+			r.Header.Set("Content-Length", strconv.FormatInt(tt.length, 10)) // as a server gives it
+		}
+		w := httptest.NewRecorder()
+		s.local().ServeHTTP(w, r)
+		if w.Code != 413 || !slices.Equal(limits, []string{"blob"}) {
+			t.Errorf("too large, length %d: %d %s, %v", tt.length, w.Code, w.Body, limits)
+		}
 	}
 }
 

@@ -163,7 +163,7 @@ func (s *Server) listChanges(api huma.API) {
 	})
 }
 
-func orDefault(v, fallback int) int {
+func orDefault[N int | int64](v, fallback N) N {
 	if v == 0 {
 		return fallback
 	}

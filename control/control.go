@@ -65,6 +65,8 @@ type Server struct {
 	folder *os.File     // holds the lock of the data folder
 	socket net.Listener // nil before Open
 	wrong  wrongTokens
+
+	blobMost int64 // bytes of one blob; 0: maxBlob
 }
 
 // Open takes the data folder for this process and opens the socket and the

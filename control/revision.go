@@ -93,11 +93,12 @@ func (s *Server) blobOperations(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		if in.Length > maxBlob {
+		most := orDefault(s.blobMost, maxBlob)
+		if in.Length > most {
 			s.limitHit("blob")
 			return nil, errTooLarge
 		}
-		bounded := &boundedReader{r: in.body, left: maxBlob}
+		bounded := &boundedReader{r: in.body, left: most}
 		if err = s.State.Blobs.Put(ctx, key, bounded); bounded.left < 0 {
 			s.limitHit("blob")
 			return nil, errTooLarge
