@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"context"
+	"encoding/binary"
 	"flag"
 	"fmt"
 	"io"
@@ -38,6 +39,7 @@ type sim struct {
 	nodes   []*simNode
 	rate    float64 // of all nodes, a second
 	clients int
+	sticky  bool // a client's arm is its own, as in a node
 	out     func(at time.Duration, n *simNode, canary bool) judge.Outcome
 	began   time.Time
 	first   time.Duration // of a making of the canary, since the beginning; -1 before
@@ -241,12 +243,16 @@ func (s *sim) serve() {
 			continue
 		}
 		for range poisson(s.rng, s.rate/float64(len(s.nodes))*s.every.Seconds()) {
+			client := s.rng.Uint64N(uint64(s.clients))
 			canary := s.rng.Float64() < arms.Share
+			if s.sticky {
+				own := rand.New(rand.NewPCG(binary.LittleEndian.Uint64(arms.Secret[:]), client))
+				canary = own.Float64() < arms.Share
+			}
 			arm := selvage.Baseline
 			if canary {
 				arm = selvage.Canary
 			}
-			client := s.rng.Uint64N(uint64(s.clients))
 			m := simMaking{n, watch, watch.Begin(now, arm, client, fmt.Sprint("route", s.rng.IntN(4))), s.out(at, n, canary || arms.Baseline == secondRevision)}
 			if canary && s.first < 0 {
 				s.first = at
@@ -402,6 +408,21 @@ func TestBadChangesAreUndoneByTheWholeLoop(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Behind a proxy that nobody declared, or on a developer's machine, everything
+// comes from one client: no arm is compared with the other, and few of its bad
+// ones count. That all of them are bad is seen all the same.
+func TestAChangeThatFailsAllOfOneClientsRequestsIsUndone(t *testing.T) {
+	rs := simulate(t, *simulated, 30, 10*time.Minute, func(s *sim) {
+		s.clients, s.sticky = 1, true
+		s.rates(0.001, 1)
+	})
+	for _, r := range rs {
+		if t.Logf("%s after %s: %s", r.Change.State, r.after, r.Receipt.Words); r.Change.State != client.Undone {
+			t.Errorf("it ended %s", r.Change.State)
+		}
 	}
 }
 

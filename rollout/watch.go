@@ -118,13 +118,15 @@ func (w *Watch) End(m Making, o judge.Outcome) judge.Set {
 		}
 		return o.Bad
 	}
+	// The level is of all that was made, whoever asked: where nearly all comes from
+	// one client, as behind a proxy that nobody declared, it alone sees the harm.
+	w.arms[m.side()].add(bad)
 	if !m.counts {
 		return o.Bad
 	}
 	if bad && !w.clients.Bad(now, m.client, fingerprint(&o)) {
-		o.Bad, o.Fingerprint, bad = 0, "", false
+		o.Bad, o.Fingerprint = 0, ""
 	}
-	w.arms[m.side()].add(bad)
 	if m.ticket == (judge.Ticket{}) {
 		if !m.canary {
 			w.bookLocked().Learn(m.class, o)
