@@ -10,6 +10,9 @@ func (g *Guest) CPU() time.Duration {
 	return g.meter.tick(time.Now())
 }
 
+// Hit notes that a limit of the ABI's own was reached, once for each request.
+func (g *Guest) Hit(name LimitName) { g.hit(name) }
+
 // CountFetch counts a request to an origin that the ABI makes by itself, through
 // [Invocation.Fetch], because it goes on beside the guest. Beyond the limit the
 // error is a [*LimitError].

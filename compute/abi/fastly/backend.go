@@ -216,6 +216,7 @@ func registerBackend(c *call) Status {
 	case c.bad, name == "", target == "", mask&dynReserved != 0, mask >= dynEnd:
 		return Invalid
 	case len(c.x.dynamic) >= maxDynamicBackends:
+		c.mem.Hit(LimitDynBackends)
 		return LimitExceeded
 	case mask&(dynHealthCheck|dynCiphers) != 0:
 		return Unsupported // a pool of one request has no time for checks; Go chooses the suites

@@ -67,6 +67,7 @@ func bodyWrite(c *call, b *body) Status {
 			return bodyStatus(err)
 		}
 	case !b.push(p, end == endFront):
+		c.mem.Hit(LimitBodies)
 		return LimitExceeded
 	}
 	c.put32(4, uint32(len(p)))

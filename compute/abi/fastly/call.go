@@ -7,6 +7,8 @@ import (
 	"math"
 	"time"
 	"unicode/utf8"
+
+	"github.com/selvage-edge/selvage/compute"
 )
 
 // program is what the host functions need of the guest. *compute.Guest is one.
@@ -27,11 +29,21 @@ type meter interface {
 	CountFetch() error
 	// HeaderBytes counts bytes of response fields; false beyond the limit.
 	HeaderBytes(n int) bool
+	// Hit notes that a limit was reached.
+	Hit(name compute.LimitName)
 	// Log writes a line within the limit of log bytes.
 	Log(w io.Writer, p []byte)
 	// CPU is what the request took until now.
 	CPU() time.Duration
 }
+
+// The limits of the interface's own, by their names in records and metrics.
+const (
+	LimitHandles     compute.LimitName = "function_handles"
+	LimitBodies      compute.LimitName = "function_bodies"
+	LimitFields      compute.LimitName = "function_fields"
+	LimitDynBackends compute.LimitName = "function_dynamic_backends"
+)
 
 // invalidHandle is the handle that never is one.
 const invalidHandle uint32 = math.MaxUint32

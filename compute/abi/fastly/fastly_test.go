@@ -22,6 +22,7 @@ type program64k struct {
 	fetches int
 	header  int
 	logs    []string
+	hit     []compute.LimitName
 }
 
 func (p *program64k) Bytes(at, length uint32) ([]byte, bool) {
@@ -43,6 +44,8 @@ func (p *program64k) CountFetch() error {
 	}
 	return nil
 }
+
+func (p *program64k) Hit(name compute.LimitName) { p.hit = append(p.hit, name) }
 
 func (p *program64k) HeaderBytes(n int) bool { p.header += n; return p.header <= 64<<10 }
 

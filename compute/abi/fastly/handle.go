@@ -62,6 +62,9 @@ func (c *call) give(i int, item any) Status {
 		return Invalid
 	}
 	n, status := c.x.handles.add(item)
+	if status == LimitExceeded {
+		c.mem.Hit(LimitHandles)
+	}
 	c.put32(i, n)
 	return status
 }

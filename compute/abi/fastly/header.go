@@ -266,6 +266,7 @@ func (c *call) pair(h *header) (name, value string, status Status) {
 		return "", "", status
 	}
 	if h.size+len(name)+len(value)+fieldOverhead > maxHeaderBytes {
+		c.mem.Hit(LimitFields)
 		return "", "", HTTPHeadTooLarge
 	}
 	return name, value, OK

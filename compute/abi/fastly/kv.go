@@ -405,6 +405,7 @@ func kvLookupWait(wide bool) func(*call) Status {
 // are the body's, and not changed.
 func (c *call) giveBytes(i int, data []byte) Status {
 	if !c.x.held.take(len(data)) {
+		c.mem.Hit(LimitBodies)
 		return LimitExceeded
 	}
 	b := &body{held: &c.x.held}

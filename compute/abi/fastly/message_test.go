@@ -119,6 +119,9 @@ func TestHandlesAreBounded(t *testing.T) {
 	if got != LimitExceeded {
 		t.Errorf("endless handles: got %v", got)
 	}
+	if len(b.p.hit) != 1 || b.p.hit[0] != LimitHandles {
+		t.Errorf("limits that were hit: %v", b.p.hit)
+	}
 	b.must("http_req.close", 5)
 	b.refused(BadHandle, "http_req.close", 5)
 	b.must("http_req.new", 0)

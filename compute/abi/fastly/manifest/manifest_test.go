@@ -60,7 +60,7 @@ device = {is_mobile = true}
 `
 
 // folder is a folder with these files.
-func folder(t *testing.T, files map[string]string) *os.Root {
+func folder(t testing.TB, files map[string]string) *os.Root {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range files {
@@ -210,8 +210,12 @@ func FuzzUnpack(f *testing.F) {
 func FuzzRead(f *testing.F) {
 	f.Add(shop)
 	f.Add("manifest_version = 3\n[local_server]\nkv_stores.s = 3\nacls.a = {}")
+	root := folder(f, map[string]string{"conf.json": "{}"})
 	f.Fuzz(func(t *testing.T, text string) {
-		m, err := Read(folder(t, map[string]string{"fastly.toml": text, "conf.json": "{}"}), "fastly.toml")
+		if err := root.WriteFile("fastly.toml", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m, err := Read(root, "fastly.toml")
 		if (m == nil) == (err == nil) {
 			t.Errorf("got %v, %v", m, err)
 		}
