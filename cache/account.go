@@ -321,7 +321,7 @@ func (w *Why) tellPurges(one *shelved) {
 		}
 	}
 	if l.groupEnded(&one.key, a) {
-		w.step(Step{Rule: "purge", Words: "an answer of the origin ended its group", Section: "9875 section 2.3", Against: true})
+		w.step(Step{Rule: "purge", Words: "an answer of the origin ended its group", Section: "9875 section 3", Against: true})
 	}
 }
 
