@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -213,9 +214,13 @@ func TestWhySaysWhatIsThenDone(t *testing.T) {
 func pick(r *rand.Rand, values ...string) string { return values[r.IntN(len(values))] }
 
 func whyRound(t *testing.T, r *rand.Rand, met map[string]int) {
+	var mu sync.Mutex // guards own
+	own := rand.New(rand.NewPCG(r.Uint64(), 0))
 	origin := &script{answer: func(req *http.Request) (*http.Response, error) {
-		fields := "Cache-Control: " + pick(r, "max-age=20", "max-age=3, stale-while-revalidate=30", "s-maxage=9", "no-cache", "private", "max-age=5, stale-if-error=60") + "\nEtag: \"1\"\nSurrogate-Key: a"
-		if r.IntN(3) == 0 {
+		mu.Lock()
+		defer mu.Unlock()
+		fields := "Cache-Control: " + pick(own, "max-age=20", "max-age=3, stale-while-revalidate=30", "s-maxage=9", "no-cache", "private", "max-age=5, stale-if-error=60") + "\nEtag: \"1\"\nSurrogate-Key: a"
+		if own.IntN(3) == 0 {
 			fields += "\nVary: Accept-Language"
 		}
 		const body = "012345678901234567890123456789"
@@ -290,4 +295,33 @@ func checkWhy(t *testing.T, w *Why, req *http.Request, rec *record.Record, forwa
 	if w.Verdict != verdict || got != want {
 		t.Fatalf("%s %s %v: the account is %s %+v, then it was %s %+v\n%s", req.Method, req.URL, req.Header, w.Verdict, got, verdict, want, w.said())
 	}
+}
+
+func TestWhyMayBeAskedWhileRequestsRun(t *testing.T) {
+	onVirtualTime(t, func(t *testing.T) {
+		e := newEdgeFor(t, Scope{Tenant: shop.Tenant, Service: shop.Service, Policy: selvage.Cache{TTL: selvage.Duration(2 * time.Second), StaleWhileRevalidate: selvage.Duration(time.Second)}},
+			always(200, "Surrogate-Key: a\nEtag: \"1\"\nVary: Accept-Language", "0123456789"))
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				for n := range 200 {
+					path := "/" + strconv.Itoa(n%3)
+					switch {
+					case i == 0:
+						e.why(path)
+					case i == 1:
+						e.why(path, "Range", "bytes=2-3")
+					case i == 2 && n%20 == 0:
+						e.store.Purge(Purge{Tenant: shop.Tenant, Service: shop.Service, Soft: n%40 == 0, Tags: []selvage.Tag{"a"}})
+					default:
+						e.get(path, "Accept-Language", strconv.Itoa(n%2))
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+			})
+		}
+		wg.Wait()
+		settled()
+		e.why("/0").expect(t, "key: GET http://shop.example/0")
+	})
 }

@@ -175,25 +175,25 @@ type knownPurge struct {
 }
 
 // note remembers a purge that the store applied at a position of its own.
-func (p *purgeFeed) note(at uint64, e state.Event, who string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.recent) < knownPurges {
-		p.recent = append(p.recent, knownPurge{})
+func (f *purgeFeed) note(at uint64, e state.Event, who string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.recent) < knownPurges {
+		f.recent = append(f.recent, knownPurge{})
 	}
-	p.recent[p.next] = knownPurge{at, e.Position, e.Time, who}
-	p.next = (p.next + 1) % knownPurges
+	f.recent[f.next] = knownPurge{at, e.Position, e.Time, who}
+	f.next = (f.next + 1) % knownPurges
 }
 
 // known is the purge that the store applied at a position.
-func (p *purgeFeed) known(at uint64) (one knownPurge, ok bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	i := slices.IndexFunc(p.recent, func(k knownPurge) bool { return k.at == at && at > 0 })
+func (f *purgeFeed) known(at uint64) (one knownPurge, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.IndexFunc(f.recent, func(k knownPurge) bool { return k.at == at && at > 0 })
 	if i < 0 {
 		return one, false
 	}
-	return p.recent[i], true
+	return f.recent[i], true
 }
 
 func (n *Node) purgeKey() state.FeedKey {

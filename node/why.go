@@ -54,14 +54,14 @@ func (n *Node) Why(ctx context.Context, r client.WhyRequest) (*client.Why, error
 	if w.Change != "" {
 		w.Arm = string(rec.Target.Arm)
 	}
-	if err := x.why(ctx, w); err != nil {
+	if err := x.why(w); err != nil {
 		return nil, err
 	}
 	return w, n.whyElsewhere(ctx, w)
 }
 
 // why fills in what the stages from the route on would do.
-func (x *exchange) why(ctx context.Context, w *client.Why) error {
+func (x *exchange) why(w *client.Why) error {
 	step := func(rule, format string, args ...any) {
 		w.Steps = append(w.Steps, client.WhyStep{Rule: rule, Words: fmt.Sprintf(format, args...)})
 	}
@@ -92,6 +92,9 @@ func (x *exchange) why(ctx context.Context, w *client.Why) error {
 		w.Verdict, w.Words = "answered", strings.TrimSuffix(fmt.Sprintf("%d by a policy: %s", a.Status, cmp.Or(x.rec.Detail, a.Header.Get("Location"))), ": ")
 		return nil
 	}
+	if words := ladder(x.rev.service.Routes[m.Index].OnFailure); words != "" {
+		step("failure", "%s", words)
+	}
 	if x.route.cache == nil {
 		w.Verdict, w.Words, w.Then = "forwarded", "the route has no cache", "the origin is asked each time"
 		return nil
@@ -102,6 +105,23 @@ func (x *exchange) why(ctx context.Context, w *client.Why) error {
 	}
 	x.node.tellWhy(w, account)
 	return nil
+}
+
+// ladder is a route's failure ladder in words, empty for one without rungs.
+func ladder(rungs []selvage.Rung) string {
+	var words []string
+	for _, r := range rungs {
+		if r.Stale {
+			words = append(words, "what is stored, stale")
+		}
+		if r.Default != nil {
+			words = append(words, fmt.Sprintf("the default answer, %d", r.Default.Status))
+		}
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return "where the origin fails: " + strings.Join(words, ", then ")
 }
 
 // tellWhy puts the cache's account into a node's, with what the feed says of purges.
