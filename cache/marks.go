@@ -140,7 +140,7 @@ func (m *marks) setQuery(one *mark, q query, s stamp) {
 	}
 	if len(one.queries) == maxQueries {
 		one.stamp = one.whole()
-		one.stamp.join(s)
+		one.join(s)
 		for _, old := range one.queries {
 			one.bytes -= len(old.text)
 			m.bytes -= len(old.text)

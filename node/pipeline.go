@@ -38,6 +38,7 @@ type exchange struct {
 	unpinned bool
 	path     string // normalised: what is matched is what the origin sees
 	query    string
+	queried  bool // there is a query: tells /a? from /a
 	pol      policy.Exchange
 	asked    *http.Request // as it came, outside what an undo cuts
 	came     http.Header   // the fields as they came, where the request may run again on the old revision
@@ -122,7 +123,7 @@ func (x *exchange) findRoute() bool {
 		refuse(x.w, rec, http.StatusBadRequest, "the path is malformed")
 		return false
 	}
-	x.path, x.query, _ = strings.Cut(clean, "?")
+	x.path, x.query, x.queried = strings.Cut(clean, "?")
 	rec.Request.Path = x.path
 	if !x.pin() {
 		x.noService()
@@ -251,7 +252,7 @@ func (x *exchange) outgoing(ctx context.Context, upgrade string) *http.Request {
 		h["Cdn-Loop"] = x.node.loopEntry
 	}
 	telemetry.Inject(h, x.rec)
-	u := &url.URL{Scheme: "http", Host: x.r.Host, RawQuery: x.query}
+	u := &url.URL{Scheme: "http", Host: x.r.Host, RawQuery: x.query, ForceQuery: x.queried && x.query == ""}
 	if tls {
 		u.Scheme = "https"
 	}

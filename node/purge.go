@@ -170,7 +170,7 @@ func (x *exchange) purge() {
 		return
 	}
 	target := "http://" + x.r.Host + x.path // a purge goes by no scheme
-	if x.query != "" || strings.HasSuffix(x.r.RequestURI, "?") {
+	if x.queried {
 		target += "?" + x.query
 	}
 	p, err := x.node.Purge(x.r.Context(), client.PurgeRequest{

@@ -154,11 +154,11 @@ type purgeFeed struct {
 	next   int
 }
 
-func (f *purgeFeed) gauges() telemetry.Purges {
-	position := f.applied.Load()
+func (p *purgeFeed) gauges() telemetry.Purges {
+	position := p.applied.Load()
 	return telemetry.Purges{
-		Applied: f.count.Load(), Position: position, Behind: max(f.head.Load(), position) - position,
-		Lag: time.Duration(f.lag.Load()), Drops: f.dropped.Load(),
+		Applied: p.count.Load(), Position: position, Behind: max(p.head.Load(), position) - position,
+		Lag: time.Duration(p.lag.Load()), Drops: p.dropped.Load(),
 	}
 }
 
@@ -216,7 +216,7 @@ func (n *Node) followPurges(ctx context.Context) error {
 		err := f.read(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		case errors.Is(err, state.ErrTrimmed), errors.Is(err, state.ErrRecreated):
 			n.log.Warn("purges were missed, or the feed of purges is a new one: all that is stored is dropped", "error", err)
 			f.cursor = state.Cursor{}

@@ -67,7 +67,7 @@ func (rs *recordings) note(x *exchange) {
 		return
 	}
 	one := recorded{host: strings.Clone(x.r.Host), target: strings.Clone(x.path), header: make(http.Header), tls: x.rec.Client.TLS != 0}
-	if x.query != "" {
+	if x.queried {
 		one.target += "?" + x.query
 	}
 	for _, name := range recordedFields {
@@ -225,7 +225,7 @@ func (n *Node) play(ctx context.Context, rev *revision, one *recorded, arm selva
 	}).WithContext(record.NewContext(ctx, rec))
 	req.Header[ReplayField] = []string{"1"}
 	x := exchange{node: n, r: req, rec: rec, rev: rev, who: party{client: peer.Addr()}}
-	x.path, x.query, _ = strings.Cut(one.target, "?")
+	x.path, x.query, x.queried = strings.Cut(one.target, "?")
 	m, ok := rev.match(req, x.path)
 	if !ok {
 		return replayed{status: http.StatusNotFound}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -39,9 +40,9 @@ func (f *filed) keep(services []selvage.Service) {
 func (f *filed) find(id selvage.RevisionID) (selvage.Service, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i := len(f.kept) - 1; i >= 0; i-- {
-		if f.kept[i].id == id {
-			return f.kept[i].service, true
+	for _, one := range slices.Backward(f.kept) {
+		if one.id == id {
+			return one.service, true
 		}
 	}
 	return selvage.Service{}, false

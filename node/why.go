@@ -42,7 +42,7 @@ func (n *Node) Why(ctx context.Context, r client.WhyRequest) (*client.Why, error
 	if err != nil {
 		return nil, selvage.Errorf(selvage.Invalid, "%.80q: %w", r.URL, err)
 	}
-	x.path, x.query, _ = strings.Cut(clean, "?")
+	x.path, x.query, x.queried = strings.Cut(clean, "?")
 	if !x.pin() {
 		return nil, selvage.Errorf(selvage.NotFound, "no service has the host %.80q", req.Host)
 	}
