@@ -164,7 +164,13 @@ type Receipt struct {
 type Where struct {
 	POP      string `json:"pop,omitempty"`
 	Node     string `json:"node,omitempty"`
+	Zone     string `json:"zone,omitempty"`
 	Route    string `json:"route,omitempty"`
+	Method   string `json:"method,omitempty"`
+	Protocol string `json:"protocol,omitempty"`
+	Network  string `json:"network,omitempty" doc:"of the clients: a /16, or a /32 of IPv6"`
+	Device   string `json:"device,omitempty" doc:"of the clients: mobile, tablet, desktop, bot, program"`
+	RTT      string `json:"rtt,omitempty" doc:"to the clients, in words"`
 	Function string `json:"function,omitempty"`
 	Origin   string `json:"origin,omitempty"`
 	Status   int    `json:"status,omitempty"`

@@ -39,7 +39,7 @@ var (
 // Run it beside the node.
 func (n *Node) Agent(folder string, reports rollout.Reports) *rollout.Agent {
 	return rollout.NewAgent(rollout.AgentOptions{
-		Node: n.place.Node, POP: n.place.POP, Tenant: n.tenant, Folder: folder, Store: n.state, Runtime: n,
+		Node: n.place.Node, POP: n.place.POP, Zone: n.place.Zone, Tenant: n.tenant, Folder: folder, Store: n.state, Runtime: n,
 		Unpack: n.unpack, Reports: reports, Log: n.log,
 	})
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"io"
 	"mime"
@@ -88,13 +87,17 @@ func (w *watching) begin(rec *record.Record, now time.Time) *making {
 		return nil
 	}
 	t := &rec.Target
-	return &making{
+	m := &making{
 		watch: watch, m: watch.Begin(now, t.Arm, t.Unit, string(t.Class)),
 		facts: rollout.Facts{
-			Record: hex.EncodeToString(rec.Trace.TraceID[:]), Method: rec.Request.Method, Path: rec.Request.Path,
-			Protocol: rec.Client.Protocol,
+			Trace: rec.Trace.TraceID, Revision: t.Revision, Method: rec.Request.Method, Path: rec.Request.Path,
+			Protocol: rec.Client.Protocol, Client: rec.Client.Addr, RTT: rec.Client.RTT,
 		},
 	}
+	if t.Arm == selvage.Canary {
+		m.facts.Change = t.Change
+	}
+	return m
 }
 
 // end notes what became of it.
@@ -115,6 +118,7 @@ func (k *maker) RoundTrip(req *http.Request) (*http.Response, error) {
 	if m == nil {
 		return k.next.RoundTrip(req)
 	}
+	m.facts.Agent = req.Header.Get("User-Agent")
 	if rec.Timing.Head > 0 {
 		began = rec.Start.Add(rec.Timing.Head)
 	}

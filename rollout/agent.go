@@ -28,6 +28,7 @@ type Agent struct {
 type AgentOptions struct {
 	Node    selvage.NodeName
 	POP     selvage.POP
+	Zone    selvage.Zone
 	Tenant  selvage.Tenant
 	Folder  string // of this agent alone, on the node's own disk; empty: nothing outlives the process
 	Store   state.Store
@@ -301,6 +302,7 @@ func (a *Agent) report(s *tended, count Count) {
 		for i := range out.Samples {
 			out.Samples[i].Values[judge.ByPOP] = string(a.o.POP)
 			out.Samples[i].Values[judge.ByNode] = string(a.o.Node)
+			out.Samples[i].Values[judge.ByZone] = string(a.o.Zone)
 		}
 	}
 	a.o.Reports.Report(out)

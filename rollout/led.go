@@ -264,6 +264,18 @@ func where(samples []judge.Sample) *client.Where {
 				out.POP = c.Value
 			case judge.ByNode:
 				out.Node = c.Value
+			case judge.ByZone:
+				out.Zone = c.Value
+			case judge.ByMethod:
+				out.Method = c.Value
+			case judge.ByProtocol:
+				out.Protocol = c.Value
+			case judge.ByNetwork:
+				out.Network = c.Value
+			case judge.ByDevice:
+				out.Device = c.Value
+			case judge.ByRTT:
+				out.RTT = c.Value
 			case judge.ByRoute:
 				out.Route = c.Value
 			case judge.ByEndpoint:

@@ -269,7 +269,7 @@ func (s *sim) serve() {
 	due := &s.wheel[s.slot%len(s.wheel)]
 	for _, m := range *due {
 		bad := m.w.End(m.m, m.out)
-		f := Facts{Record: fmt.Sprintf("r%d", s.slot), Method: "GET", Status: 200}
+		f := Facts{Trace: [16]byte(fmt.Appendf(nil, "%016d", s.slot)), Method: "GET", Status: 200}
 		if bad != 0 {
 			f.Status = 500
 		}

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -25,13 +26,13 @@ func TestAWatchConvictsACanaryThatFails(t *testing.T) {
 			make1(&w, selvage.Baseline, i, judge.Outcome{Latency: time.Millisecond, Bytes: 10})
 			if i%100 == 0 {
 				m := w.Begin(time.Now(), selvage.Canary, 1000+i, "route")
-				w.Sample(m, w.End(m, judge.Outcome{Bad: failed, NoBody: true}), Facts{Record: "r", Method: "GET", Status: 500})
+				w.Sample(m, w.End(m, judge.Outcome{Bad: failed, NoBody: true}), Facts{Method: "GET", Status: 500})
 			}
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(time.Second)
 		got, alone := w.sum(time.Now(), time.Second)
-		if !alone || got.Judged.Tally.N != [2]int64{400, 4} || got.Users != 4 || got.First.Record != "r" {
+		if !alone || got.Judged.Tally.N != [2]int64{400, 4} || got.Users != 4 || got.First.Record != strings.Repeat("0", 32) {
 			t.Errorf("got %+v", got)
 		}
 	})

@@ -229,7 +229,8 @@ func (g rolloutPage) receipt(r *client.Rollout) string {
 
 func placeWords(w *client.Where) string {
 	var parts []string
-	for _, p := range [][2]string{{"POP", w.POP}, {"node", w.Node}, {"route", w.Route}, {"function", w.Function}, {"origin", w.Origin}} {
+	for _, p := range [][2]string{{"zone", w.Zone}, {"POP", w.POP}, {"node", w.Node}, {"route", w.Route}, {"function", w.Function},
+		{"origin", w.Origin}, {"method", w.Method}, {"protocol", w.Protocol}, {"network", w.Network}, {"device", w.Device}, {"RTT", w.RTT}} {
 		if p[1] != "" {
 			parts = append(parts, p[0]+" "+p[1])
 		}
