@@ -72,12 +72,21 @@ var house = map[string]imports{
 	"rollout":     {ours: []string{".", "judge", "state", "client"}}, // client has the shapes that its log and answers are made of
 
 	// These put it together.
-	"node":                   {ours: []string{everything}},
-	"edgetest":               {ours: []string{everything}},
-	"cmd/selvage":            {ours: []string{everything}, others: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/coreos/go-systemd/v22", unix, "golang.org/x/term"}},
-	"examples/shop":          {ours: []string{everything}, others: []string{websocket}},
-	"examples/shop/cmd/shop": {ours: []string{everything}},
-	"bench":                  {ours: []string{everything}, others: []string{unix}},
+	"node":                       {ours: []string{everything}},
+	"edgetest":                   {ours: []string{everything}},
+	"cmd/selvage":                {ours: []string{everything}, others: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/coreos/go-systemd/v22", unix, "golang.org/x/term"}},
+	"examples/shop":              {ours: []string{everything}, others: []string{websocket}},
+	"examples/shop/cmd/shop":     {ours: []string{everything}},
+	"guest":                      {}, // it runs inside
+	"examples/functions":         {}, // their test
+	"examples/functions/abtest":  {ours: []string{"guest"}},
+	"examples/functions/fanout":  {ours: []string{"guest"}},
+	"examples/functions/headers": {ours: []string{"guest"}},
+	"examples/functions/hello":   {ours: []string{"guest"}},
+	"examples/functions/redact":  {ours: []string{"guest"}},
+	"examples/functions/render":  {ours: []string{"guest"}},
+	"examples/functions/signup":  {ours: []string{"guest"}},
+	"bench":                      {ours: []string{everything}, others: []string{unix}},
 }
 
 // forTests may be imported by the tests of every package, beside edgetest.

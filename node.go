@@ -26,6 +26,8 @@ type Node struct {
 	Cache NodeCache `yaml:"cache"`
 	// The secrets that deployed services name with ${secret:NAME}, by name: lower-case letters, digits and hyphens. They are read when a revision is made ready, which is at a deploy and at a start, and are neither kept nor shown.
 	Secrets map[string]Secret `yaml:"secrets" example:"{shop-key: {file: /etc/selvage/shop.key, services: [shop]}}"`
+	// What functions may do on this machine.
+	Functions NodeFunctions `yaml:"compute"`
 	// Where the access log goes: stdout, stderr, off, or a file that is opened again on SIGHUP.
 	AccessLog string `yaml:"access_log" default:"stderr"`
 }

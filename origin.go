@@ -1,11 +1,13 @@
 package selvage
 
-// Origin is a pool of endpoints of the user's application, or a folder of static files.
+// Origin is a pool of endpoints of the user's application, a folder of static files, or a function.
 type Origin struct {
 	// URLs with a scheme and a host, and a port where it is not 80 or 443. A DNS name stands for all its addresses and is resolved again.
 	Endpoints []string `yaml:"endpoints" example:"[http://10.0.0.1:8080, http://10.0.0.2:8080]"`
 	// A folder of static files instead of endpoints, relative to the service file. Names that begin with a dot are not served.
 	Folder string `yaml:"folder" example:"./public"`
+	// A function of the service instead of endpoints: what it renders can be stored by the route's cache.
+	Function FunctionName `yaml:"function" example:"render"`
 	// The Host that is sent on: keep (the client's), endpoint (the endpoint's), or a name.
 	Host string `yaml:"host" default:"keep"`
 	// The protocol spoken to it: http1, h2 (over TLS) or h2c (without).

@@ -26,6 +26,9 @@ type RouteName string
 // OriginName names an [Origin] within its service.
 type OriginName string
 
+// FunctionName names a [Function] within its service.
+type FunctionName string
+
 // RevisionID is the content address of a compiled service: the first 16
 // hexadecimal digits of the SHA-256 of its canonical form.
 type RevisionID string

@@ -14,6 +14,8 @@ type Service struct {
 	Objectives Objectives `yaml:"objectives"`
 	// The pools of endpoints of the application, and folders of static files, by name.
 	Origins map[OriginName]Origin `yaml:"origins"`
+	// Programs that run at the edge, by name. Routes and origins name them.
+	Functions map[FunctionName]Function `yaml:"functions"`
 	// Who may use the PURGE method on the service's own URLs. Without it nobody may.
 	Purge *PurgeAccess `yaml:"purge"`
 	// What is done with a request. The first route that matches wins; one that can never match is an error.
@@ -43,7 +45,7 @@ type LatencyObjective struct {
 }
 
 // Route is a host, path and method pattern with its policies. It ends in a
-// redirect or at an origin.
+// redirect, at a function or at an origin.
 type Route struct {
 	// A name for logs and metrics. Without one it is the methods and the path of the match.
 	Name RouteName `yaml:"name" example:"search"`
@@ -51,7 +53,9 @@ type Route struct {
 	Match Match `yaml:"match" required:"true"`
 	// Answer with a redirect instead of asking an origin.
 	Redirect *Redirect `yaml:"redirect"`
-	// The origin that is asked.
+	// The function that answers. Its requests to origins go on through the route's cache.
+	Function FunctionName `yaml:"function" example:"greet"`
+	// The origin that is asked. Beside a function it is the one that the function's requests go to by this name, and that answers in its place with on_failure: pass.
 	Origin OriginName `yaml:"origin" example:"web"`
 	// Who may use it.
 	Access *Access `yaml:"access"`

@@ -24,6 +24,7 @@ func (n *Node) Validate() Problems {
 	if n.Cache.Memory <= 0 {
 		c.mistake("cache.memory", "a route without cache stores nothing", "the memory for stored answers cannot be nothing")
 	}
+	c.nodeFunctions(&n.Functions)
 	unique(&c, "trusted_proxies", "address", n.TrustedProxies)
 	c.accessLog(n.AccessLog)
 	c.secrets(n.Secrets)

@@ -8,16 +8,19 @@ import (
 )
 
 // origin checks a pool of endpoints or a folder.
-func (c *checker) origin(at string, o *Origin) {
+func (c *checker) origin(at string, s *Service, o *Origin) {
 	switch {
+	case o.Function != "":
+		c.functionOrigin(at, s, o)
+		return
 	case len(o.Endpoints) > 0 && o.Folder != "":
 		c.keyMistake(at+".folder", "keep one of them", "it has both endpoints and a folder")
 		return
 	case o.Folder != "":
-		c.folder(at, o)
+		c.noneOf(at, "folder", o)
 		return
 	case len(o.Endpoints) == 0:
-		c.mistake(at, "add endpoints or folder", "it has neither endpoints nor a folder")
+		c.mistake(at, "add endpoints, folder or function", "it has neither endpoints nor a folder")
 	}
 	c.protocol(at, o, c.endpoints(at+".endpoints", o.Endpoints))
 	if o.Host != "keep" && o.Host != "endpoint" && !validHostPort(o.Host) {
@@ -32,19 +35,6 @@ func (c *checker) origin(at string, o *Origin) {
 	}
 	if o.Connections.Resolve == 0 {
 		c.mistake(at+".connections.resolve", "write at least 1s", "names cannot be resolved without a pause")
-	}
-}
-
-// folder checks that nothing is set that only endpoints have.
-func (c *checker) folder(at string, o *Origin) {
-	if o.Health != nil {
-		c.keyMistake(at+".health", "take it away", "a folder has no health check")
-	}
-	if o.TLS != (OriginTLS{}) {
-		c.keyMistake(at+".tls", "take it away", "a folder has no TLS")
-	}
-	if o.Protocol != HTTP1 && o.Protocol != "" {
-		c.keyMistake(at+".protocol", "take it away", "a folder has no protocol")
 	}
 }
 

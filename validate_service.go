@@ -25,9 +25,10 @@ func (s *Service) Validate() Problems {
 			c.keyMistake(at, "write lower-case letters, digits and hyphens, at most 63", "origin %q is not a name", name)
 		}
 		c.subject = fmt.Sprintf("origin %q: ", name)
-		c.origin(at, &o)
+		c.origin(at, s, &o)
 		c.subject = ""
 	}
+	c.functions(s)
 	c.routes(s)
 	return c.problems
 }
@@ -129,18 +130,23 @@ func (c *checker) routes(s *Service) {
 	c.subject = ""
 }
 
-// target checks where a route ends: a redirect or an origin.
+// target checks where a route ends: a redirect, a function or an origin.
 func (c *checker) target(at string, s *Service, r *Route) {
 	switch {
 	case r.Redirect != nil && r.Origin != "":
 		c.keyMistake(at+".redirect", "keep one of them", "it has both a redirect and an origin")
-	case r.Redirect == nil && r.Origin == "":
-		c.mistake(at, "add origin or redirect", "it has neither an origin nor a redirect")
+	case r.Redirect != nil && r.Function != "":
+		c.keyMistake(at+".redirect", "keep one of them", "it has both a redirect and a function")
+	case r.Redirect == nil && r.Origin == "" && r.Function == "":
+		c.mistake(at, "add origin, function or redirect", "it has neither an origin nor a redirect")
 	case r.Redirect != nil:
 		c.redirect(at+".redirect", r)
 	default:
-		if _, ok := s.Origins[r.Origin]; !ok {
-			c.mistake(at+".origin", didYouMean(c, r.Origin, maps.Keys(s.Origins)), "origin %q is not defined", r.Origin)
+		if r.Origin != "" {
+			c.defined(at+".origin", s, r.Origin)
+		}
+		if _, ok := s.Functions[r.Function]; !ok && r.Function != "" {
+			c.mistake(at+".function", didYouMean(c, r.Function, maps.Keys(s.Functions)), "function %q is not defined", r.Function)
 		}
 	}
 	if r.Rewrite != nil && r.Redirect == nil {
@@ -170,7 +176,7 @@ func (c *checker) policies(at string, r *Route) {
 		c.compress(at+".compress", r.Compress)
 	}
 	c.ladder(at+".on_failure", r)
-	if r.Redirect != nil && r.Origin == "" {
+	if r.Redirect != nil && r.Origin == "" && r.Function == "" {
 		c.idle(at, "rewrite", r.Rewrite != nil)
 		c.idle(at, "cache", r.Cache != nil)
 		c.idle(at, "compress", r.Compress != nil)

@@ -102,7 +102,7 @@ func TestRoutes(t *testing.T) {
 	}{
 		{func(r *Route) { r.Origin = "wbe" }, []string{`routes[1].origin: route "api": origin "wbe" is not defined | did you mean "web"?`}},
 		{func(r *Route) { r.Origin = "backend" }, []string{`routes[1].origin: route "api": origin "backend" is not defined`}},
-		{func(r *Route) { r.Origin = "" }, []string{`routes[1]: route "api": it has neither an origin nor a redirect | add origin or redirect`}},
+		{func(r *Route) { r.Origin = "" }, []string{`routes[1]: route "api": it has neither an origin nor a redirect | add origin, function or redirect`}},
 		{func(r *Route) { r.Redirect = &Redirect{To: "/"} }, []string{`key routes[1].redirect: route "api": it has both a redirect and an origin | keep one of them`}},
 		{func(r *Route) {
 			r.Origin, r.Redirect, r.Rewrite, r.OnFailure = "", &Redirect{To: "/"}, &Rewrite{Path: "/"}, []Rung{{Stale: true}}
@@ -349,7 +349,7 @@ func TestOrigins(t *testing.T) {
 		want []string
 	}{
 		{func(o *Origin) { o.Folder = "x" }, []string{`key folder: it has both endpoints and a folder | keep one of them`}},
-		{func(o *Origin) { o.Endpoints = nil }, []string{`: it has neither endpoints nor a folder | add endpoints or folder`}},
+		{func(o *Origin) { o.Endpoints = nil }, []string{`: it has neither endpoints nor a folder | add endpoints, folder or function`}},
 		{func(o *Origin) { *o = Origin{Folder: "x", Health: &Health{}, TLS: OriginTLS{CA: "x"}, Protocol: H2} }, []string{
 			`key health: a folder has no health check | take it away`, `key tls: a folder has no TLS | take it away`, `key protocol: a folder has no protocol | take it away`,
 		}},

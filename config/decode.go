@@ -248,6 +248,9 @@ func (d *decoder) table(t *tree, v reflect.Value, at spot) {
 		if v.Type().Elem() == originType {
 			child.subject, child.base = fmt.Sprintf("origin %q", e.key), child.path
 		}
+		if v.Type().Elem() == functionType {
+			child.subject, child.base = fmt.Sprintf("function %q", e.key), child.path
+		}
 		elem := reflect.New(v.Type().Elem()).Elem()
 		d.value(e.value, elem, child, nil)
 		if v.IsNil() {

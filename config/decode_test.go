@@ -40,7 +40,7 @@ routes:
        |               ^ did you mean "connect"?
 shop.yaml:7:5: origin "web": unknown key "colour"
      7 |     colour: blue
-       |     ^ known here: endpoints, folder, host, protocol, tls, health, eject, timeout, retry, connections
+       |     ^ known here: endpoints, folder, function, host, protocol, tls, health, eject, timeout, retry, connections
 shop.yaml:11:13: route "GET,HEAD /x": cache: unknown key "tll"
     11 |     cache: {tll: 5s}
        |             ^ did you mean "ttl"?
@@ -145,7 +145,7 @@ node.yaml:6:31: trusted_proxies[1]: "example.com" is not an address or a prefix
        |                               ^ write 192.0.2.7 or 10.0.0.0/8`},
 	{"a node file given as a service file", "service", goodNode, `shop.yaml:1:1: unknown key "name"
      1 | name: ams-1
-       | ^ known here: service, owner, tier, hosts, objectives, origins, purge, routes
+       | ^ known here: service, owner, tier, hosts, objectives, origins, functions, purge, routes
 shop.yaml:1:1: service: it is missing
      1 | name: ams-1
        | ^ add it

@@ -88,11 +88,12 @@ func mustParse(s string) *tree {
 }
 
 var (
-	unmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
-	marshaler   = reflect.TypeFor[encoding.TextMarshaler]()
-	valuesOf    = reflect.TypeFor[interface{ Values() []string }]()
-	routeType   = reflect.TypeFor[selvage.Route]()
-	originType  = reflect.TypeFor[selvage.Origin]()
+	unmarshaler  = reflect.TypeFor[encoding.TextUnmarshaler]()
+	marshaler    = reflect.TypeFor[encoding.TextMarshaler]()
+	valuesOf     = reflect.TypeFor[interface{ Values() []string }]()
+	routeType    = reflect.TypeFor[selvage.Route]()
+	originType   = reflect.TypeFor[selvage.Origin]()
+	functionType = reflect.TypeFor[selvage.Function]()
 )
 
 // speaksText says that a type reads itself from text.

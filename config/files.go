@@ -56,6 +56,11 @@ func (doc *document) serviceFiles(s *selvage.Service) selvage.Problems {
 		f.origin("origins."+string(name), fmt.Sprintf("origin %q: ", name), &o)
 		s.Origins[name] = o
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.Functions)) {
+		fn := s.Functions[name]
+		f.function("functions."+string(name), fmt.Sprintf("function %q: ", name), &fn)
+		s.Functions[name] = fn
+	}
 	for i := range s.Routes {
 		r := &s.Routes[i]
 		for j, rung := range r.OnFailure {

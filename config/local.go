@@ -141,15 +141,28 @@ func Differences(old, next Written) []Difference {
 		b, has := next.Service.Origins[name]
 		c.thing(pair{"origin " + string(name), path, path, had, has}, reflect.ValueOf(a), reflect.ValueOf(b))
 	}
+	functions := map[selvage.FunctionName]bool{}
+	for _, s := range []selvage.Service{old.Service, next.Service} {
+		for name := range s.Functions {
+			functions[name] = true
+		}
+	}
+	for _, name := range sorted(functions) {
+		path := "functions." + string(name)
+		a, had := old.Service.Functions[name]
+		b, has := next.Service.Functions[name]
+		p := pair{"function " + string(name), path, path, had, has}
+		c.thing(p, reflect.ValueOf(canonicalFunction(a)), reflect.ValueOf(canonicalFunction(b)))
+	}
 	c.routes(old.Service.Routes, next.Service.Routes)
 	return c.found
 }
 
 func sorted[K ~string](m map[K]bool) []K { return slices.Sorted(maps.Keys(m)) }
 
-// shallow is a service without its origins and routes.
+// shallow is a service without its origins, functions and routes.
 func shallow(s selvage.Service, e *emitter) *tree {
-	s.Origins, s.Routes = nil, nil
+	s.Origins, s.Functions, s.Routes = nil, nil, nil
 	return e.tree(reflect.ValueOf(s), "", nil)
 }
 

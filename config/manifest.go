@@ -267,6 +267,15 @@ func eachFile(s *selvage.Service, do func(*fileReference) error) error {
 		refs = append(refs, &fileReference{at + ".folder", &o.Folder, true}, &fileReference{at + ".tls.ca", &o.TLS.CA, false},
 			&fileReference{at + ".tls.certificate", &o.TLS.Certificate, false}, &fileReference{at + ".tls.key", &o.TLS.Key, false})
 	}
+	functions := make(map[selvage.FunctionName]*selvage.Function, len(s.Functions))
+	for name, f := range s.Functions {
+		functions[name] = &f
+		at := "functions." + string(name)
+		refs = append(refs, &fileReference{at + ".module", &f.Module, false})
+		if f.Default != nil {
+			refs = append(refs, &fileReference{at + ".default.file", &f.Default.File, false})
+		}
+	}
 	for i := range s.Routes {
 		for j := range s.Routes[i].OnFailure {
 			if d := s.Routes[i].OnFailure[j].Default; d != nil {
@@ -285,6 +294,9 @@ func eachFile(s *selvage.Service, do func(*fileReference) error) error {
 	}
 	for name, o := range origins {
 		s.Origins[name] = *o
+	}
+	for name, f := range functions {
+		s.Functions[name] = *f
 	}
 	return nil
 }

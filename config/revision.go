@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -16,7 +17,7 @@ import (
 
 // Canonical is the one form of a service that everybody agrees on: JSON with
 // the keys of the file, in their order, with every default, without spaces.
-// Of the file of a default answer it has the last part of the name, which
+// Of a function's module it has the digest, and of the file of a default answer the last part of the name, which
 // gives the type, and what it held; where the file lay does not matter. Two
 // services with the same form do the same.
 func Canonical(s selvage.Service) []byte {
@@ -24,18 +25,36 @@ func Canonical(s selvage.Service) []byte {
 	for i := range s.Routes {
 		rungs := slices.Clone(s.Routes[i].OnFailure)
 		for j := range rungs {
-			if d := rungs[j].Default; d != nil && d.File != "" {
-				named := *d
-				named.File = filepath.Base(d.File) + ":" + base64.StdEncoding.EncodeToString(d.Content)
-				rungs[j].Default = &named
-			}
+			rungs[j].Default = canonicalAnswer(rungs[j].Default)
 		}
 		s.Routes[i].OnFailure = rungs
+	}
+	s.Functions = maps.Clone(s.Functions)
+	for name, f := range s.Functions {
+		s.Functions[name] = canonicalFunction(f)
 	}
 	var b bytes.Buffer
 	e := emitter{}
 	writeJSON(&b, e.tree(reflect.ValueOf(s), "", nil))
 	return b.Bytes()
+}
+
+// canonicalFunction has what the module holds in the place of where it lies.
+func canonicalFunction(f selvage.Function) selvage.Function {
+	if f.Digest != "" {
+		f.Module = f.Digest
+	}
+	f.Default = canonicalAnswer(f.Default)
+	return f
+}
+
+func canonicalAnswer(d *selvage.DefaultAnswer) *selvage.DefaultAnswer {
+	if d == nil || d.File == "" {
+		return d
+	}
+	named := *d
+	named.File = filepath.Base(d.File) + ":" + base64.StdEncoding.EncodeToString(d.Content)
+	return &named
 }
 
 // Revision is the content address of a service: the first 16 hexadecimal

@@ -50,6 +50,12 @@ func originFailed(w http.ResponseWriter, r *http.Request, rec *record.Record, er
 		return
 	}
 	kind, words := selvage.ProxyInternalError, "the edge met a defect of its own"
+	if _, ok := errors.AsType[*functionError](err); ok {
+		rec.Origin.Type, rec.WhyBad = kind, record.OwnError
+		w.Header().Set("Proxy-Status", Pseudonym+"; error="+string(kind))
+		refuse(w, rec, kind.Status(), "the function that answers here failed")
+		return
+	}
 	if pe, ok := errors.AsType[*selvage.ProxyError](err); ok {
 		kind, words = pe.Type, sayFailed[pe.Type]
 	}

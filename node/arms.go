@@ -139,7 +139,7 @@ func (n *Node) Serve(service selvage.ServiceName, a rollout.Arms, w *rollout.Wat
 	}
 	n.deployed = next
 	n.turnWatch(service, a.Change, w)
-	n.table.Swap(t).release()
+	n.swap(t)
 	n.afterLocked(service, old, d)
 	return nil
 }
@@ -328,6 +328,19 @@ func (n *Node) newTable(local []*revision, deployed map[selvage.ServiceName]*dep
 		t.revisions = append(t.revisions, s.revisions()[0])
 	}
 	return t, nil
+}
+
+// swap puts a table in the place of the one that is served.
+func (n *Node) swap(t *table) {
+	old := n.table.Swap(t)
+	for _, s := range t.services {
+		for _, was := range old.services {
+			if was.watch == s.watch { // the same service
+				n.registry.functions.promoted(was.baseline, s.baseline)
+			}
+		}
+	}
+	old.release()
 }
 
 // newServed is what is served of a service with this file, which may be nil, and

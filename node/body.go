@@ -31,6 +31,12 @@ type clientBody struct {
 	out   *http.Request // what is sent on
 	rec   *record.Record
 	total time.Duration // 0 is no bound
+	w     http.ResponseWriter
+}
+
+// SetReadDeadline ends a Read that waits.
+func (b *clientBody) SetReadDeadline(t time.Time) error {
+	return http.NewResponseController(b.w).SetReadDeadline(t)
 }
 
 func (b *clientBody) Read(p []byte) (int, error) {

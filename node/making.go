@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/compute"
 	"github.com/selvage-edge/selvage/judge"
 	"github.com/selvage-edge/selvage/record"
 	"github.com/selvage-edge/selvage/rollout"
@@ -108,6 +109,7 @@ func (m *making) end(o judge.Outcome) { m.watch.Sample(m.m, m.watch.End(m.m, o),
 type maker struct {
 	next  http.RoundTripper
 	watch *watching
+	own   bool // a function: what it asks origins for is not its answer
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -124,7 +126,13 @@ func (k *maker) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	before := rec.Origin.Attempts
 	res, err := k.next.RoundTrip(req)
-	first, ended := firstOf(rec, before, res, err)
+	var first record.Attempt
+	var ended time.Duration
+	if k.own && res != nil {
+		first.Status = res.StatusCode
+	} else if !k.own {
+		first, ended = firstOf(rec, before, res, err)
+	}
 	m.facts.Status, m.facts.Endpoint = first.Status, first.Endpoint
 	o := judge.Outcome{NoBody: true, Latency: time.Since(began)}
 	if ended > 0 {
@@ -171,6 +179,12 @@ func firstOf(rec *record.Record, before int, res *http.Response, err error) (a r
 // whyBad says whose fault a call without an answer is. A client that left has
 // seen nothing, and half a request is its own.
 func whyBad(ctx context.Context, err error) (bad judge.Set, fingerprint string) {
+	if limit, ok := errors.AsType[*compute.LimitError](err); ok && ctx.Err() == nil {
+		if limit.Trap == nil {
+			return bad.With(judge.OverLimit), ""
+		}
+		return bad.With(judge.OverLimit), limit.Trap.Fingerprint()
+	}
 	if t, ok := errors.AsType[selvage.Trap](err); ok {
 		return bad.With(judge.Trap), t.Fingerprint()
 	}

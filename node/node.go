@@ -34,6 +34,9 @@ type Options struct {
 	State *state.Store
 	// AccessLog, if set, is used instead of the one that Config names.
 	AccessLog *telemetry.AccessLog
+	// FunctionLog, if set, gets what functions write to their standard output and
+	// error, a line or a part of one at a time. It may be called by many goroutines at once.
+	FunctionLog func(service selvage.ServiceName, name selvage.FunctionName, p []byte)
 	// Opened are listeners that somebody opened before us, by address.
 	Opened  map[string]net.Listener
 	Listen  func(network, addr string) (net.Listener, error)
@@ -164,6 +167,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.registry.store.Close()
 	stop()
 	err := g.wait()
+	n.registry.functions.close()
 	n.releaseArms()
 	return err
 }
@@ -212,7 +216,7 @@ func (n *Node) Reload(conf selvage.Config) (restart []string, err error) {
 	next.Listen, next.TLS, next.TrustedProxies = conf.Node.Listen, conf.Node.TLS, conf.Node.TrustedProxies
 	next.Secrets = conf.Node.Secrets
 	n.set.Store(&next)
-	n.table.Swap(t).release()
+	n.swap(t)
 	n.registry.access.Reopen()
 	return needRestart(&next, &conf.Node), nil
 }

@@ -277,7 +277,7 @@ func (x *exchange) forward(out *http.Request) (*http.Response, error) {
 	if out.Body != nil && out.Body != http.NoBody { // outside what the policies made of it
 		dropFromTrailer(out.Trailer, out.Header)
 		out.Body = &clientBody{
-			ReadCloser: out.Body, out: out, rec: x.rec, total: x.node.settings().Deadlines.Total.Std(),
+			ReadCloser: out.Body, out: out, rec: x.rec, total: x.node.settings().Deadlines.Total.Std(), w: x.w,
 		}
 	}
 	return x.route.upstream.RoundTrip(out)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"github.com/selvage-edge/selvage/cache"
 	"github.com/selvage-edge/selvage/origin"
@@ -25,6 +26,8 @@ type registry struct {
 	sinks     telemetry.Fan
 	watches   watches
 	recorded  recordings
+	functions *functions
+	loopEntry []string // the node's
 }
 
 func (n *Node) newRegistry(o Options) (*registry, error) {
@@ -32,15 +35,18 @@ func (n *Node) newRegistry(o Options) (*registry, error) {
 	reg := &registry{
 		store:  cache.NewStore(conf.Cache.Memory),
 		coders: transform.NewMemory(conf.Limits.Coders),
-		series: new(telemetry.Series),
+		series: new(telemetry.Series), loopEntry: n.loopEntry,
 	}
 	reg.metrics = telemetry.NewMetrics(n.gauges(o.Version, reg))
 	reg.limits.OnLimit, reg.store.OnLimit = reg.metrics.LimitHit, reg.metrics.LimitHit
 	reg.coders.OnLimit = reg.metrics.LimitHit
 	reg.origins = &origin.Registry{Dial: o.Dial, Resolve: o.Resolve, Log: o.Log, OnLimit: reg.metrics.LimitHit}
+	var err error
+	if reg.functions, err = n.newFunctions(&o, reg); err != nil {
+		return nil, fmt.Errorf("functions: %w", err)
+	}
 	access := o.AccessLog
 	if access == nil {
-		var err error
 		if access, err = telemetry.NewAccessLog(conf.AccessLog, o.Log); err != nil {
 			return nil, fmt.Errorf("access log: %w", err)
 		}
@@ -49,6 +55,19 @@ func (n *Node) newRegistry(o Options) (*registry, error) {
 	reg.access = access
 	reg.sinks = telemetry.Fan{reg.metrics, reg.series, reg.access}
 	return reg, nil
+}
+
+// newFunctions makes what functions need. Compiled files are kept in the data folder.
+func (n *Node) newFunctions(o *Options, reg *registry) (*functions, error) {
+	folder := ""
+	if o.Config.Node.Data != "" {
+		folder = filepath.Join(o.Config.Node.Data, "functions")
+	}
+	rights := o.Config.Node.Functions
+	return newFunctions(&functions{
+		place: n.place, rights: rights, log: o.Log, onLimit: reg.metrics.LimitHit, listen: o.FunctionLog,
+		dial: &guardedDial{allow: rights.DialAllow, own: n.Addrs, dial: o.Dial, resolve: o.Resolve},
+	}, folder)
 }
 
 // done hands a finished record to the sinks.

@@ -239,7 +239,10 @@ func (n *Node) play(ctx context.Context, rev *revision, one *recorded, arm selva
 	if a := x.route.policies.Request(&x.pol); a != nil {
 		return replayed{status: a.Status, empty: a.Body == ""}
 	}
-	res, err := rev.pools[x.route.origin].RoundTrip(out)
+	if x.route.played == nil {
+		return replayed{status: http.StatusNotFound}
+	}
+	res, err := x.route.played.RoundTrip(out)
 	if err != nil {
 		return replayed{err: err}
 	}

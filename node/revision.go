@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -17,14 +18,16 @@ import (
 // revision is a compiled service. It is immutable but for the count of those
 // who use it; what it refers to lives in the registry.
 type revision struct {
-	id      selvage.RevisionID
-	tenant  selvage.Tenant
-	service selvage.Service
-	table   *route.Table
-	routes  []compiledRoute
-	pools   map[selvage.OriginName]*origin.Pool
-	layer   *cache.Layer // where its answers are stored; nil for one of a file
-	makings []string     // of its routes: what makes their answers
+	id        selvage.RevisionID
+	tenant    selvage.Tenant
+	service   selvage.Service
+	table     *route.Table
+	routes    []compiledRoute
+	pools     map[selvage.OriginName]*origin.Pool      // of those with endpoints or a folder
+	sources   map[selvage.OriginName]http.RoundTripper // of all: a pool, or a function
+	functions map[selvage.FunctionName]*program
+	layer     *cache.Layer // where its answers are stored; nil for one of a file
+	makings   []string     // of its routes: what makes their answers
 
 	// users counts the table that has it and the requests that pinned it. At
 	// zero the pools are let go, and it never rises again.
@@ -41,6 +44,7 @@ type compiledRoute struct {
 	rewrites bool   // the path that the origin sees is not the client's, by which answers are stored
 	coding   coding
 	cache    *cache.Transport  // in upstream; nil on a route that stores nothing
+	played   http.RoundTripper // past the cache; nil as upstream
 	upstream http.RoundTripper // fallback around cache around making around origin; nil on a route that ends in a policy
 }
 
@@ -49,7 +53,9 @@ type compiledRoute struct {
 func (reg *registry) compile(id selvage.RevisionID, tenant selvage.Tenant, s selvage.Service, layer *cache.Layer) (*revision, error) {
 	rev := &revision{
 		id: id, tenant: tenant, service: s, layer: layer,
-		pools: make(map[selvage.OriginName]*origin.Pool, len(s.Origins)),
+		pools:     make(map[selvage.OriginName]*origin.Pool, len(s.Origins)),
+		sources:   make(map[selvage.OriginName]http.RoundTripper, len(s.Origins)),
+		functions: make(map[selvage.FunctionName]*program, len(s.Functions)),
 	}
 	rev.users.Store(1)
 	if err := reg.fill(rev); err != nil {
@@ -61,12 +67,24 @@ func (reg *registry) compile(id selvage.RevisionID, tenant selvage.Tenant, s sel
 
 func (reg *registry) fill(rev *revision) (err error) {
 	s := &rev.service
+	for name := range s.Functions {
+		p, err := reg.functions.acquire(context.Background(), s, name)
+		if err != nil {
+			return fmt.Errorf("function %q: %w", name, err)
+		}
+		rev.functions[name] = p
+	}
 	for name, o := range s.Origins {
+		if o.Function != "" {
+			continue
+		}
 		if rev.pools[name], err = reg.origins.Acquire(rev.tenant, s.Service, name, o); err != nil {
 			delete(rev.pools, name)
 			return fmt.Errorf("origin %q: %w", name, err)
 		}
+		rev.sources[name] = rev.pools[name]
 	}
+	reg.functionOrigins(rev)
 	if rev.table, err = route.Compile(*s); err != nil {
 		return err
 	}
@@ -77,7 +95,7 @@ func (reg *registry) fill(rev *revision) (err error) {
 		cr := &rev.routes[i]
 		cr.name, cr.origin, cr.log = r.Label(), r.Origin, r.Log
 		cr.rules = rulesOf(s, *r)
-		cr.replay = r.Origin != "" && (r.Replay == selvage.ReplaySafe || r.Cache != nil && r.Replay != selvage.ReplayNever)
+		cr.replay = r.Origin != "" && r.Function == "" && rev.pools[r.Origin] != nil && (r.Replay == selvage.ReplaySafe || r.Cache != nil && r.Replay != selvage.ReplayNever)
 		if cr.policies, err = policy.Compile(scope, *r); err != nil {
 			return fmt.Errorf("route %q: %w", cr.name, err)
 		}
@@ -85,8 +103,8 @@ func (reg *registry) fill(rev *revision) (err error) {
 		if cr.coding, err = reg.newCoding(r.Compress); err != nil {
 			return fmt.Errorf("route %q: %w", cr.name, err)
 		}
-		if r.Origin != "" {
-			cr.upstream = reg.upstream(rev, r, cr)
+		if r.Origin != "" || r.Function != "" {
+			cr.upstream, cr.played = reg.upstream(rev, r, cr)
 		}
 	}
 	return nil
@@ -94,8 +112,49 @@ func (reg *registry) fill(rev *revision) (err error) {
 
 // upstream puts the stages of the origin side around each other. On a service
 // that stores, a route that does not still has to make invalid what it changes.
-func (reg *registry) upstream(rev *revision, r *selvage.Route, cr *compiledRoute) http.RoundTripper {
-	var next http.RoundTripper = &maker{next: rev.pools[r.Origin], watch: reg.watch(rev.service.Service)}
+func (reg *registry) upstream(rev *revision, r *selvage.Route, cr *compiledRoute) (upstream, played http.RoundTripper) {
+	watch := reg.watch(rev.service.Service)
+	if r.Function == "" {
+		own := rev.pools[r.Origin] == nil
+		return fallback.New(r.OnFailure, reg.behind(rev, r, cr, &maker{next: rev.sources[r.Origin], watch: watch, own: own})), rev.sources[r.Origin]
+	}
+	f := reg.newFunction(rev, r.Function)
+	f.own = r.Origin
+	var own *cache.Transport // of the route's own origin
+	for name, source := range rev.sources {
+		of := *r
+		of.Origin, cr.cache = name, nil
+		f.sources[name] = reg.behind(rev, &of, cr, source)
+		if name == r.Origin {
+			own = cr.cache
+		}
+	}
+	cr.cache = own
+	if r.Origin != "" {
+		f.pass = f.sources[r.Origin]
+	}
+	return fallback.New(r.OnFailure, &maker{next: f, watch: watch, own: true}), f
+}
+
+// functionOrigins makes the origins that are functions. What they ask for goes
+// to the origins as it is: what they make of it is what is stored.
+func (reg *registry) functionOrigins(rev *revision) {
+	var all []*function
+	for name, o := range rev.service.Origins {
+		if o.Function == "" {
+			continue
+		}
+		f := reg.newFunction(rev, o.Function)
+		rev.sources[name] = f
+		all = append(all, f)
+	}
+	for _, f := range all {
+		f.sources = rev.sources
+	}
+}
+
+// behind puts the cache around an origin.
+func (reg *registry) behind(rev *revision, r *selvage.Route, cr *compiledRoute, next http.RoundTripper) http.RoundTripper {
 	scope := cache.Scope{
 		Tenant: rev.tenant, Service: rev.service.Service, Revision: rev.id, StaleOnError: hasStale(r.OnFailure),
 		Making: makingOf(rev, r), Layer: rev.layer,
@@ -112,7 +171,7 @@ func (reg *registry) upstream(rev *revision, r *selvage.Route, cr *compiledRoute
 	case stores(&rev.service):
 		next = cache.NewInvalidator(reg.store, scope, next)
 	}
-	return fallback.New(r.OnFailure, next)
+	return next
 }
 
 func stores(s *selvage.Service) bool {
@@ -140,6 +199,9 @@ func (rev *revision) release() {
 	if rev.users.Add(-1) == 0 {
 		for _, p := range rev.pools {
 			p.Release()
+		}
+		for _, p := range rev.functions {
+			p.release()
 		}
 	}
 }

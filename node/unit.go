@@ -76,13 +76,22 @@ func hostsOf(all []*served) (*route.Hosts, error) {
 // are stored. What only decides who gets them, or how they are sent, is not in it.
 func makingOf(rev *revision, r *selvage.Route) string {
 	o := rev.service.Origins[r.Origin]
-	return digestOf(rev.tenant, rev.service.Service, o.Endpoints, o.Folder, o.Host, r.Rewrite, r.Headers.Request, r.Cache, r.Compress)
+	return digestOf(rev.tenant, rev.service.Service, functionMaking(rev, o.Function), functionMaking(rev, r.Function), o.Endpoints, o.Folder, o.Host, r.Rewrite, r.Headers.Request, r.Cache, r.Compress)
+}
+
+// functionMaking is what a function is made of; nil without one.
+func functionMaking(rev *revision, name selvage.FunctionName) any {
+	if name == "" {
+		return nil
+	}
+	f := rev.service.Functions[name]
+	return []any{rev.functions[name].key, f.Backends, f.OtherBackends, f.OnFailure, f.Default, rev.service.Origins}
 }
 
 // rulesOf is a digest of all that a route says, with its origin.
 func rulesOf(s *selvage.Service, r selvage.Route) string {
 	r.Name, r.Log = "", selvage.LogChoice{}
-	return digestOf(r, s.Origins[r.Origin])
+	return digestOf(r, s.Origins[r.Origin], s.Functions[r.Function])
 }
 
 func digestOf(parts ...any) string {

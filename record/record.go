@@ -29,6 +29,7 @@ type Record struct {
 	Answer   Answer
 	Cache    Cache
 	Origin   Origin
+	Function Function
 	Trace    Trace
 	Timing   Timing
 	WhyBad   WhyBad
@@ -142,6 +143,16 @@ func (o *Origin) Add(a Attempt) {
 
 // Kept are the first attempts, in order.
 func (o *Origin) Kept() []Attempt { return o.kept[:min(o.Attempts, len(o.kept))] }
+
+// Function says what a function did. All of it is empty where none ran.
+type Function struct {
+	Name    selvage.FunctionName
+	CPU     time.Duration // 0 if it went on behind its answer
+	Memory  int64         // bytes of linear memory at its end
+	Fetches int           // requests to origins that it made
+	Trap    string        // the fingerprint of its trap
+	Failed  string        // what was done when it failed: pass, previous, default; empty for 500
+}
 
 // Trace is the W3C trace context that was continued or begun.
 type Trace struct {

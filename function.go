@@ -1,0 +1,64 @@
+package selvage
+
+// Function is a WebAssembly program of the user's. Each request runs in a sandbox
+// of its own, and is ended at the limits: it can hurt nobody but itself.
+type Function struct {
+	// The program, relative to the service file: a core module of WebAssembly, as compilers for wasm32-wasi make it.
+	Module string `yaml:"module" required:"true" example:"./greet.wasm"`
+	// The guest interface that it was made for: fastly (Fastly Compute), http-wasm, or cgi (WASI preview 1, a request in its environment and standard input). auto tells by what it imports.
+	Interface string `yaml:"interface" default:"auto" enum:"auto,fastly,http-wasm,cgi"`
+	// How long it may compute for one request.
+	CPU Duration `yaml:"cpu" default:"50ms"`
+	// How long a request may take in all, waiting included.
+	Wall Duration `yaml:"wall" default:"2m"`
+	// Its linear memory.
+	Memory ByteSize `yaml:"memory" default:"128MiB"`
+	// The stack of its compiled code.
+	Stack ByteSize `yaml:"stack" default:"1MiB"`
+	// How many requests to origins it may make for one request.
+	Fetches int `yaml:"fetches" default:"32" min:"0" max:"10000"`
+	// How much it may write to its logs for one request. More is dropped.
+	Log ByteSize `yaml:"log" default:"64KiB"`
+	// How large the header of its answer may be.
+	Headers ByteSize `yaml:"headers" default:"64KiB"`
+	// How many requests are in it at once. More wait.
+	Sandboxes int `yaml:"sandboxes" default:"64" min:"1" max:"10000"`
+	// Whether a sandbox goes back to where the program first asked for a request, or the program starts anew for each request: on or off. Seeds of random numbers that it takes while it starts are then the same for several requests.
+	Rewind string `yaml:"rewind" default:"on" enum:"on,off"`
+	// Its environment variables.
+	Env map[string]string `yaml:"env" example:"{GREETING: hello}"`
+	// What becomes of a request when it traps, hits a limit or gives no answer, before the first byte: 500, pass (the route's origin answers), previous (the module that was served before this one tries), or default (its default answer).
+	OnFailure string `yaml:"on_failure" default:"500" enum:"500,pass,previous,default"`
+	// The answer for on_failure: default.
+	Default *DefaultAnswer `yaml:"default"`
+	// Other names that it has for the service's origins. Each origin has its own name too.
+	Backends map[string]OriginName `yaml:"backends" example:"{backend_1: web}"`
+	// The origin of every name that is neither an origin's nor in backends. Without it there is none of such a name.
+	OtherBackends OriginName `yaml:"other_backends" example:"web"`
+	// Config stores, by name: texts by their keys.
+	Config map[string]map[string]string `yaml:"config" example:"{settings: {colour: blue}}"`
+	// Secret stores, by name: texts by their keys. A deployed service writes ${secret:NAME}.
+	Secrets map[string]map[string]string `yaml:"secrets" example:"{keys: {api: \"${secret:api-key}\"}}"`
+	// KV stores that it may use, by name. All functions of a service share one of the same name. They are in memory, of one node, and end with it.
+	KV []string `yaml:"kv" example:"[carts]"`
+	// The SHA-256 of the module when the file was read; never written by hand.
+	Digest string `yaml:"-"`
+}
+
+// NodeFunctions is what a machine lets functions do.
+type NodeFunctions struct {
+	// Services whose functions may name origins themselves (dynamic backends). Every address is checked after its name is resolved: loopback, private, link-local and metadata addresses and our own listeners are refused.
+	DynamicBackends []ServiceName `yaml:"dynamic_backends" example:"[shop]"`
+	// Addresses that dynamic backends may have although they would be refused.
+	DialAllow []Prefix `yaml:"dial_allow" example:"[10.1.0.0/16]"`
+	// How many modules are compiled at once; more wait.
+	Compilers int `yaml:"compilers" default:"1" min:"1" max:"64"`
+}
+
+// What a function's OnFailure may be.
+const (
+	FailWith500      = "500"
+	FailPass         = "pass"
+	FailWithPrevious = "previous"
+	FailWithDefault  = "default"
+)

@@ -1,0 +1,229 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/compute/abi/fastly"
+)
+
+// dynamicOrigins are the origins that a function has named itself. They end
+// with its request, and so do their connections: what one request may reach says
+// nothing of another.
+type dynamicOrigins struct {
+	mu   sync.Mutex
+	each map[string]*dynamicOrigin // guarded by mu
+}
+
+// dynamicOrigin is one of them.
+type dynamicOrigin struct {
+	http.Transport
+	scheme, target, host string
+}
+
+func (d *dynamicOrigins) find(name string) http.RoundTripper {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if o := d.each[name]; o != nil {
+		return o
+	}
+	return nil
+}
+
+func (d *dynamicOrigins) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, o := range d.each {
+		o.CloseIdleConnections()
+	}
+	d.each = nil
+}
+
+// RoundTrip implements http.RoundTripper.
+func (o *dynamicOrigin) RoundTrip(req *http.Request) (*http.Response, error) {
+	u := *req.URL
+	u.Scheme, u.Host = o.scheme, o.target
+	out := req.WithContext(req.Context())
+	out.Host = cmp.Or(o.host, req.Host, req.URL.Host)
+	out.URL = &u
+	return o.Transport.RoundTrip(out)
+}
+
+// registerDynamic makes an origin for the call that ctx is of.
+func registerDynamic(ctx context.Context, b fastly.DynamicBackend) error {
+	c := callOf(ctx)
+	if c == nil {
+		return errors.New("there is no request to name an origin for")
+	}
+	settings, err := dynamicTLS(&b)
+	if err != nil {
+		return err
+	}
+	o := &dynamicOrigin{scheme: "http", target: b.Target, host: b.OverrideHost}
+	if b.TLS {
+		o.scheme = "https"
+	}
+	guard := c.f.reg.functions.dial
+	o.Transport = http.Transport{
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, cmp.Or(b.Connect, defaultDynamicConnect))
+			defer cancel()
+			return guard.connect(ctx, addr)
+		},
+		TLSClientConfig: settings, ForceAttemptHTTP2: true, DisableCompression: true, DisableKeepAlives: b.NoPool,
+		ResponseHeaderTimeout: cmp.Or(b.FirstByte, defaultDynamicFirstByte),
+	}
+	c.dynamic.mu.Lock()
+	defer c.dynamic.mu.Unlock()
+	if c.dynamic.each == nil {
+		c.dynamic.each = make(map[string]*dynamicOrigin)
+	}
+	c.dynamic.each[b.Name] = o
+	return nil
+}
+
+// What a dynamic origin waits where the function does not say.
+const (
+	defaultDynamicConnect   = time.Second
+	defaultDynamicFirstByte = 15 * time.Second
+)
+
+// dynamicTLS is how a dynamic origin is verified, and what it is shown.
+func dynamicTLS(b *fastly.DynamicBackend) (*tls.Config, error) {
+	if !b.TLS {
+		return nil, nil
+	}
+	host, _, err := net.SplitHostPort(b.Target)
+	if err != nil {
+		host = b.Target
+	}
+	versions := map[uint8]uint16{10: tls.VersionTLS10, 11: tls.VersionTLS11, 12: tls.VersionTLS12, 13: tls.VersionTLS13}
+	conf := &tls.Config{
+		ServerName: cmp.Or(b.SNI, b.CertificateHost, host), MinVersion: max(versions[b.MinTLS], tls.VersionTLS12), MaxVersion: versions[b.MaxTLS],
+	}
+	if len(b.CA) > 0 {
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(b.CA) {
+			return nil, errors.New("the authority has no certificate in PEM")
+		}
+	}
+	if len(b.ClientCertificate) > 0 {
+		pair, err := tls.X509KeyPair(b.ClientCertificate, b.ClientKey)
+		if err != nil {
+			return nil, fmt.Errorf("client certificate: %w", err)
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	return conf, nil
+}
+
+// guardedDial connects to addresses that functions may reach: a name is checked
+// by what it resolves to, in the moment of dialling, so that a name which
+// answers differently the next time leads nowhere else.
+type guardedDial struct {
+	allow   []selvage.Prefix
+	own     func() []net.Addr // our listeners
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+var errForbidden = errors.New("functions may not reach this address")
+
+func (g *guardedDial) connect(ctx context.Context, addr string) (net.Conn, error) {
+	host, portText, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("port %q: %w", portText, err)
+	}
+	var addrs []netip.Addr
+	if a, err := netip.ParseAddr(host); err == nil {
+		addrs = []netip.Addr{a}
+	} else if addrs, err = g.lookup(ctx, host); err != nil {
+		return nil, err
+	}
+	err = fmt.Errorf("%s has no address", host)
+	for _, a := range addrs {
+		at := netip.AddrPortFrom(a.Unmap(), uint16(port))
+		if !g.may(at) {
+			err = fmt.Errorf("%s is %s: %w", host, a, errForbidden)
+			continue
+		}
+		var conn net.Conn
+		if conn, err = g.reach(ctx, at.String()); err == nil {
+			return conn, nil
+		}
+	}
+	return nil, err
+}
+
+func (g *guardedDial) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	if g.resolve != nil {
+		return g.resolve(ctx, host)
+	}
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+}
+
+func (g *guardedDial) reach(ctx context.Context, addr string) (net.Conn, error) {
+	if g.dial != nil {
+		return g.dial(ctx, "tcp", addr)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+// isOurs says whether an address is this machine's.
+func isOurs(a netip.Addr) bool {
+	all, err := net.InterfaceAddrs()
+	return err != nil || slices.ContainsFunc(all, func(have net.Addr) bool {
+		prefix, err := netip.ParsePrefix(have.String())
+		return err == nil && prefix.Addr().Unmap() == a
+	})
+}
+
+// special are addresses that are nobody's on the internet, beside those that
+// package netip knows, and those that lead on to an address within (RFC 6890).
+var special = func() []netip.Prefix {
+	var all []netip.Prefix
+	for _, p := range []string{
+		"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24",
+		"203.0.113.0/24", "240.0.0.0/4", "::/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "2002::/16", "fec0::/10",
+	} {
+		all = append(all, netip.MustParsePrefix(p))
+	}
+	return all
+}()
+
+// may says whether functions may reach an address.
+func (g *guardedDial) may(at netip.AddrPort) bool {
+	a := at.Addr()
+	for _, l := range g.own() {
+		tcp, ok := l.(*net.TCPAddr)
+		if ok && tcp.Port == int(at.Port()) && (tcp.AddrPort().Addr().Unmap() == a || tcp.IP.IsUnspecified() && isOurs(a)) {
+			return false
+		}
+	}
+	if inAny(a, g.allow) {
+		return true
+	}
+	for _, p := range special {
+		if p.Contains(a) {
+			return false
+		}
+	}
+	return a.IsGlobalUnicast() && !a.IsPrivate() && !a.IsLoopback() && !a.IsLinkLocalUnicast()
+}

@@ -1,0 +1,383 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/compute"
+	"github.com/selvage-edge/selvage/compute/abi/fastly"
+	"github.com/selvage-edge/selvage/record"
+)
+
+// functions is what functions need that outlives revisions: the engine, the
+// compiled programs, and what programs of a service remember.
+type functions struct {
+	engine  *compute.Engine
+	place   record.Place
+	rights  selvage.NodeFunctions
+	dial    *guardedDial // of dynamic backends
+	log     *slog.Logger
+	onLimit func(limit string)
+	listen  func(service selvage.ServiceName, name selvage.FunctionName, p []byte) // nil: nobody does
+
+	running sync.WaitGroup                    // programs that go on behind their answers
+	atEnd   func(f func()) (stop func() bool) // calls f when the node ends
+	end     context.CancelFunc
+
+	mu       sync.Mutex // guards all below
+	programs map[string]*program
+	stores   map[selvage.ServiceName]*guestStores
+	before   map[functionKey]*program // what was served before the promoted one
+}
+
+// functionKey names a function on this node.
+type functionKey struct {
+	service selvage.ServiceName
+	name    selvage.FunctionName
+}
+
+// program is a compiled module with its sandboxes, for whoever has the same
+// module with the same settings.
+type program struct {
+	key   string
+	of    *functions
+	users int           // guarded by of.mu
+	ready chan struct{} // closed when the two below are set
+	fn    *compute.Function
+	err   error
+}
+
+// guestStores is what the functions of a service share and remember. It is in
+// memory, bounded by each of its parts.
+type guestStores struct {
+	objects fastly.Objects
+	rates   fastly.Rates
+	kv      map[string]*fastly.MemoryKV // guarded by functions.mu
+}
+
+// maxKVStores is how many KV stores a service may have at once.
+const maxKVStores = 64
+
+// newFunctions makes the engine. Compiled files are kept in folder, if there is one.
+func newFunctions(o *functions, folder string) (*functions, error) {
+	engine, err := compute.New(compute.Options{
+		Folder: folder, Compilers: o.rights.Compilers,
+		OnLimit: func(limit string) { o.onLimit("function_" + limit) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	o.engine = engine
+	var ended context.Context
+	ended, o.end = context.WithCancel(context.Background())
+	o.atEnd = func(f func()) func() bool { return context.AfterFunc(ended, f) }
+	o.programs, o.stores = make(map[string]*program), make(map[selvage.ServiceName]*guestStores)
+	o.before = make(map[functionKey]*program)
+	return o, nil
+}
+
+// acquire compiles a function, or finds it compiled. It may take seconds and
+// holds no lock meanwhile.
+func (fs *functions) acquire(ctx context.Context, s *selvage.Service, name selvage.FunctionName) (*program, error) {
+	key := programKey(s, name)
+	fs.mu.Lock()
+	p := fs.programs[key]
+	if p != nil {
+		p.users++
+		fs.mu.Unlock()
+		<-p.ready
+		if p.err != nil {
+			p.release()
+			return nil, p.err
+		}
+		return p, nil
+	}
+	p = &program{key: key, of: fs, users: 1, ready: make(chan struct{})}
+	fs.programs[key] = p
+	fs.mu.Unlock()
+	p.fn, p.err = fs.compile(ctx, s, name)
+	close(p.ready)
+	if p.err != nil {
+		p.release()
+		return nil, p.err
+	}
+	return p, nil
+}
+
+// release gives a user's share back. The last one ends the program; requests
+// inside go on.
+func (p *program) release() {
+	p.of.mu.Lock()
+	p.users--
+	last := p.users == 0
+	if last {
+		delete(p.of.programs, p.key)
+	}
+	p.of.mu.Unlock()
+	if last && p.fn != nil {
+		p.fn.Close()
+	}
+}
+
+// keep counts one more user of a program that has one.
+func (p *program) keep() *program {
+	p.of.mu.Lock()
+	defer p.of.mu.Unlock()
+	p.users++
+	return p
+}
+
+// programKey is the same for functions that may share sandboxes: the same
+// module, made the same way, of one service.
+func programKey(s *selvage.Service, name selvage.FunctionName) string {
+	f := s.Functions[name]
+	if f.Digest != "" {
+		f.Module = ""
+	}
+	f.OnFailure, f.Default, f.Backends = "", nil, nil
+	return digestOf(s.Service, f, backendsOf(s, name).named)
+}
+
+// compile reads the module and compiles it.
+func (fs *functions) compile(ctx context.Context, s *selvage.Service, name selvage.FunctionName) (*compute.Function, error) {
+	f := s.Functions[name]
+	module, err := os.ReadFile(f.Module)
+	if err != nil {
+		return nil, fmt.Errorf("read module: %w", err)
+	}
+	if sum := sha256.Sum256(module); f.Digest != "" && hex.EncodeToString(sum[:]) != f.Digest {
+		return nil, selvage.Errorf(selvage.Conflict, "module %s has changed since its file was read: read it again", f.Module)
+	}
+	p, err := fs.program(s, name, module)
+	if err != nil {
+		return nil, err
+	}
+	fn, err := fs.engine.Compile(ctx, module, p)
+	if err != nil {
+		return nil, err
+	}
+	if lacking := fn.Unsupported(); len(lacking) > 0 {
+		fs.log.Warn("a function imports what is not there; it is told so when it asks", "service", s.Service, "imports", strings.Join(lacking, " "))
+	}
+	return fn, nil
+}
+
+// program is how a module is to be run.
+func (fs *functions) program(s *selvage.Service, name selvage.FunctionName, module []byte) (p compute.Program, err error) {
+	f := s.Functions[name]
+	p = compute.Program{Fresh: f.Rewind == "off", Limits: limitsOf(&f)}
+	for _, name := range slices.Sorted(maps.Keys(f.Env)) {
+		p.Env = append(p.Env, name+"="+f.Env[name])
+	}
+	kind := f.Interface
+	if kind == "" || kind == "auto" {
+		if kind, err = interfaceOf(module); err != nil {
+			return p, err
+		}
+	}
+	switch kind {
+	case "fastly":
+		facts := fastly.Facts{
+			ServiceID: string(s.Service), Hostname: string(fs.place.Node), POP: string(fs.place.POP), Region: string(fs.place.Zone),
+		}
+		p.Env = append(p.Env, facts.Env()...)
+		p.ABI = fastly.New(fs.fastlyOptions(s, name))
+	default:
+		return p, selvage.Errorf(selvage.Invalid, "it is made for the interface %s, which is not here", kind)
+	}
+	return p, nil
+}
+
+// interfaceOf tells by what a module imports what it was made for.
+func interfaceOf(module []byte) (string, error) {
+	imports, err := compute.Imports(module)
+	if err != nil {
+		return "", err
+	}
+	for _, i := range imports {
+		switch {
+		case fastly.IsOurs(i[0]):
+			return "fastly", nil
+		case i[0] == "http_handler":
+			return "http-wasm", nil
+		}
+	}
+	return "cgi", nil
+}
+
+func limitsOf(f *selvage.Function) compute.Limits {
+	return compute.Limits{
+		CPU: f.CPU.Std(), Wall: f.Wall.Std(), Memory: uint64(f.Memory), Stack: uint64(f.Stack), OriginRequests: f.Fetches,
+		LogBytes: int64(f.Log), HeaderBytes: int(f.Headers), Sandboxes: f.Sandboxes,
+	}
+}
+
+// fastlyOptions are the services behind the interface of Fastly Compute.
+func (fs *functions) fastlyOptions(s *selvage.Service, name selvage.FunctionName) fastly.Options {
+	f := s.Functions[name]
+	stores := fs.storesOf(s.Service, f.KV)
+	o := fastly.Options{
+		Backends: backendsOf(s, name), Configs: valuesOf(f.Config), Secrets: valuesOf(f.Secrets),
+		KV: func(name string) (fastly.KV, bool) {
+			if !slices.Contains(f.KV, name) {
+				return nil, false
+			}
+			kv := fs.kv(stores, name)
+			return kv, kv != nil
+		},
+		Objects: &stores.objects, Rates: &stores.rates, HTTPCache: true,
+	}
+	if slices.Contains(fs.rights.DynamicBackends, s.Service) {
+		o.Register = registerDynamic
+	}
+	return o
+}
+
+func valuesOf(stores map[string]map[string]string) func(string) (fastly.Values, bool) {
+	return func(name string) (fastly.Values, bool) {
+		values, ok := stores[name]
+		return fastly.Map(values), ok
+	}
+}
+
+// storesOf are the stores of a service, made when it first has functions.
+func (fs *functions) storesOf(service selvage.ServiceName, kv []string) *guestStores {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	g := fs.stores[service]
+	if g == nil {
+		g = &guestStores{kv: make(map[string]*fastly.MemoryKV)}
+		g.objects.OnLimit = fs.onLimit
+		fs.stores[service] = g
+	}
+	for _, name := range kv {
+		if g.kv[name] == nil && len(g.kv) < maxKVStores {
+			g.kv[name] = new(fastly.MemoryKV)
+		}
+	}
+	return g
+}
+
+func (fs *functions) kv(g *guestStores, name string) fastly.KV {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if m := g.kv[name]; m != nil {
+		return m
+	}
+	return nil
+}
+
+// backends are the origins of a service as a function sees them.
+type backends struct {
+	named map[string]fastly.Backend
+	other *fastly.Backend // of every other name; nil: there is none
+}
+
+// Backend implements [fastly.Backends].
+func (b backends) Backend(name string) (fastly.Backend, bool) {
+	if one, ok := b.named[name]; ok || b.other == nil {
+		return one, ok
+	}
+	return *b.other, true
+}
+
+// backendsOf are the origins by the names that a function has for them.
+func backendsOf(s *selvage.Service, name selvage.FunctionName) backends {
+	f := s.Functions[name]
+	b := backends{named: make(map[string]fastly.Backend, len(s.Origins))}
+	for origin, o := range s.Origins {
+		b.named[string(origin)] = backendOf(&o)
+	}
+	if other, ok := b.named[string(f.OtherBackends)]; ok {
+		b.other = &other
+	}
+	for alias, origin := range f.Backends {
+		b.named[alias] = b.named[string(origin)]
+	}
+	return b
+}
+
+func backendOf(o *selvage.Origin) fastly.Backend {
+	b := fastly.Backend{
+		Connect: o.Timeout.Connect.Std(), FirstByte: o.Timeout.FirstByte.Std(), BetweenBytes: o.Timeout.Idle.Std(),
+		Idle: o.Connections.IdleTimeout.Std(),
+	}
+	if o.Host != "keep" && o.Host != "endpoint" {
+		b.OverrideHost = o.Host
+	}
+	if len(o.Endpoints) == 0 {
+		return b
+	}
+	if u, err := url.Parse(o.Endpoints[0]); err == nil {
+		b.Host, b.TLS, b.Port = u.Hostname(), u.Scheme == "https", 80
+		if b.TLS {
+			b.Port = 443
+		}
+		if n, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
+			b.Port = uint16(n)
+		}
+	}
+	return b
+}
+
+// clientOf is who asks, as functions are told.
+func clientOf(rec *record.Record) compute.Client {
+	return compute.Client{
+		Address: netip.AddrPortFrom(rec.Client.Addr, rec.Client.Peer.Port()), TLS: rec.Client.TLS != 0,
+		RequestID: hex.EncodeToString(rec.Trace.TraceID[:]), ReceivedAt: rec.Start,
+	}
+}
+
+// close ends what runs behind its answer, and lets the rest go.
+func (fs *functions) close() {
+	fs.end()
+	fs.running.Wait()
+	fs.mu.Lock()
+	before := fs.before
+	fs.before = nil
+	fs.mu.Unlock()
+	for _, p := range before {
+		p.release()
+	}
+}
+
+// hear hands on what a function writes to its standard output and error.
+func (fs *functions) hear(service selvage.ServiceName, name selvage.FunctionName, p []byte) {
+	if fs.listen != nil {
+		fs.listen(service, name, p)
+	}
+}
+
+// promoted notes what was served of a service before a new baseline: a function
+// of the same name may fall back to it.
+func (fs *functions) promoted(old, next *revision) {
+	if old == nil || next == nil || old == next {
+		return
+	}
+	for name, p := range old.functions {
+		if next.functions[name] == nil || next.functions[name] == p {
+			continue
+		}
+		key := functionKey{next.service.Service, name}
+		p.keep()
+		fs.mu.Lock()
+		was := fs.before[key]
+		fs.before[key] = p
+		fs.mu.Unlock()
+		if was != nil {
+			was.release()
+		}
+	}
+}

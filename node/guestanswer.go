@@ -1,0 +1,320 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/selvage-edge/selvage/compute"
+)
+
+// How much of a function's answer waits here for the client. Until held bytes
+// are there, the function has ended, or it flushes, nothing is sent on: a
+// function that fails by then has hurt nobody.
+const (
+	answerHeld   = 16 << 10
+	answerBuffer = 64 << 10
+)
+
+var errUnfinished = errors.New("the function did not finish its answer")
+
+// guestAnswer is what a function writes its answer to, and the answer's body.
+type guestAnswer struct {
+	req  *http.Request
+	body *guestBody
+
+	mu      sync.Mutex
+	changed sync.Cond // of all below
+	header  http.Header
+	sent    http.Header // the head's; nil before WriteHeader
+	trailer http.Header
+	status  int
+	data    []byte
+	usage   compute.Usage
+	err     error // why it ended; set with ended
+	ready   bool  // the head may be sent on
+	ended   bool  // the function has ended
+	cut     bool  // what follows is not written any more
+	closed  bool  // nobody reads
+	noBody  bool
+}
+
+func newGuestAnswer(req *http.Request, body *guestBody) *guestAnswer {
+	w := &guestAnswer{req: req, body: body, header: make(http.Header)}
+	w.changed.L = &w.mu
+	return w
+}
+
+// Header implements http.ResponseWriter.
+func (w *guestAnswer) Header() http.Header { return w.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (w *guestAnswer) WriteHeader(status int) {
+	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
+		if trace := httptrace.ContextClientTrace(w.req.Context()); trace != nil && trace.Got1xxResponse != nil {
+			_ = trace.Got1xxResponse(status, textproto.MIMEHeader(w.header.Clone())) // it refuses none
+		}
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.headLocked(status)
+}
+
+func (w *guestAnswer) headLocked(status int) {
+	if w.sent != nil {
+		return
+	}
+	w.status, w.sent = status, w.header.Clone()
+	w.noBody = w.req.Method == http.MethodHead || status == http.StatusNoContent || status == http.StatusNotModified
+}
+
+// Write implements http.ResponseWriter. It waits while the client does not read.
+func (w *guestAnswer) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.headLocked(http.StatusOK)
+	if w.noBody {
+		return 0, http.ErrBodyNotAllowed
+	}
+	n := 0
+	for n < len(p) {
+		for len(w.data) >= answerBuffer && !w.cut && !w.closed {
+			w.changed.Wait()
+		}
+		if w.cut {
+			return n, os.ErrDeadlineExceeded
+		}
+		if w.closed {
+			return n, io.ErrClosedPipe
+		}
+		k := min(len(p)-n, answerBuffer-len(w.data))
+		w.data = append(w.data, p[n:n+k]...)
+		n += k
+		w.ready = w.ready || len(w.data) >= answerHeld
+		w.changed.Broadcast()
+	}
+	return n, nil
+}
+
+// FlushError is for http.ResponseController.
+func (w *guestAnswer) FlushError() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.headLocked(http.StatusOK)
+	w.ready = true
+	w.changed.Broadcast()
+	return nil
+}
+
+// SetWriteDeadline is for http.ResponseController. One in the past breaks the
+// answer off; no other is of use here, since clients have the server's own.
+func (w *guestAnswer) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() || time.Until(t) > 0 {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = true
+	w.changed.Broadcast()
+	return nil
+}
+
+// SetReadDeadline is for http.ResponseController: one in the past ends the body of the request.
+func (w *guestAnswer) SetReadDeadline(t time.Time) error {
+	if w.body != nil && !t.IsZero() && time.Until(t) <= 0 {
+		w.body.cut()
+	}
+	return nil
+}
+
+// finish notes that the function has ended.
+func (w *guestAnswer) finish(err error, usage compute.Usage) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case err == nil && w.sent == nil:
+		err = errNoAnswer
+	case err == nil && w.cut:
+		err = errUnfinished
+	}
+	for name, values := range w.header {
+		if name, ok := strings.CutPrefix(name, http.TrailerPrefix); ok && w.trailer != nil {
+			w.trailer[name] = values
+		}
+	}
+	w.usage, w.err, w.ended = usage, err, true
+	w.changed.Broadcast()
+}
+
+// wait waits until the head may be sent on, or the function has ended without it.
+func (w *guestAnswer) wait() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for !w.ready && !w.ended {
+		w.changed.Wait()
+	}
+	if !w.ready && w.err != nil {
+		return w.err
+	}
+	if w.ready && w.sent == nil {
+		return errNoAnswer
+	}
+	return nil
+}
+
+// used is what it took, once the function has ended.
+func (w *guestAnswer) used() (compute.Usage, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.usage, w.ended
+}
+
+// complete says whether all of the answer was read.
+func (w *guestAnswer) complete() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed && w.ready
+}
+
+// response is the answer, once wait has said that there is one.
+func (w *guestAnswer) response() *http.Response {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	res := &http.Response{
+		StatusCode: w.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: w.sent,
+		ContentLength: -1, Body: w, Request: w.req,
+	}
+	for name := range w.sent {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			delete(w.sent, name)
+		}
+	}
+	if n, err := strconv.ParseInt(w.sent.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
+		res.ContentLength = n
+	}
+	if w.ended && w.err == nil {
+		w.trailer = make(http.Header)
+		for name, values := range w.header {
+			if name, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
+				w.trailer[name] = values
+			}
+		}
+		if len(w.trailer) == 0 && !w.noBody && res.ContentLength < 0 {
+			res.ContentLength = int64(len(w.data))
+			w.sent["Content-Length"] = []string{strconv.Itoa(len(w.data))}
+		}
+		if len(w.trailer) > 0 {
+			res.Trailer = w.trailer
+		}
+		return res
+	}
+	w.trailer = make(http.Header)
+	res.Trailer = w.trailer
+	return res
+}
+
+// Read is the answer's body.
+func (w *guestAnswer) Read(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.data) == 0 && !w.ended && !w.closed && !w.cut {
+		w.changed.Wait()
+	}
+	switch {
+	case len(w.data) > 0:
+		n := copy(p, w.data)
+		w.data = w.data[n:]
+		if len(w.data) == 0 {
+			w.data = nil
+		}
+		w.changed.Broadcast()
+		return n, nil
+	case w.closed:
+		return 0, http.ErrBodyReadAfterClose
+	case !w.ended: // it was cut
+		return 0, errUnfinished
+	case w.err != nil:
+		return 0, w.err
+	}
+	return 0, io.EOF
+}
+
+// Close implements io.Closer: nobody reads any more, and what is left of the
+// request's body is the server's.
+func (w *guestAnswer) Close() error {
+	w.mu.Lock()
+	w.closed = true
+	w.changed.Broadcast()
+	w.mu.Unlock()
+	if w.body != nil {
+		w.body.end()
+	}
+	return nil
+}
+
+// guestBody is the body of the request on its way into a function. It belongs
+// to the request: after that it gives nothing.
+type guestBody struct {
+	io.ReadCloser
+	touched atomic.Bool
+	gone    atomic.Bool
+	mu      sync.Mutex // held to read
+}
+
+// guestBodyOf is the body of a request; nil without one.
+func guestBodyOf(req *http.Request) *guestBody {
+	if req.Body == nil || req.Body == http.NoBody {
+		return nil
+	}
+	return &guestBody{ReadCloser: req.Body}
+}
+
+// guestRequest is the request as a function gets it.
+func guestRequest(req *http.Request, body *guestBody, ctx context.Context) *http.Request {
+	r := req.WithContext(ctx)
+	if body != nil {
+		r.Body = body
+	}
+	return r
+}
+
+// Read implements io.Reader.
+func (b *guestBody) Read(p []byte) (int, error) {
+	b.touched.Store(true)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.gone.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	return b.ReadCloser.Read(p)
+}
+
+// Close implements io.Closer. The rest of the body is the server's to drain.
+func (b *guestBody) Close() error { return nil }
+
+// cut ends a Read that waits.
+func (b *guestBody) cut() {
+	if d, ok := b.ReadCloser.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = d.SetReadDeadline(time.Unix(1, 0)) // what has no deadlines is in memory
+	}
+}
+
+// end takes the body away, and waits for a Read that is under way.
+func (b *guestBody) end() {
+	b.gone.Store(true)
+	if !b.mu.TryLock() {
+		b.cut()
+		b.mu.Lock()
+	}
+	b.mu.Unlock()
+}
