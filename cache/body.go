@@ -27,7 +27,8 @@ var errTooSlow = errors.New("read shared answer: too far behind the others")
 // to a window: it drops the oldest chunk for each new one, and waits only for the
 // fastest reader. Whoever is still in a dropped chunk is broken off.
 type body struct {
-	whole atomic.Bool // the body is complete: chunks and size are final and read without mu
+	whole   atomic.Bool  // the body is complete: chunks and size are final and read without mu
+	holders atomic.Int32 // see opened
 
 	mu       sync.Mutex // guards all below
 	chunks   [][]byte   // all but the last are full
@@ -137,6 +138,39 @@ func (b *body) kept() int64 {
 	return n
 }
 
+// oneKeeper stands in holders for one who counts the bytes in the store's bound: an
+// entry, or the flight that brings them. Readers count one each.
+const oneKeeper = 1 << 24
+
+// opened notes a reader. While only readers hold a body, since its entry was dropped,
+// its bytes count among those that are being sent. Until it has ended it has a keeper.
+func (b *body) opened(sending *atomic.Int64) {
+	if b.holders.Add(1) == 1 {
+		sending.Add(b.kept())
+	}
+}
+
+// closed is the end of what opened began.
+func (b *body) closed(sending *atomic.Int64) {
+	if b.holders.Add(-1) == 0 {
+		sending.Add(-b.kept())
+	}
+}
+
+// keptBy notes that the bytes are counted by one more.
+func (b *body) keptBy(sending *atomic.Int64) {
+	if n := b.holders.Add(oneKeeper); n > oneKeeper && n < 2*oneKeeper {
+		sending.Add(-b.kept())
+	}
+}
+
+// left notes that one counts them no longer.
+func (b *body) left(sending *atomic.Int64) {
+	if n := b.holders.Add(-oneKeeper); n > 0 && n < oneKeeper {
+		sending.Add(b.kept())
+	}
+}
+
 // arrived is how much has come so far.
 func (b *body) arrived() int64 {
 	b.mu.Lock()
@@ -151,10 +185,11 @@ type reader struct {
 	pos  int64
 	end  int64 // where it stops, -1 for the body's own end
 	res  *http.Response
-	done func() // once, at Close
-	cur  []byte // what was taken from the body and not yet read
-	at   int    // the chunk of pos, a hint for whole bodies
-	from int64  // where that chunk begins
+	done func()        // once, at Close
+	sent *atomic.Int64 // of the store, where it is noted who reads; nil from Close on
+	cur  []byte        // what was taken from the body and not yet read
+	at   int           // the chunk of pos, a hint for whole bodies
+	from int64         // where that chunk begins
 }
 
 // next takes the bytes that follow, waiting for them. They may be read without a lock for ever.
@@ -272,6 +307,10 @@ func (r *reader) WriteTo(w io.Writer) (written int64, err error) {
 
 // Close implements io.Closer.
 func (r *reader) Close() error {
+	if r.sent != nil {
+		r.b.closed(r.sent)
+		r.sent = nil
+	}
 	if r.done != nil {
 		r.done()
 		r.done = nil

@@ -153,6 +153,7 @@ func (f *flight) arrived(ctx context.Context, res *http.Response, requested, rec
 	}
 	a, why := t.newAnswer(f.req.Header, &x, res.Header, requested, received)
 	a.body, a.length = new(body), x.length
+	a.body.keptBy(&t.store.sending)
 	if t.scope.Coder != nil {
 		a.forms = new(forms)
 	}
@@ -263,6 +264,7 @@ func (w *filler) run(ctx context.Context, res *http.Response) {
 	}
 	w.body.end(err, res.Trailer)
 	t := w.flight.transport
+	defer w.body.left(&t.store.sending)
 	if w.body.whole.Load() && w.body.size <= t.rules.maxBody {
 		w.flight.commit(w.answer.completed(w.body.size), w.reserved)
 	} else if cut := w.answer.cutShort(); err != nil && cut != nil {

@@ -300,6 +300,7 @@ func TestNothingAskedForBeforeAHardPurgeIsServedAfterIt(t *testing.T) {
 			clients.Wait()
 			edges[0].store.Close()
 			edges[0].store.check(t)
+			edges[0].store.checkSent(t)
 		})
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
@@ -326,6 +327,7 @@ func TestPurgesRaceWithEverythingElse(t *testing.T) {
 	clients.Wait()
 	edges[0].store.Close()
 	edges[0].store.check(t)
+	edges[0].store.checkSent(t)
 	if t.Failed() {
 		t.Logf("seed %d", seed)
 	}

@@ -86,6 +86,10 @@ func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.R
 		return &m.res
 	}
 	m.reader = reader{b: b, gone: q.req.Context().Done(), pos: p.part.start, end: -1, res: &m.res}
+	if b == a.body {
+		m.reader.sent = &t.store.sending
+		b.opened(m.reader.sent)
+	}
 	if !p.whole {
 		m.reader.end = p.part.start + p.part.length
 	}

@@ -193,8 +193,9 @@ func (s *source) takes(f *flight, pos int64, leader bool) (afterwards, error) {
 // readerOf reads what a stored or coming answer holds of a whole between two positions of it.
 func (s *source) readerOf(a *answer, pos, end int64, done func()) *reader {
 	has := a.span()
+	a.body.opened(&s.t.store.sending)
 	return &reader{
 		b: a.body, gone: s.gone, pos: pos - has.start, end: min(end, has.end()) - has.start,
-		res: &http.Response{}, done: done,
+		res: &http.Response{}, done: done, sent: &s.t.store.sending,
 	}
 }

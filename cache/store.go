@@ -36,6 +36,7 @@ type Store struct {
 	overlays overlays
 	rules    ruleBook
 	hits     atomic.Int64
+	sending  atomic.Int64 // bytes of bodies that are read and not stored any more
 
 	mu        sync.RWMutex // guards all below
 	objects   table
@@ -64,6 +65,7 @@ type Stats struct {
 	Objects   int   // stored answers
 	Bytes     int64 // with all that is counted around them
 	Receiving int64 // bytes reserved for bodies that are being received
+	Sending   int64 // bytes of answers that are being sent and are not stored any more
 	Flights   int   // forwards that are under way, or whose bodies are
 	Hits      int64 // answers given without asking an origin
 	Evictions int64 // answers that had to go to keep the bound
@@ -96,6 +98,7 @@ func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	stats.Objects, stats.Bytes, stats.Receiving = s.count, s.used, s.reserved
+	stats.Sending = s.sending.Load()
 	stats.Hits, stats.Evictions = s.hits.Load(), s.evictions
 	return stats
 }
@@ -255,6 +258,7 @@ func (s *Store) addLocked(key *Key, e *entry, proven bool) *object {
 		s.enteredLocked(o.key)
 	}
 	e.object = o
+	e.answer.body.keptBy(&s.sending)
 	s.queues.add(e, proven)
 	s.used += e.size
 	s.count++
@@ -271,6 +275,10 @@ func (s *Store) reserve(n int64) bool {
 	}
 	s.reserved += n
 	s.makeRoomLocked()
+	if s.takenLocked() > s.limit { // by what is being sent
+		s.reserved -= n
+		return false
+	}
 	return true
 }
 
@@ -332,9 +340,12 @@ func (s *Store) remove(key Key, a *answer) {
 	}
 }
 
+// takenLocked is what counts towards the bound.
+func (s *Store) takenLocked() int64 { return s.used + s.reserved + s.sending.Load() }
+
 // makeRoomLocked evicts until the bound holds.
 func (s *Store) makeRoomLocked() {
-	for s.used+s.reserved > s.limit {
+	for s.takenLocked() > s.limit {
 		e := s.queues.victim()
 		if e == nil {
 			return
@@ -352,6 +363,7 @@ func (s *Store) dropLocked(e *entry) {
 	}
 	e.queue.remove(e)
 	s.moveFormsLocked(e.answer.forms, nil)
+	e.answer.body.left(&s.sending)
 	s.used -= e.size
 	s.count--
 	o := e.object
