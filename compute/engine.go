@@ -80,11 +80,7 @@ func New(o Options) (*Engine, error) {
 	}
 	e := &Engine{options: o, compile: make(chan struct{}, max(1, o.Compilers)), memories: newMemories(o.plain)}
 	if o.Folder != "" {
-		kept, err := openFolder(o.Folder, o.FolderBytes)
-		if err != nil {
-			return nil, fmt.Errorf("open folder of compiled functions: %w", err)
-		}
-		e.kept = kept
+		e.kept = &folder{path: o.Folder, most: o.FolderBytes}
 	}
 	return e, nil
 }

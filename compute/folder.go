@@ -28,13 +28,6 @@ type folder struct {
 // sumName is the file of sums. It is written last, and touched with each use.
 const sumName = "sum"
 
-func openFolder(path string, most int64) (*folder, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, err
-	}
-	return &folder{path: path, most: most}, nil
-}
-
 // entry is what is kept of a module.
 type entry struct {
 	cache     wazero.CompilationCache
@@ -50,6 +43,9 @@ func (f *folder) at(digest [32]byte) string {
 func (f *folder) open(digest [32]byte) (*entry, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := os.MkdirAll(f.path, 0o700); err != nil { // not before there is something to keep
+		return nil, err
+	}
 	at := f.at(digest)
 	e := &entry{}
 	want, err := os.ReadFile(filepath.Join(at, sumName))
