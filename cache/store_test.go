@@ -314,11 +314,11 @@ func TestCountedBytesAreWhatGoTakes(t *testing.T) {
 	}
 }
 
-// checkSent: where nobody reads any more, nothing is being sent.
+// checkSent: where all that is read is stored, nothing else is being sent.
 func (s *Store) checkSent(t *testing.T) {
 	t.Helper()
 	if n := s.sending.Load(); n != 0 {
-		t.Errorf("%d bytes are being sent, and all was read", n)
+		t.Errorf("%d bytes are being sent of what is not stored, want none", n)
 	}
 }
 
@@ -361,5 +361,32 @@ func TestBoundHoldsWithSlowReaders(t *testing.T) {
 		}
 		e.store.check(t)
 		e.expect("/again", strings.Repeat("x", 300<<10))
+	})
+}
+
+// A 304 puts the answer with the same bytes into the place of the old one.
+func TestConfirmedAnswerThatIsReadIsCountedOnce(t *testing.T) {
+	onVirtualTime(t, func(t *testing.T) {
+		e := newEdge(t, oneMinute, &script{answer: func(req *http.Request) (*http.Response, error) {
+			if req.Header.Get("If-None-Match") != "" {
+				return reply(req, 304, "Etag: \"a\"", ""), nil
+			}
+			return reply(req, 200, "Etag: \"a\"", "body"), nil
+		}})
+		e.expect("/", "body")
+		res, err := e.RoundTrip(get(t, "http://shop.example/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		e.expect("/", "body")
+		e.store.checkSent(t)
+		e.purge(hard)
+		e.store.Forget()
+		if e.store.sending.Load() == 0 {
+			t.Error("it is read, and not stored any more, and does not count")
+		}
+		res.Body.Close()
+		e.store.checkSent(t)
 	})
 }
