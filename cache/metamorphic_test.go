@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -62,7 +63,24 @@ func oneOf(r *rand.Rand, values ...string) string {
 	return values[r.IntN(len(values))]
 }
 
+// With a body limit of 5 bytes everything is larger than a slice.
 func TestCacheChangesNothingButAgeAndCacheStatus(t *testing.T) {
+	for _, tt := range []struct {
+		maxBody selvage.ByteSize
+		overlay bool
+		hits    int // at least
+	}{{0, false, 1000}, {5, false, 200}, {0, true, 1000}, {5, true, 200}} {
+		t.Run(fmt.Sprintf("max_body %d, overlay %v", tt.maxBody, tt.overlay), func(t *testing.T) {
+			scope := Scope{Tenant: "main", Service: "shop", Policy: selvage.Cache{MaxBody: tt.maxBody}}
+			if tt.overlay {
+				scope.Layer = new(Layer)
+			}
+			changesNothing(t, scope, tt.hits)
+		})
+	}
+}
+
+func changesNothing(t *testing.T, scope Scope, least int) {
 	onVirtualTime(t, func(t *testing.T) {
 		seed := uint64(time.Now().UnixNano()) + uint64(rand.Int64())
 		t.Logf("seed %d", seed)
@@ -70,7 +88,10 @@ func TestCacheChangesNothingButAgeAndCacheStatus(t *testing.T) {
 		origin := static{time.Now()}
 		store := NewStore(1 << 20)
 		defer store.Close()
-		cached := NewTransport(store, Scope{Tenant: "main", Service: "shop", Policy: selvage.Cache{}}, origin)
+		if scope.Layer != nil {
+			store.Overlay(scope.Layer)
+		}
+		cached := NewTransport(store, scope, origin)
 		hour := func(n time.Duration) string { return httpDate(origin.made.Add(n * time.Hour)) }
 		hits := 0
 		for i := range 3000 {
@@ -114,7 +135,7 @@ func TestCacheChangesNothingButAgeAndCacheStatus(t *testing.T) {
 			settled()
 			time.Sleep(time.Second)
 		}
-		if hits < 1000 {
+		if hits < least {
 			t.Errorf("%d of 3000 were answered from the store: the test tests nothing", hits)
 		}
 	})

@@ -253,18 +253,28 @@ func (t *Transport) respondWith(q, sub *inquiry, f *flight, leader bool) (*http.
 	case stored != nil:
 		// The origin has something else by now: what is stored is of no use.
 		t.store.dropParts(q.key, q.req.Header, stored)
-		fits = q.partial && (len(needed) == 0 || came.part.holds(needed[0].start))
+		fits = q.partial && came.begins(needed)
 		if q.partial {
 			next = tryNext
 		}
-	case len(needed) > 0:
-		fits = came.part.holds(needed[0].start)
+	default:
+		fits = came.begins(needed)
 	}
 	if !fits {
 		f.leave(false)
 		return nil, next, nil
 	}
 	return t.stitched(q, head, f, aged), done, nil
+}
+
+// begins says whether an answer that is made of these parts of the whole can begin
+// with the one that came. Without a strong validator nothing can be added to it.
+func (a *answer) begins(needed []span) bool {
+	if len(needed) == 0 || !a.part.holds(needed[0].start) {
+		return len(needed) == 0
+	}
+	_, _, more := firstGap(needed, []span{a.part})
+	return !more || strongValidator(a.header, a.terms.received) != ""
 }
 
 // stitchedHit answers from stored parts alone.

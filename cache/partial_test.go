@@ -112,6 +112,16 @@ func TestRangeOverManySlicesIsOneAnswer(t *testing.T) {
 	})
 }
 
+func TestRangeOverSlicesThatCannotBeCombinedGoesOnAsItCame(t *testing.T) {
+	onVirtualTime(t, func(t *testing.T) {
+		f := &file{size: 300, tag: `W/"a"`}
+		e := newEdge(t, bySlices, &script{answer: f.answer})
+		e.expectPart(f, "50-149", span{50, 100}, "")
+		e.expectRanges("0-99", "50-149")
+		e.expectPart(f, "50-99", span{50, 50}, "selvage; hit; ttl=60")
+	})
+}
+
 func TestPartsThatHoldAllAreTheWhole(t *testing.T) {
 	onVirtualTime(t, func(t *testing.T) {
 		f := &file{size: 3*mib + 5, tag: `"a"`, fields: "Cache-Groups: \"g\""}
