@@ -27,7 +27,7 @@ func ReadSecret(granted map[string]selvage.Secret, service selvage.ServiceName, 
 }
 
 func readSecret(s selvage.Secret, env func(string) (string, bool)) (string, error) {
-	value := ""
+	var value string
 	if s.Env != "" {
 		v, ok := env(s.Env)
 		if !ok {

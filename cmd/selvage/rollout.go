@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -269,7 +268,7 @@ func printRevision(w io.Writer, format string, r *client.RevisionManifest) error
 	if format == "json" {
 		return printJSON(w, r)
 	}
-	return printJSON(w, json.RawMessage(r.Contents))
+	return printJSON(w, r.Contents)
 }
 
 func tokenCommand() *cobra.Command {
