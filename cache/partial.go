@@ -245,7 +245,8 @@ func (q *inquiry) asked(want string) bool {
 func (t *Transport) respondWith(q, sub *inquiry, f *flight, leader bool) (*http.Response, afterwards, error) {
 	came, stored := f.outcome.answer, sub.whole
 	head, aged := came.asWhole(), !leader || came.hadAge
-	next, fits := goAlone, true
+	next := goAlone
+	var fits bool
 	switch needed := q.needs(head); {
 	case stored != nil && sameBytes(stored, came):
 		head, aged = stored.joined(came), true

@@ -154,11 +154,11 @@ type purgeFeed struct {
 	next   int
 }
 
-func (p *purgeFeed) gauges() telemetry.Purges {
-	position := p.applied.Load()
+func (f *purgeFeed) gauges() telemetry.Purges {
+	position := f.applied.Load()
 	return telemetry.Purges{
-		Applied: p.count.Load(), Position: position, Behind: max(p.head.Load(), position) - position,
-		Lag: time.Duration(p.lag.Load()), Drops: p.dropped.Load(),
+		Applied: f.count.Load(), Position: position, Behind: max(f.head.Load(), position) - position,
+		Lag: time.Duration(f.lag.Load()), Drops: f.dropped.Load(),
 	}
 }
 
