@@ -24,8 +24,9 @@ import (
 // runFlags are the flags of run. A flag goes before the environment, that
 // before the file, that before the default.
 type runFlags struct {
-	nodeFile, origin, listen, admin, data string
-	files                                 []string
+	nodeFile, origin, function, listen, admin, data string
+	files                                           []string
+	watch                                           bool
 }
 
 func runCommand() *cobra.Command {
@@ -37,6 +38,8 @@ func runCommand() *cobra.Command {
 SIGHUP reads the files again and keeps what runs if they are wrong.
 
   selvage run --origin http://127.0.0.1:3000         one origin, cached, no file
+  selvage run --function main.wasm --origin URL      a function, and the origin that its backends are
+  selvage run fastly.toml                            a program for Fastly Compute, with its [local_server]
   selvage run shop.yaml                              one service
   selvage run -c node.yaml /etc/selvage/services     all *.yaml of a folder
 
@@ -56,18 +59,27 @@ $XDG_CONFIG_HOME/selvage/selvage.yaml, then /etc/selvage/selvage.yaml.`,
 	fl := cmd.Flags()
 	fl.VarP(word{&f.nodeFile, "file"}, "config", "c", "node file ($SELVAGE_CONFIG)")
 	fl.Var(word{&f.origin, "URL"}, "origin", "serve this one origin, without a file")
+	fl.Var(word{&f.function, "file"}, "function", "serve this WebAssembly program, without a file")
+	fl.BoolVar(&f.watch, "watch", false, "read files and modules again when they change")
 	fl.Var(word{&f.listen, "address"}, "listen", "where clients come in, instead of the node file's ($SELVAGE_LISTEN)")
 	fl.Var(word{&f.admin, "address"}, "admin", "where operators come in, or off, instead of the node file's ($SELVAGE_ADMIN)")
 	fl.Var(word{&f.data, "folder"}, "data", "data folder, instead of the node file's ($SELVAGE_DATA)")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	_ = cmd.MarkFlagFilename("function", "wasm")
 	_ = cmd.MarkFlagDirname("data")
 	return cmd
 }
 
 // take puts the arguments beside the flags.
 func (f *runFlags) take(cmd *cobra.Command, args []string) error {
-	if f.files = args; f.origin != "" && len(args) > 0 {
+	f.files = args
+	switch {
+	case f.origin != "" && len(args) > 0:
 		return &usageError{cmd.CommandPath(), errors.New("--origin and service files exclude each other")}
+	case f.function != "" && len(args) > 0:
+		return &usageError{cmd.CommandPath(), errors.New("--function and service files exclude each other")}
+	case len(args) > 1 && slices.ContainsFunc(args, isManifest):
+		return &usageError{cmd.CommandPath(), errors.New("a fastly.toml is run alone")}
 	}
 	return nil
 }
@@ -86,7 +98,11 @@ func (f *runFlags) load() (selvage.Config, error) {
 	if err != nil {
 		return selvage.Config{}, err
 	}
-	if len(files) == 0 && f.origin == "" {
+	foreign := len(files) == 1 && isManifest(files[0])
+	if foreign {
+		files = nil
+	}
+	if len(files) == 0 && f.origin == "" && f.function == "" && !foreign {
 		found := config.FindService()
 		if found == "" {
 			return selvage.Config{}, errors.New("nothing to serve: name a service file, or an origin with --origin URL")
@@ -98,12 +114,20 @@ func (f *runFlags) load() (selvage.Config, error) {
 		return selvage.Config{}, err
 	}
 	conf := l.Config
-	if f.origin != "" {
-		s, err := config.Quick(f.origin)
-		if err != nil {
-			return selvage.Config{}, err
-		}
-		conf.Services = []selvage.Service{s}
+	var quick selvage.Service
+	switch {
+	case foreign:
+		quick, err = manifestService(f.files[0])
+	case f.function != "":
+		quick, err = quickFunction(f.function, f.origin)
+	case f.origin != "":
+		quick, err = config.Quick(f.origin)
+	}
+	if err != nil {
+		return selvage.Config{}, err
+	}
+	if quick.Service != "" {
+		conf.Services = []selvage.Service{quick}
 	}
 	return conf, f.override(&conf.Node)
 }
@@ -217,6 +241,9 @@ func serve(cmd *cobra.Command, f *runFlags) error {
 		return err
 	}
 	greet(cmd.ErrOrStderr(), newUI(os.Stderr), e, &conf)
+	if f.watch {
+		go watchFiles(cmd.Context(), f.watched(&conf), hup) // ends with the context; it holds nothing
+	}
 	return e.run(cmd.Context(), hup, f.load)
 }
 

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/compute/abi/fastly"
+	"github.com/selvage-edge/selvage/compute/abi/fastly/manifest"
+	"github.com/selvage-edge/selvage/config"
+)
+
+// serviceForm is a service as a file would have it, for those that no file has.
+type serviceForm struct {
+	Service   string                  `json:"service"`
+	Hosts     []string                `json:"hosts"`
+	Origins   map[string]originForm   `json:"origins,omitempty"`
+	Functions map[string]functionForm `json:"functions"`
+	Routes    []routeForm             `json:"routes"`
+}
+
+type originForm struct {
+	Endpoints []string `json:"endpoints"`
+	Host      string   `json:"host,omitempty"`
+}
+
+type functionForm struct {
+	Module        string                `json:"module"`
+	OtherBackends string                `json:"other_backends,omitempty"`
+	Backends      map[string]string     `json:"backends,omitempty"`
+	Config        map[string]fastly.Map `json:"config,omitempty"`
+	Secrets       map[string]fastly.Map `json:"secrets,omitempty"`
+	KV            []string              `json:"kv,omitempty"`
+}
+
+type routeForm struct {
+	Match    map[string]string `json:"match"`
+	Function string            `json:"function"`
+	Origin   string            `json:"origin,omitempty"`
+	Cache    *struct{}         `json:"cache,omitempty"`
+}
+
+// service makes a service of the form. What it says stands for itself: ${ has no meaning in it.
+func (f serviceForm) service(name string) (selvage.Service, error) {
+	text, err := json.Marshal(f)
+	if err != nil {
+		return selvage.Service{}, fmt.Errorf("%s: %w", name, err)
+	}
+	s, err := config.ParseService(name, bytes.ReplaceAll(text, []byte("${"), []byte("$${")))
+	if problems, ok := errors.AsType[selvage.Problems](err); ok {
+		for i := range problems { // the text is ours, nobody wants to see it
+			problems[i] = selvage.Problem{File: name, Message: problems[i].Message, Hint: problems[i].Hint}
+		}
+		return s, problems
+	}
+	return s, err
+}
+
+// quickFunction is the service of --function: every request goes to it, and
+// every backend that it names is the origin.
+func quickFunction(module, originURL string) (selvage.Service, error) {
+	f := serviceForm{
+		Service: "quick", Hosts: []string{"*"},
+		Functions: map[string]functionForm{"main": {Module: module}},
+		Routes:    []routeForm{{Match: map[string]string{"path": "/*"}, Function: "main"}},
+	}
+	if originURL != "" {
+		f.Origins = map[string]originForm{"origin": {Endpoints: []string{originURL}}}
+		f.Functions["main"] = functionForm{Module: module, OtherBackends: "origin"}
+		f.Routes[0].Origin, f.Routes[0].Cache = "origin", new(struct{})
+	}
+	return f.service("--function")
+}
+
+// isManifest says whether an argument is a file of Fastly's command line.
+func isManifest(name string) bool { return filepath.Ext(name) == ".toml" }
+
+// manifestService is the service of a fastly.toml: the program that was built
+// beside it, with what its section local_server says.
+func manifestService(name string) (selvage.Service, error) {
+	folder := filepath.Dir(name)
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return selvage.Service{}, fmt.Errorf("%s: %w", name, err)
+	}
+	defer root.Close()
+	m, err := manifest.Read(root, filepath.Base(name))
+	if err != nil {
+		return selvage.Service{}, err
+	}
+	module := filepath.Join(folder, "bin", "main.wasm")
+	if _, err := os.Stat(module); errors.Is(err, fs.ErrNotExist) {
+		return selvage.Service{}, fmt.Errorf("%s: there is no %s: build it first, with %q", name, module, m.Build)
+	}
+	f := serviceForm{
+		Service: "quick", Hosts: []string{"*"}, Origins: map[string]originForm{},
+		Functions: map[string]functionForm{}, Routes: []routeForm{{Match: map[string]string{"path": "/*"}, Function: "main", Cache: new(struct{})}},
+	}
+	main := functionForm{Module: "bin/main.wasm", Config: m.Configs, Secrets: m.Secrets, Backends: map[string]string{}}
+	for store := range m.KV {
+		main.KV = append(main.KV, store)
+	}
+	slices.Sort(main.KV)
+	i := 0
+	for backend, b := range m.Backends {
+		i++
+		origin := fmt.Sprintf("backend-%d", i) // its own name may be none of ours
+		host := b.OverrideHost
+		if host == "" {
+			host = "keep"
+		}
+		f.Origins[origin] = originForm{Endpoints: []string{b.URL.Scheme + "://" + b.URL.Host}, Host: host}
+		main.Backends[backend] = origin
+	}
+	f.Functions["main"] = main
+	return f.service(name)
+}
+
+// watchEvery is how often files are looked at for changes.
+const watchEvery = 300 * time.Millisecond
+
+// watchFiles asks for a reload when one of the files has changed, and stays the
+// same from one look to the next: a compiler may still be writing. It ends with ctx.
+func watchFiles(ctx context.Context, files []string, hup chan<- os.Signal) {
+	seen := signature(files)
+	last := seen
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := signature(files)
+		if now != seen && now == last {
+			seen = now
+			select {
+			case hup <- syscall.SIGHUP:
+			default: // one is on its way already
+			}
+		}
+		last = now
+	}
+}
+
+// signature is another one when a file has changed.
+func signature(files []string) string {
+	var b strings.Builder
+	for _, name := range files {
+		info, err := os.Stat(name)
+		if err != nil {
+			b.WriteString("-;")
+			continue
+		}
+		fmt.Fprintf(&b, "%d,%d;", info.Size(), info.ModTime().UnixNano())
+	}
+	return b.String()
+}
+
+// watched are the files whose content a configuration is made of.
+func (f *runFlags) watched(conf *selvage.Config) []string {
+	var all []string
+	all = append(all, f.files...)
+	if f.nodeFile != "" {
+		all = append(all, f.nodeFile)
+	}
+	for i := range conf.Services {
+		for _, fn := range conf.Services[i].Functions {
+			all = append(all, fn.Module)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// functionLog hands on what functions write, a line each.
+func functionLog(log *slog.Logger) func(selvage.ServiceName, selvage.FunctionName, []byte) {
+	return func(service selvage.ServiceName, name selvage.FunctionName, p []byte) {
+		for line := range strings.Lines(string(p)) {
+			log.Info("function says", "service", service, "function", name, "text", strings.TrimRight(line, "\r\n"))
+		}
+	}
+}
