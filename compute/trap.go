@@ -94,6 +94,7 @@ func (b *sandbox) judge(err error) error {
 	}
 	t := b.f.trapOf(err)
 	if b.cut != nil {
+		t.cause = nil // it is the limit: each in the other's chain would be a chain without an end
 		b.cut.Trap = t
 		return b.cut
 	}
