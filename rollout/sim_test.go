@@ -110,6 +110,7 @@ func (n *simNode) Replay(ctx context.Context, _, _ selvage.RevisionID, most int)
 		<-ctx.Done()
 		return ReplayResult{}, context.Cause(ctx)
 	}
+	time.Sleep(time.Second) // it takes some time, in which the coordinator can die
 	return ReplayResult{Requests: most, Worse: n.worse}, nil
 }
 
