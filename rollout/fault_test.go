@@ -92,6 +92,9 @@ func dieIn(t *testing.T, at phase, p1 float64) {
 	defer s.end()
 	s.rates(0.001, 0.001)
 	s.deployed()
+	for _, n := range s.nodes {
+		n.replayFor = time.Second // to die in
+	}
 	c := s.submit("second")
 	if at == doubted {
 		s.untilPhase(watched, 2*time.Hour)

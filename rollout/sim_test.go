@@ -58,17 +58,18 @@ type simMaking struct {
 
 // simNode is a runtime that serves what it is told.
 type simNode struct {
-	name     selvage.NodeName
-	pop      selvage.POP
-	broken   map[selvage.RevisionID]bool // cannot be compiled
-	worse    int                         // what a replay finds
-	mu       sync.Mutex                  // guards what follows
-	arms     Arms
-	watch    *Watch
-	prepared map[selvage.RevisionID]bool
-	greatest float64
-	stop     context.CancelFunc
-	blocked  phase // in which it stays until it is killed
+	name      selvage.NodeName
+	pop       selvage.POP
+	broken    map[selvage.RevisionID]bool // cannot be compiled
+	worse     int                         // what a replay finds
+	replayFor time.Duration               // how long it takes
+	mu        sync.Mutex                  // guards what follows
+	arms      Arms
+	watch     *Watch
+	prepared  map[selvage.RevisionID]bool
+	greatest  float64
+	stop      context.CancelFunc
+	blocked   phase // in which it stays until it is killed
 }
 
 func (n *simNode) Prepare(ctx context.Context, r Revision) error {
@@ -110,7 +111,7 @@ func (n *simNode) Replay(ctx context.Context, _, _ selvage.RevisionID, most int)
 		<-ctx.Done()
 		return ReplayResult{}, context.Cause(ctx)
 	}
-	time.Sleep(time.Second) // it takes some time, in which the coordinator can die
+	time.Sleep(n.replayFor)
 	return ReplayResult{Requests: most, Worse: n.worse}, nil
 }
 
