@@ -53,6 +53,7 @@ type Shop struct {
 	prices   *prices
 	room     *room
 	behave   behave
+	hoard    hoard
 	ended    chan struct{} // closed when the streams are to end
 	end      sync.Once
 }
@@ -147,6 +148,10 @@ func (s *Shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	if strings.HasPrefix(r.URL.Path, "/_shop/") {
 		s.handler.ServeHTTP(w, r)
+		return
+	}
+	if f := faultOf(r); f != "" {
+		s.fail(f, w, r)
 		return
 	}
 	s.behave.serve(s.handler, w, r)

@@ -8,6 +8,7 @@ import (
 	mathrand "math/rand/v2"
 	"net/http"
 	"net/http/cookiejar"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -31,6 +32,9 @@ type Shoppers struct {
 	People int
 	// Pause is the mean time between two requests of one of them, 400 ms if it is 0.
 	Pause time.Duration
+	// Addresses is how many client addresses they come from, told in X-Forwarded-For as
+	// by a proxy in front; 0 tells none. Each visit has one, and a cookie.
+	Addresses int
 	// Transport is used instead of one of their own.
 	Transport http.RoundTripper
 	// Seen, if set, gets every answer's status, or the error. It is called from many goroutines.
@@ -58,7 +62,7 @@ func (s *Shoppers) Run(ctx context.Context) {
 	for range people {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				(&shopper{s: s, pause: pause, client: newClient(transport)}).visit(ctx)
+				s.shopper(pause, transport).visit(ctx)
 			}
 		})
 	}
@@ -73,9 +77,19 @@ func newClient(transport http.RoundTripper) *http.Client {
 
 // shopper is one visit of one of them.
 type shopper struct {
-	s      *Shoppers
-	pause  time.Duration
-	client *http.Client
+	s       *Shoppers
+	pause   time.Duration
+	client  *http.Client
+	address string // empty: its own
+}
+
+func (s *Shoppers) shopper(pause time.Duration, transport http.RoundTripper) *shopper {
+	p := &shopper{s: s, pause: pause, client: newClient(transport)}
+	if s.Addresses > 0 {
+		n := mathrand.IntN(min(s.Addresses, 1<<17))
+		p.address = netip.AddrFrom4([4]byte{198, byte(18 + n>>16), byte(n >> 8), byte(n)}).String() // RFC 2544: for tests
+	}
+	return p
 }
 
 // visit looks around, and orders at the end if something is in the cart.
@@ -91,6 +105,7 @@ func (p *shopper) visit(ctx context.Context) {
 			id := someProduct()
 			p.get(ctx, fmt.Sprintf("/p/%d", id))
 			p.get(ctx, fmt.Sprintf("/img/%d.png", id))
+			p.get(ctx, "/api/cart")
 		case n < 70:
 			words := []string{"wool", "linen", "blue", "denim", "tweed", "silk satin", "shirts", "rain", "velvet"}
 			p.get(ctx, "/search?q="+url.QueryEscape(words[mathrand.IntN(len(words))]))
@@ -144,6 +159,10 @@ func (p *shopper) ask(ctx context.Context, method, path, form, key string) (stat
 	if err == nil {
 		r.Host = p.s.Host
 		r.Header.Set("User-Agent", "shop-traffic")
+		if p.address != "" {
+			r.Header.Set("X-Forwarded-For", p.address)
+			r.AddCookie(&http.Cookie{Name: "visit", Value: p.address})
+		}
 		if method == http.MethodPost {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		}
