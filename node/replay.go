@@ -28,7 +28,7 @@ const (
 	recordedPath  = 4 << 10 // bytes; longer ones are not recorded
 
 	replayShare    = 0.05 // of the requests that the service gets
-	replayLeast    = 1.0  // a second, where there are hardly any
+	replayLeast    = 4.0  // a second, where there are hardly any: who deploys waits for it
 	replayDeadline = 10 * time.Second
 	replayBody     = 64 << 10
 	replayExamples = 5
@@ -110,8 +110,8 @@ func (rs *recordings) of(service selvage.ServiceName, most int) []recorded {
 }
 
 // Replay implements [rollout.Runtime]. It takes its time: both revisions
-// together ask the origins for no more than a twentieth of what users do, or one
-// request a second.
+// together ask the origins for no more than a twentieth of what users do, or four
+// requests a second.
 func (n *Node) Replay(ctx context.Context, old, canary selvage.RevisionID, most int) (rollout.ReplayResult, error) {
 	var result rollout.ReplayResult
 	a, b, err := n.both(old, canary)

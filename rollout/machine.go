@@ -20,6 +20,7 @@ const (
 	replayFor   = 30 * time.Second       // for the node that replays
 	watchFor    = time.Hour              // a promoted revision's level is watched
 	doubtFor    = 2 * time.Minute        // of calm, then what was doubted is believed again
+	badBads     = 2                      // that are a fifth of all: it is not for want of traffic that nothing is known
 	quietLeast  = 3                      // makings without a bad that quiet mode needs
 	quietDraw   = 20 * time.Second       // without a making of the canary the units are drawn anew
 	strikesOut  = 2                      // shared harm that followed the share so often undoes

@@ -100,6 +100,7 @@ func (w *Watch) Begin(now time.Time, arm selvage.Arm, client uint64, class strin
 func (w *Watch) End(m Making, o judge.Outcome) judge.Set {
 	now := time.Now()
 	bad := o.Bad != 0
+	hurt := bad
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if m.life != w.life {
@@ -133,7 +134,11 @@ func (w *Watch) End(m Making, o judge.Outcome) judge.Set {
 		}
 		return o.Bad
 	}
-	return w.bookLocked().End(now, m.ticket, o)
+	seen := w.bookLocked().End(now, m.ticket, o)
+	if m.canary && !hurt && seen.Has(judge.Shrunken) {
+		w.harm.add(m.client) // what the book alone can tell
+	}
+	return seen
 }
 
 func fingerprint(o *judge.Outcome) string {

@@ -27,7 +27,7 @@ import (
 type edge struct {
 	node    *node.Node
 	control *control.Server
-	store   *state.Embedded // nil: the node has a memory of its own
+	store   *state.Embedded // nil: it is somebody else's
 	opened  time.Time
 	log     *slog.Logger
 	drain   selvage.Duration // how long the end may take
@@ -38,11 +38,12 @@ type edge struct {
 // newEdge opens all that is listened on: what cannot be had is an error before
 // anything is served, and nothing of it stays.
 func newEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened sockets) (*edge, error) {
-	return openEdge(ctx, conf, log, opened, true)
+	return openEdge(ctx, conf, log, opened, nil)
 }
 
-// openEdge is newEdge, with a durable store or one that is forgotten.
-func openEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened sockets, durable bool) (*edge, error) {
+// openEdge is newEdge, with a store that is somebody else's; nil: with a durable one
+// of its own.
+func openEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened sockets, store *state.Store) (*edge, error) {
 	if err := os.MkdirAll(conf.Node.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w: name another with --data", err)
 	}
@@ -54,16 +55,14 @@ func openEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened
 		return nil, advise(err, "--admin, or switch it off with --admin off")
 	}
 	opened.warnUnused(log, &conf.Node)
-	o := node.Options{Config: conf, Version: versionString(), Log: log, Opened: opened, FunctionLog: functionLog(log)}
+	o := node.Options{Config: conf, Version: versionString(), Log: log, Opened: opened, State: store, FunctionLog: functionLog(log)}
 	var err error
-	if durable {
+	if store == nil {
 		if e.store, err = openStore(e, &conf.Node); err != nil {
 			e.control.Close()
 			return nil, err
 		}
 		o.State = new(e.store.Store())
-	} else {
-		o.State = new(state.Memory(state.EdgeLimits(func(limit string) { e.node.LimitHit("state_" + limit) })))
 	}
 	e.node, err = node.New(o)
 	if err != nil {

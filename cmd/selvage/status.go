@@ -32,7 +32,7 @@ func (t *target) client() (*client.Client, error) {
 	case t.data != "":
 		return client.Find(t.data)
 	}
-	return client.Find(dataFolders()...)
+	return client.Find(append(dataFolders(), tryFolders()...)...)
 }
 
 // advise says what to do now where a node did not let us in.

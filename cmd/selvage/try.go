@@ -8,88 +8,195 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
+	"slices"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/client"
 	"github.com/selvage-edge/selvage/config"
 	"github.com/selvage-edge/selvage/examples/shop"
+	"github.com/selvage-edge/selvage/node"
+	"github.com/selvage-edge/selvage/rollout"
+	"github.com/selvage-edge/selvage/state"
 )
 
-// tryUsers is how many shoppers the traffic has.
-const tryUsers = 5
+// What the traffic is: enough clients at once that a change can be judged while
+// one looks, and a few percent of a core.
+const (
+	tryUsers     = 80 // shoppers at each node
+	tryPause     = 2 * time.Second
+	tryAddresses = 50_000
+	tryMemory    = 64 << 20 // bytes of stored answers on each node
+)
+
+// tryPlaces are the nodes. The first has the control API.
+var tryPlaces = []struct {
+	pop  selvage.POP
+	zone selvage.Zone
+}{{"ams", "eu"}, {"fra", "eu"}, {"iad", "us"}}
 
 func tryCommand() *cobra.Command {
-	f := tryFlags{listen: "127.0.0.1:8080", admin: "127.0.0.1:9440"}
+	f := tryFlags{listen: "127.0.0.1:8080", admin: "127.0.0.1:9440", origin: shop.Endpoint}
 	cmd := &cobra.Command{
-		Use: "try", Short: "A toy shop, a little traffic and the edge in front, all in here", Args: noArgs,
-		Long: `Start a toy shop as the origin, the edge in front of it and a little traffic,
-all in one process and a temporary folder. Ctrl-C ends everything and leaves
-nothing behind.`,
+		Use: "try", Short: "Three nodes, a toy shop and a little traffic, all in here", Args: noArgs,
+		Long: `Start a toy shop as the origin, three nodes in three places in front of it and a
+little traffic, all in one process and a temporary folder. The other commands
+find it from a second terminal. Ctrl-C ends everything and leaves nothing behind.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			err := try(cmd.Context(), cmd.ErrOrStderr(), newUI(os.Stderr), f)
 			return sayProblems(cmd, err)
 		},
 	}
-	cmd.Flags().Var(word{&f.listen, "address"}, "listen", "where the shop is, through the edge")
+	cmd.Flags().Var(word{&f.listen, "address"}, "listen", "where the shop is, through the first node")
 	cmd.Flags().Var(word{&f.admin, "address"}, "admin", "where operators come in, or off")
+	cmd.Flags().Var(word{&f.origin, "address"}, "origin", "where the shop itself is; the examples look for it there")
 	cmd.Flags().BoolVar(&f.quiet, "quiet", false, "no traffic of our own")
 	return cmd
 }
 
 type tryFlags struct {
-	listen, admin string
-	quiet         bool
+	listen, admin, origin string
+	quiet                 bool
 }
 
 func try(ctx context.Context, w io.Writer, u ui, f tryFlags) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP) // a closed terminal, too, must leave nothing behind
 	defer stop()
-	folder, err := os.MkdirTemp("", "selvage-try-")
+	others, errFound := client.Find(dataFolders()...)
+	folder, err := os.MkdirTemp("", tryPrefix)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	origin, err := startShop(ctx, folder)
+	origin, err := startShop(ctx, folder, f.origin)
 	if err != nil {
 		return err
 	}
 	defer origin.stop()
-	conf, err := tryConfig(folder, origin.url, f)
+	log := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	t, err := newTryFleet(ctx, folder, origin.url, f, log)
 	if err != nil {
 		return err
 	}
-	e, err := openEdge(ctx, conf, slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn})), nil, false)
-	if err != nil {
-		return err
+	screen := tryScreen{w: w, u: u, fleet: t, origin: origin}
+	if errFound == nil && others != nil {
+		screen.data = t.conf.Node.Data // another node would be found before this one
 	}
-	base := "http://" + e.node.Addrs()[0].String()
-	tryScreen{w, u, base, origin.url}.greet(e, &conf)
-	traffic, stopTraffic := context.WithCancel(ctx)
-	defer stopTraffic()
-	trafficEnded := make(chan struct{})
-	go func() { // waited for below
-		defer close(trafficEnded)
-		if !f.quiet {
-			shop.Traffic(traffic, base, tryUsers)
-		}
-	}()
+	screen.greet()
 	context.AfterFunc(ctx, func() { fmt.Fprintln(w, "\n  Ending.") })
-	err = e.run(ctx, nil, nil)
-	stopTraffic()
-	<-trafficEnded
-	return err
+	return t.run(ctx, !f.quiet)
 }
 
-// tryConfig is the shop's own service file in front of the shop that was started.
-func tryConfig(folder, originURL string, f tryFlags) (selvage.Config, error) {
+// tryFleet is three nodes over one store, the first of them a whole edge.
+type tryFleet struct {
+	*edge
+	conf   selvage.Config // of the first
+	others []*satellite
+	took   []time.Duration // that each took to start
+}
+
+// satellite is a node without a control API: what leads it is elsewhere.
+type satellite struct {
+	node  *node.Node
+	agent *rollout.Agent
+}
+
+func newTryFleet(ctx context.Context, folder, originURL string, f tryFlags, log *slog.Logger) (*tryFleet, error) {
+	t := new(tryFleet)
+	store := state.Memory(state.EdgeLimits(func(limit string) { t.node.LimitHit("state_" + limit) }))
+	for i := range tryPlaces {
+		began := time.Now()
+		conf, err := tryConfig(folder, originURL, f, i)
+		if err != nil {
+			t.close()
+			return nil, err
+		}
+		if i == 0 {
+			t.conf = conf
+			if t.edge, err = openEdge(ctx, conf, log, nil, &store); err != nil {
+				return nil, err
+			}
+		} else if err := t.add(conf, &store, log); err != nil {
+			t.close()
+			return nil, err
+		}
+		t.took = append(t.took, time.Since(began))
+	}
+	return t, nil
+}
+
+func (t *tryFleet) add(conf selvage.Config, store *state.Store, log *slog.Logger) error {
+	n, err := node.New(node.Options{Config: conf, Version: versionString(), Log: log, State: store})
+	if err != nil {
+		return err
+	}
+	t.others = append(t.others, &satellite{n, n.Agent(node.RolloutFolder(conf.Node.Data), t.guard.coordinator)})
+	return nil
+}
+
+func (t *tryFleet) close() {
+	if t.edge != nil {
+		t.edge.close()
+	}
+}
+
+// run serves until ctx ends, or one of the nodes does.
+func (t *tryFleet) run(ctx context.Context, traffic bool) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var running sync.WaitGroup
+	errs := make([]error, len(t.others))
+	for i, s := range t.others {
+		running.Go(func() {
+			defer stop()
+			errs[i] = s.run(ctx)
+		})
+	}
+	shopping, stopShopping := context.WithCancel(ctx)
+	var shoppers sync.WaitGroup
+	for _, base := range t.bases() {
+		if traffic {
+			shoppers.Go(func() { (&shop.Shoppers{Base: base, People: tryUsers, Pause: tryPause, Addresses: tryAddresses}).Run(shopping) })
+		}
+	}
+	err := t.edge.run(ctx, nil, nil)
+	stopShopping()
+	stop()
+	shoppers.Wait()
+	running.Wait()
+	return errors.Join(append(errs, err)...)
+}
+
+// bases are the URLs of the nodes.
+func (t *tryFleet) bases() []string {
+	out := []string{"http://" + t.node.Addrs()[0].String()}
+	for _, s := range t.others {
+		out = append(out, "http://"+s.node.Addrs()[0].String())
+	}
+	return out
+}
+
+// run serves until ctx ends; the agent until the node has drained.
+func (s *satellite) run(ctx context.Context) error {
+	leading, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- s.agent.Run(leading) }() // waited for below
+	err := s.node.Run(ctx)
+	stop()
+	return errors.Join(err, <-ended)
+}
+
+// tryConfig is the shop's own service file in front of the shop that was
+// started, on one of the nodes.
+func tryConfig(folder, originURL string, f tryFlags, place int) (selvage.Config, error) {
 	file, err := shop.WriteService(folder, originURL)
 	if err != nil {
 		return selvage.Config{}, err
@@ -99,29 +206,71 @@ func tryConfig(folder, originURL string, f tryFlags) (selvage.Config, error) {
 		return selvage.Config{}, err
 	}
 	conf := l.Config
-	conf.Node.Name, conf.Node.POP = "try-1", "local"
-	conf.Node.Listen = []selvage.Listener{{Address: f.listen}}
-	conf.Node.Admin.Address = f.admin
-	conf.Node.Data = filepath.Join(folder, "data")
-	conf.Node.AccessLog = filepath.Join(folder, "access.log")
-	conf.Node.Deadlines.Drain = selvage.Duration(2 * time.Second)
-	return conf, checkFlags(&conf.Node, true, true)
+	n := &conf.Node
+	at := tryPlaces[place]
+	n.Name, n.POP, n.Zone = selvage.NodeName(at.pop+"-1"), at.pop, at.zone
+	n.Listen = []selvage.Listener{{Address: f.listen}}
+	n.Admin.Address = f.admin
+	if place > 0 {
+		host, _, _ := net.SplitHostPort(f.listen) // checked below
+		n.Listen[0].Address = net.JoinHostPort(host, "0")
+		n.Admin.Address = "off"
+	}
+	n.Cache.Memory = tryMemory
+	n.TrustedProxies = []selvage.Prefix{{Prefix: netip.MustParsePrefix("127.0.0.0/8")}, {Prefix: netip.MustParsePrefix("::1/128")}}
+	n.Data = filepath.Join(folder, string(n.Name))
+	n.AccessLog = filepath.Join(folder, string(n.Name)+".log")
+	n.Deadlines.Drain = selvage.Duration(2 * time.Second)
+	if err := os.MkdirAll(n.Data, 0o700); err != nil {
+		return selvage.Config{}, err
+	}
+	return conf, checkFlags(n, true, true)
+}
+
+// tryPrefix begins the name of the folder of every try.
+const tryPrefix = "selvage-try-"
+
+// tryFolders are the data folders of those that run for this user, the newest first.
+func tryFolders() []string {
+	found, _ := filepath.Glob(filepath.Join(os.TempDir(), tryPrefix+"*")) // the pattern is right
+	made := make(map[string]time.Time)
+	for _, folder := range found {
+		info, err := os.Lstat(folder)
+		if err != nil || !info.IsDir() {
+			continue
+		}
+		if sys, ok := info.Sys().(*syscall.Stat_t); ok && int(sys.Uid) == os.Getuid() {
+			made[folder] = info.ModTime()
+		}
+	}
+	found = slices.DeleteFunc(found, func(f string) bool { return made[f].IsZero() })
+	slices.SortFunc(found, func(a, b string) int { return made[b].Compare(made[a]) })
+	for i, f := range found {
+		found[i] = filepath.Join(f, string(tryPlaces[0].pop+"-1"))
+	}
+	return found
 }
 
 type shopServer struct {
-	url  string
-	stop func()
+	url   string
+	stop  func()
+	moved bool // it is not where it was to be
 }
 
-// startShop serves the shop on a free port of this machine.
-func startShop(ctx context.Context, folder string) (*shopServer, error) {
+// startShop serves the shop at an address of this machine, or on a free port
+// where another program has it.
+func startShop(ctx context.Context, folder, address string) (*shopServer, error) {
 	s, err := shop.New(shop.Options{Data: folder})
 	if err != nil {
 		return nil, err
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	moved := errors.Is(err, syscall.EADDRINUSE)
+	if moved {
+		l, err = new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the shop's own address: %w: name another with --origin", err)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	srv := &http.Server{Handler: s, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
@@ -133,64 +282,5 @@ func startShop(ctx context.Context, folder string) (*shopServer, error) {
 		srv.Close()
 		<-ended
 		<-ended
-	}}, nil
-}
-
-// tryScreen is what is said of a shop through the edge and without it.
-type tryScreen struct {
-	w            io.Writer
-	u            ui
-	base, origin string // URLs
-}
-
-// greet says where to look. It is not wider than 80 columns but for folders
-// that the machine made longer.
-func (s tryScreen) greet(e *edge, conf *selvage.Config) {
-	w, u := s.w, s.u
-	folder := filepath.Dir(conf.Node.AccessLog)
-	rows := [][3]string{
-		{"shop", u.link(s.base), "try a page, then reload it"},
-		{"origin", u.link(s.origin), "the same without the edge"},
-	}
-	if addr := e.control.AdminAddr(); addr != nil {
-		rows = append(rows, [3]string{"metrics", u.link("http://" + addr.String() + "/metrics"), ""})
-	}
-	rows = append(rows, [3]string{"service", filepath.Join(folder, "shop.yaml"), ""}, [3]string{"log", conf.Node.AccessLog, ""})
-	fmt.Fprintf(w, "\n  %s %s   a toy shop, a little traffic, the edge in front\n\n", u.strong("selvage"), versionString())
-	for _, r := range rows {
-		if r[2] != "" {
-			r[2] = "      " + u.dim(r[2])
-		}
-		fmt.Fprintf(w, "  %-10s  %s%s\n", r[0], r[1], r[2])
-	}
-	fmt.Fprintln(w)
-	for i := range conf.Services {
-		one := &conf.Services[i]
-		fmt.Fprintf(w, "  %s %-8s  ready   %s, revision %s\n", u.sign(signOK), one.Service, count(len(one.Routes), "route"), config.Revision(*one))
-	}
-	fmt.Fprintf(w, "\n  Then, in a second terminal:\n%s\n  Ctrl-C ends everything and leaves nothing behind.\n\n", s.hints(conf.Node.Data))
-}
-
-func (s tryScreen) hints(data string) string {
-	var b strings.Builder
-	for _, h := range [][2]string{
-		{"curl -sD- -o/dev/null " + s.base + "/p/42", "the second time a hit: see Cache-Status"},
-		{"curl -d mode=error " + s.origin + "/_shop/behave", "break the origin: pages stay up, stale"},
-		{self() + " status --data " + data, "how it is"},
-		{"curl -d mode=ok " + s.origin + "/_shop/behave", "heal the origin"},
-	} {
-		fmt.Fprintf(&b, "    %s\n        %s\n", h[0], s.u.dim(h[1]))
-	}
-	return b.String()
-}
-
-// self is how this program can be called again from a shell.
-func self() string {
-	if _, err := exec.LookPath("selvage"); err == nil {
-		return "selvage"
-	}
-	if strings.Contains(os.Args[0], "go-build") {
-		return "go run ./cmd/selvage"
-	}
-	return os.Args[0]
+	}, moved}, nil
 }

@@ -14,8 +14,10 @@ var serviceFile []byte
 //go:embed sorry.html
 var sorryPage []byte
 
-// endpoint is where shop.yaml thinks the shop is.
-const endpoint = "http://127.0.0.1:3000"
+// Endpoint is where the service files of the examples look for the shop.
+const Endpoint = "127.0.0.1:3000"
+
+const endpoint = "http://" + Endpoint
 
 // WriteService writes the service file, and the page it names, into a folder,
 // for a shop at a URL such as http://127.0.0.1:41234. It returns the file's name.
