@@ -164,7 +164,9 @@ func (t *tryFleet) run(ctx context.Context, traffic bool) error {
 	var shoppers sync.WaitGroup
 	for _, base := range t.bases() {
 		if traffic {
-			shoppers.Go(func() { (&shop.Shoppers{Base: base, People: tryUsers, Pause: tryPause, Addresses: tryAddresses}).Run(shopping) })
+			shoppers.Go(func() {
+				(&shop.Shoppers{Base: base, People: tryUsers, Pause: tryPause, Addresses: tryAddresses}).Run(shopping)
+			})
 		}
 	}
 	err := t.edge.run(ctx, nil, nil)

@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,7 +13,7 @@ import (
 func startTry(t *testing.T, args ...string) (p *process, tmp string) {
 	t.Helper()
 	tmp = folder(t)
-	cmd := command(append([]string{"try", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd := command(append([]string{"try", "--listen", "127.0.0.1:0", "--origin", "127.0.0.1:0"}, args...)...)
 	cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
 	p = start(t, cmd)
 	p.says("Ctrl-C ends everything")
@@ -46,7 +47,7 @@ func TestTryLeavesNothingBehind(t *testing.T) {
 func TestTryHasTrafficOfItsOwn(t *testing.T) {
 	t.Parallel()
 	p, tmp := startTry(t, "--admin", "127.0.0.1:0")
-	data := p.says(`status --data (\S+)`)
+	data := filepath.Join(p.says(`files +(\S+)`), "ams-1")
 	p.until("shoppers were answered, some from the cache, none badly", func() bool {
 		s := statusOf(t, data).Services[0]
 		return s.Service == "shop" && s.LastMinute.Requests > 10 && s.LastMinute.Hits > 0 && s.LastMinute.Bad == 0
@@ -69,6 +70,53 @@ func TestTryHasTrafficOfItsOwn(t *testing.T) {
 	p.signal(syscall.SIGINT)
 	p.exit(0)
 	nothingIn(t, tmp)
+}
+
+func TestTryPurgesWithThreeReceiptsAndUndoesABadDeploy(t *testing.T) {
+	t.Parallel()
+	p, tmp := startTry(t, "--admin", "off")
+	tell := func(want int, args ...string) string {
+		t.Helper()
+		out, stderr, status := ask(t, []string{"TMPDIR=" + tmp}, args...) // as from a second terminal
+		if status != want {
+			t.Fatalf("%v: exit status %d, want %d\n%s%s", args, status, want, out, stderr)
+		}
+		return out
+	}
+	if out := tell(0, "status"); !strings.Contains(out, "ams-1") {
+		t.Errorf("status said\n%s", out)
+	}
+	p.until("the three nodes are known", func() bool {
+		out := tell(0, "purge", "tag:product-42")
+		return strings.Contains(out, "ams-1") && strings.Contains(out, "fra-1") && strings.Contains(out, "iad-1") &&
+			strings.Contains(out, "applied on 3 of 3 nodes")
+	})
+	p.until("the file is in the log", func() bool { return strings.Contains(tell(0, "changes"), "c-1 ") })
+	bad := exampleAt(t, "bad-500", p.says(`origin +(http://\S+)`))
+	out := tell(1, "deploy", bad, "-m", "try a bad one")
+	if !strings.Contains(out, " ready 3 of 3 nodes") || !strings.Contains(out, " undone after ") {
+		t.Errorf("deploy said\n%s", out)
+	}
+	p.signal(syscall.SIGINT)
+	p.exit(0)
+	nothingIn(t, tmp)
+}
+
+// exampleAt is an example's service file for a shop at a URL.
+func exampleAt(t *testing.T, name, url string) (file string) {
+	t.Helper()
+	dir := folder(t)
+	for _, f := range []string{name + "/shop.yaml", "shop/sorry.html"} {
+		data, err := os.ReadFile(filepath.Join("..", "..", "examples", f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(f)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, dir, f, strings.ReplaceAll(string(data), "http://127.0.0.1:3000", url))
+	}
+	return filepath.Join(dir, name, "shop.yaml")
 }
 
 func TestSecondInterruptOfTryLeavesNothingBehind(t *testing.T) {
