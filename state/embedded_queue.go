@@ -43,23 +43,22 @@ func (q *embeddedQueues) consumer(ctx context.Context, key QueueKey) (jetstream.
 	if err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	c := l.consumers[key]
-	l.mu.Unlock()
-	if c != nil {
-		return c, nil
-	}
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	c, err = l.js.CreateOrUpdateConsumer(call, key.stream(), jetstream.ConsumerConfig{
+	// One makes it, the others wait: the engine names a consumer to a second
+	// maker before it listens to what is asked of it.
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := l.consumers[key]; c != nil {
+		return c, nil
+	}
+	c, err := l.js.CreateOrUpdateConsumer(call, key.stream(), jetstream.ConsumerConfig{
 		Durable: consumerName, AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.e.limits.queue(key.Name).AckWait,
 		MaxDeliver: -1, MaxAckPending: -1,
 	})
 	if err != nil {
 		return nil, q.e.fail(ctx, "queue", err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.consumers[key] = c
 	return c, nil
 }
