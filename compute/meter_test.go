@@ -120,7 +120,7 @@ func differ(t *testing.T, seed uint64) (ticks int) {
 	if a, b := plain.outcome(t.Context(), calls), fueled.outcome(t.Context(), calls); a != b {
 		t.Fatalf("seed %d: got\n%swant\n%s\n%s", seed, b, a, text)
 	}
-	return int(fueled.ticks)
+	return fueled.ticks
 }
 
 func TestEveryInstructionIsMetered(t *testing.T) {

@@ -114,7 +114,7 @@ func (p *packer) folder(name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("folder %q: %w", name, plainError(err))
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // it was only read
 	files := []packedFile{}
 	err = fs.WalkDir(root.FS(), ".", func(at string, entry fs.DirEntry, err error) error {
 		switch base := entry.Name(); {
@@ -261,7 +261,7 @@ func (u Unpacking) files(m *Manifest) error {
 	if err != nil {
 		return fmt.Errorf("unpack revision %s: %w", m.ID, err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // the files in it are closed, each with its error
 	err = eachFile(&m.Service, func(r *fileReference) error {
 		if err := m.check(r); err != nil {
 			return err

@@ -351,8 +351,7 @@ func TestEveryFieldWithAFileIsShipped(t *testing.T) {
 			return
 		}
 		seen[typ] = true
-		for i := range typ.NumField() {
-			f := typ.Field(i)
+		for f := range typ.Fields() {
 			names := []string{"file", "folder", "ca", "certificate", "key", "module"}
 			if f.Type.Kind() == reflect.String && slices.Contains(names, f.Tag.Get("yaml")) {
 				named++

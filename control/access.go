@@ -211,7 +211,7 @@ func (s *Server) nodeToken(token string) (caller, error) {
 	sum := sha256.Sum256([]byte(token))
 	got, found := []byte(hex.EncodeToString(sum[:])), -1
 	for i, want := range s.Admin.Tokens {
-		_, hash, _ := nodeFileToken(want)
+		_, hash := nodeFileToken(want)
 		if subtle.ConstantTimeCompare(got, []byte(hash)) == 1 {
 			found = i
 		}
@@ -219,17 +219,17 @@ func (s *Server) nodeToken(token string) (caller, error) {
 	if found < 0 {
 		return caller{}, errWrongToken
 	}
-	role, _, _ := nodeFileToken(s.Admin.Tokens[found])
+	role, _ := nodeFileToken(s.Admin.Tokens[found])
 	return caller{nodeFileName(found), role, s.tenant(), false}, nil
 }
 
 // nodeFileToken reads SHA256, which is an admin's, or ROLE:SHA256.
-func nodeFileToken(text string) (Role, string, bool) {
-	role, hash, found := strings.Cut(text, ":")
+func nodeFileToken(text string) (role Role, hash string) {
+	before, after, found := strings.Cut(text, ":")
 	if !found {
-		return Admin, strings.ToLower(text), true
+		return Admin, strings.ToLower(text)
 	}
-	return Role(role), strings.ToLower(hash), slices.Contains(ranks[1:], Role(role))
+	return Role(before), strings.ToLower(after)
 }
 
 // nodeFileName is how the log calls a token that has no name.
@@ -315,7 +315,7 @@ func (s *Server) tenant() selvage.Tenant {
 func (s *Server) nodeFileTokens() []client.Token {
 	var out []client.Token
 	for i, t := range s.Admin.Tokens {
-		role, _, _ := nodeFileToken(t)
+		role, _ := nodeFileToken(t)
 		out = append(out, client.Token{Name: nodeFileName(i), Role: string(role), Tenant: string(s.tenant()), By: "node file"})
 	}
 	return out

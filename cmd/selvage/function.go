@@ -94,7 +94,7 @@ func manifestService(name string) (selvage.Service, error) {
 	if err != nil {
 		return selvage.Service{}, fmt.Errorf("%s: %w", name, err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // it was only read
 	m, err := manifest.Read(root, filepath.Base(name))
 	if err != nil {
 		return selvage.Service{}, err

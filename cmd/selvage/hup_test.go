@@ -50,7 +50,7 @@ func TestWrongFileOnReloadKeepsTheOldRevision(t *testing.T) {
 	started := p.says(`service +shop .* revision (\S+)`)
 	before := ""
 	p.until("the start is in the log of changes", func() bool {
-		before = string(statusOf(t, filepath.Join(dir, "data")).Services[0].Revision)
+		before = statusOf(t, filepath.Join(dir, "data")).Services[0].Revision
 		return before != started
 	})
 	write(t, dir, "shop.yaml", `service: shop
@@ -66,7 +66,7 @@ routes:
 	if resp, body := get(t, http.DefaultClient, url); resp.Header.Get("X-Revision") != "1" || body != "at once" {
 		t.Errorf("after a wrong file: got revision %q, %q", resp.Header.Get("X-Revision"), body)
 	}
-	if got := string(statusOf(t, filepath.Join(dir, "data")).Services[0].Revision); got != before {
+	if got := statusOf(t, filepath.Join(dir, "data")).Services[0].Revision; got != before {
 		t.Errorf("after a wrong file: revision %s, want %s", got, before)
 	}
 	os.Remove(file)
