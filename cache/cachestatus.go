@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,8 +35,16 @@ const (
 	detailPurged          = "purged" // what was stored
 )
 
-// cacheStatus is the member that this cache adds to Cache-Status (RFC 9211).
-func cacheStatus(c *record.Cache) string {
+// Why what the origin answers to a request that the cache lets by is not stored.
+const (
+	passHead    = "head"    // it is a HEAD
+	passRange   = "range"   // it has a Range that is not cut into slices
+	passClosing = "closing" // nothing is stored any more
+)
+
+// cacheStatus is the member that this cache adds to Cache-Status (RFC 9211) of an
+// answer with this status. Without a fwd-status, that is the one of the forward too.
+func cacheStatus(c *record.Cache, answered int) string {
 	var buf [128]byte
 	b := append(buf[:0], Name...)
 	if c.Hit {
@@ -45,7 +52,7 @@ func cacheStatus(c *record.Cache) string {
 	}
 	if c.Fwd != "" {
 		b = append(append(b, "; fwd="...), c.Fwd...)
-		if c.FwdStatus != 0 && (c.Fwd == fwdStale || c.Fwd == fwdRequest || c.Fwd == fwdVaryMiss && c.FwdStatus == http.StatusNotModified) {
+		if c.FwdStatus != 0 && (c.Fwd == fwdStale || c.Fwd == fwdRequest || c.FwdStatus != answered) {
 			b = strconv.AppendInt(append(b, "; fwd-status="...), int64(c.FwdStatus), 10)
 		}
 	}
@@ -64,9 +71,9 @@ func cacheStatus(c *record.Cache) string {
 	return string(b)
 }
 
-// status is the member that this cache adds to an answer to q.
-func (t *Transport) status(q *inquiry) string {
-	s := cacheStatus(&q.rec.Cache)
+// status is the member that this cache adds to an answer to q with this status.
+func (t *Transport) status(q *inquiry, answered int) string {
+	s := cacheStatus(&q.rec.Cache, answered)
 	if t.scope.Policy.ShowKey {
 		s += "; key=" + quoted(q.key.text()+t.fieldsText(&q.key))
 	}

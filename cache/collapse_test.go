@@ -221,7 +221,7 @@ func TestAnswerIsStoredForAClientWhoWantedNoBody(t *testing.T) {
 	onVirtualTime(t, func(t *testing.T) {
 		origin, bodies := streaming(`ETag: "a"`, -1)
 		e := newEdge(t, oneMinute, origin)
-		expect(t, e.get("/", "If-None-Match", `"a"`), 304, "", "selvage; fwd=uri-miss; stored")
+		expect(t, e.get("/", "If-None-Match", `"a"`), 304, "", "selvage; fwd=uri-miss; fwd-status=200; stored")
 		src := <-bodies
 		src.parts <- "one"
 		close(src.parts)

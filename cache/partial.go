@@ -72,7 +72,8 @@ func (t *Transport) decideByParts(q *inquiry) (s stitches, sub *inquiry, todo co
 		return s, nil, answerFresh
 	case q.directives.onlyIfCached:
 		return s, sub, refuseNotCached
-	case t.knownUnstorable(q):
+	}
+	if _, known := t.knownUnstorable(q); known {
 		return s, nil, passBy
 	}
 	return s, sub, fetch
@@ -161,12 +162,14 @@ func (q *inquiry) needs(whole *answer) []span {
 	return all
 }
 
-// knownUnstorable says whether the last answer for the request's key was for its client alone.
-func (t *Transport) knownUnstorable(q *inquiry) bool {
+// knownUnstorable says whether the last answer for the request's key was for its
+// client alone, and why.
+func (t *Transport) knownUnstorable(q *inquiry) (why refusal, known bool) {
 	s := &t.store.flights
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.unstorables.knows(t.unstorableHash(q.key, q.traits), q.now)
+	hash := t.unstorableHash(q.key, q.traits)
+	return s.unstorables.known[hash].why, s.unstorables.knows(hash, q.now)
 }
 
 // hasWanted says whether what a forward for a part is to bring has come meanwhile.
@@ -316,6 +319,7 @@ func (t *Transport) stitchedStandIn(q *inquiry) *http.Response {
 func (t *Transport) stitched(q *inquiry, head *answer, f *flight, aged bool) *http.Response {
 	m := t.headOf(q, head, aged)
 	p := q.wanted(head, &m.res)
+	t.retell(q, head, m)
 	src := &source{t: t, q: q, head: head, flight: f, gone: q.req.Context().Done()}
 	if m.res.Body == http.NoBody {
 		_ = src.Close()

@@ -132,7 +132,7 @@ func TestPartsThatHoldAllAreTheWhole(t *testing.T) {
 		e.expectPart(f, "0-1", span{0, 2}, "selvage; fwd=partial; stored")
 		r := e.get("/")
 		settled()
-		if r.status != 200 || r.body != f.bytes(span{0, f.size}) || r.cacheStatus() != "selvage; fwd=partial; stored" || r.header.Get("Content-Range") != "" {
+		if r.status != 200 || r.body != f.bytes(span{0, f.size}) || r.cacheStatus() != "selvage; fwd=partial; fwd-status=206; stored" || r.header.Get("Content-Range") != "" {
 			t.Errorf("got %d with %d bytes, %v, %v", r.status, len(r.body), r.header, r.err)
 		}
 		e.expectRanges("3145728-4194303", "0-1048575", "1048576-3145727")
@@ -247,7 +247,7 @@ func TestRangeThatMayNotBeSharedGoesOnAsItCame(t *testing.T) {
 		f.modified = func(req *http.Request, res *http.Response) { res.Header.Set("Cache-Control", "private, max-age=60") }
 		e := newEdge(t, selvage.Cache{}, &script{answer: f.answer})
 		e.expectPart(f, "10-19", span{10, 10}, "selvage; fwd=uri-miss; detail=private")
-		e.expectPart(f, "10-19", span{10, 10}, "selvage; fwd=uri-miss")
+		e.expectPart(f, "10-19", span{10, 10}, "selvage; fwd=uri-miss; detail=private")
 		e.expectRanges("0-1048575", "10-19", "10-19")
 	})
 }

@@ -35,6 +35,10 @@ var details = []Reason{
 	{bypassPrecondition, "the request compares itself with what the origin has", "9110 section 13.1"},
 	{bypassOverride, "a field of the request may mean another method or path, which is not in the key", ours},
 
+	{passHead, "an answer to HEAD has no content to store", "9110 section 9.3.2"},
+	{passRange, "the range is asked for as it is, and its answer not stored", "9111 section 3.3"},
+	{passClosing, "the cache is being closed", ours},
+
 	{detailMaxStale, "it is stale, and the request takes it so", "9111 section 5.2.1.2"},
 	{detailWhileRevalidate, "it is stale, and a new one is fetched meanwhile", "5861 section 3"},
 	{detailIfError, "the origin failed, and what is stored stands in", "5861 section 4"},

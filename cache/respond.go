@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"maps"
@@ -61,7 +62,7 @@ func (t *Transport) notCached(q *inquiry) *http.Response {
 	q.refused()
 	return bodyless(q.req, http.StatusGatewayTimeout, http.Header{
 		"Content-Length": {"0"},
-		"Cache-Status":   {t.status(q)},
+		"Cache-Status":   {t.status(q, http.StatusGatewayTimeout)},
 	})
 }
 
@@ -76,6 +77,7 @@ func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.R
 		b = a.body
 	}
 	p := q.wanted(a, &m.res)
+	t.retell(q, a, m)
 	if !p.whole && f != nil {
 		f.keep()
 	}
@@ -114,7 +116,7 @@ func (t *Transport) headOf(q *inquiry, a *answer, aged bool) *made {
 		m.age[0] = strconv.FormatInt(seconds(a.terms.age(q.now)), 10)
 		h["Age"] = m.age[:]
 	}
-	m.status[0] = t.status(q)
+	m.status[0] = t.status(q, a.status)
 	if upstream := h["Cache-Status"]; len(upstream) > 0 {
 		h["Cache-Status"] = append(slices.Clip(upstream), m.status[0])
 	} else {
@@ -125,6 +127,17 @@ func (t *Transport) headOf(q *inquiry, a *answer, aged bool) *made {
 		Header: h, ContentLength: a.length, Request: q.req,
 	}
 	return m
+}
+
+// retell says in Cache-Status what the origin answered, where the client is
+// answered with another status than the stored one.
+func (t *Transport) retell(q *inquiry, a *answer, m *made) {
+	if q.rec.Cache.Fwd == "" || m.res.StatusCode == a.status && q.rec.Cache.FwdStatus == a.status {
+		return
+	}
+	all := slices.Clone(m.res.Header["Cache-Status"])
+	all[len(all)-1] = t.status(q, m.res.StatusCode)
+	m.res.Header["Cache-Status"] = all
 }
 
 // portion is what of an answer's body is sent.
@@ -195,16 +208,15 @@ func (t *Transport) handOver(q *inquiry, f *flight) *http.Response {
 	o := &f.outcome
 	res := o.private
 	res.Request = q.req
-	q.rec.Cache.Detail = string(o.why)
-	status := t.status(q)
+	q.rec.Cache.Detail = cmp.Or(string(o.why), q.found.why())
 	if q.req.Context().Err() == nil && f.stripped && isNotModified(q.req.Header, res.StatusCode, res.Header, time.Now()) {
 		res.Body.Close()
 		f.finish()
 		onlyMetadata(res.Header)
-		addStatus(res.Header, status)
+		addStatus(res.Header, t.status(q, http.StatusNotModified))
 		return bodyless(q.req, http.StatusNotModified, res.Header)
 	}
-	addStatus(res.Header, status)
+	addStatus(res.Header, t.status(q, res.StatusCode))
 	f.deadline.Stop()
 	res.Body = &handedBody{
 		ReadCloser: res.Body,

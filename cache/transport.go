@@ -29,14 +29,13 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if q.detail == bypassQuery {
 		t.store.reached("query")
 	}
-	q.rec.Cache.Detail = q.detail
-	return t.pass(q)
+	return t.pass(q, q.detail)
 }
 
 // change passes on what may change something.
 func (t *Transport) change(q *inquiry) (*http.Response, error) {
 	post := t.newPost(q)
-	res, err := t.pass(q)
+	res, err := t.pass(q, "")
 	if err == nil && !isSafe(q.req.Method) {
 		post.keep(res, t.store.changed(&t.scope, keyOf(&t.scope, q.req), res))
 	}
@@ -114,12 +113,12 @@ func (t *Transport) serve(q *inquiry) (*http.Response, error) {
 		case refuseNotCached:
 			return t.notCached(q), nil
 		case passBy:
-			return t.pass(q)
+			return t.pass(q, t.whyPassed(q))
 		}
 		f, part := t.join(q, alone || waited >= maxWaits)
 		switch part {
 		case noPart:
-			return t.pass(q)
+			return t.pass(q, passClosing)
 		case lookAgain:
 			continue
 		}
@@ -214,11 +213,29 @@ func (f *flight) wait(ctx context.Context, leader bool) error {
 	}
 }
 
-// pass forwards a request as it is and stores nothing.
-func (t *Transport) pass(q *inquiry) (*http.Response, error) {
-	res, err := t.next.RoundTrip(q.req)
+// whyPassed is the word for why the answer to a request that may be answered from
+// the store, and was not, is not stored.
+func (t *Transport) whyPassed(q *inquiry) string {
+	switch {
+	case q.directives.noStore:
+		return string(refuseRequest)
+	case q.found.why() != "":
+		return q.found.why()
+	case q.req.Method == http.MethodHead:
+		return passHead
+	}
+	if why, known := t.knownUnstorable(q); known && why != storeIt {
+		return string(why)
+	}
+	return passRange
+}
+
+// pass forwards a request as it is and stores nothing. detail is why, if that
+// needs a word.
+func (t *Transport) pass(q *inquiry, detail string) (*http.Response, error) {
 	c := &q.rec.Cache
-	c.Fwd = q.fwd
+	c.Fwd, c.Detail = q.fwd, detail
+	res, err := t.next.RoundTrip(q.req)
 	if err == nil {
 		c.FwdStatus = res.StatusCode
 	}
@@ -240,7 +257,7 @@ func (t *Transport) pass(q *inquiry) (*http.Response, error) {
 		q.post.hear(res)
 	}
 	t.takeOurs(res.Header)
-	addStatus(res.Header, t.status(q))
+	addStatus(res.Header, t.status(q, res.StatusCode))
 	return res, nil
 }
 

@@ -318,7 +318,7 @@ func TestClientsConditionsAreAnsweredFromTheStore(t *testing.T) {
 	onVirtualTime(t, func(t *testing.T) {
 		e := newEdge(t, selvage.Cache{}, always(200, "Cache-Control: max-age=60\nETag: \"a\"\nContent-Type: text/plain\nVary: X", "one"))
 		r := e.get("/", "If-None-Match", `"a"`)
-		expect(t, r, 304, "", "selvage; fwd=uri-miss; stored")
+		expect(t, r, 304, "", "selvage; fwd=uri-miss; fwd-status=200; stored")
 		if h := e.origin.last().Header; h.Get("If-None-Match") != "" {
 			t.Error("the client's condition kept the origin from giving the whole")
 		}
@@ -341,7 +341,7 @@ func TestConditionOnAnAnswerThatIsNotStored(t *testing.T) {
 			return reply(req, 200, "Cache-Control: private\nETag: \"a\"", "one"), nil
 		}}
 		e := newEdge(t, selvage.Cache{}, origin)
-		expect(t, e.get("/", "If-None-Match", `"a"`), 304, "", "selvage; fwd=uri-miss; detail=private")
+		expect(t, e.get("/", "If-None-Match", `"a"`), 304, "", "selvage; fwd=uri-miss; fwd-status=200; detail=private")
 		// Now it is known, and the condition goes to the origin as it came.
 		expect(t, e.get("/", "If-None-Match", `"a"`), 304, "", "selvage; fwd=uri-miss; detail=status")
 		if h := origin.last().Header; h.Get("If-None-Match") != `"a"` {
@@ -390,7 +390,7 @@ func TestHeadIsAnsweredFromTheStoredGet(t *testing.T) {
 		e := newEdge(t, oneMinute, always(200, "", "one"))
 		head := get(t, "http://shop.example/")
 		head.Method = "HEAD"
-		expect(t, e.do(head), 200, "", "selvage; fwd=uri-miss")
+		expect(t, e.do(head), 200, "", "selvage; fwd=uri-miss; detail=head")
 		expect(t, e.get("/"), 200, "one", "selvage; fwd=uri-miss; stored")
 		settled()
 		r := e.do(head)
@@ -405,7 +405,7 @@ func TestRequestDirectivesAreHonoured(t *testing.T) {
 	onVirtualTime(t, func(t *testing.T) {
 		e := newEdge(t, oneMinute, always(200, "", "one"))
 		expect(t, e.get("/", "Cache-Control", "only-if-cached"), 504, "", "selvage; detail=only-if-cached")
-		expect(t, e.get("/", "Cache-Control", "no-store"), 200, "one", "selvage; fwd=uri-miss")
+		expect(t, e.get("/", "Cache-Control", "no-store"), 200, "one", "selvage; fwd=uri-miss; detail=request-no-store")
 		expect(t, e.get("/"), 200, "one", "selvage; fwd=uri-miss; stored")
 		time.Sleep(10 * time.Second)
 		expect(t, e.get("/", "Cache-Control", "only-if-cached"), 200, "one", "selvage; hit; ttl=50")
@@ -615,8 +615,8 @@ func TestClosedStoreFetchesNothingForItself(t *testing.T) {
 	onVirtualTime(t, func(t *testing.T) {
 		e := newEdge(t, oneMinute, always(200, "", "one"))
 		e.store.Close()
-		expect(t, e.get("/"), 200, "one", "selvage; fwd=uri-miss")
-		expect(t, e.get("/"), 200, "one", "selvage; fwd=uri-miss")
+		expect(t, e.get("/"), 200, "one", "selvage; fwd=uri-miss; detail=closing")
+		expect(t, e.get("/"), 200, "one", "selvage; fwd=uri-miss; detail=closing")
 	})
 }
 

@@ -87,7 +87,7 @@ func (t *Transport) Why(req *http.Request) (*Why, error) {
 
 // told ends the account.
 func (w *Why) told(t *Transport, q *inquiry) *Why {
-	w.Facts, w.Status = q.rec.Cache, t.status(q)
+	w.Facts, w.Status = q.rec.Cache, t.status(q, 0)
 	return w
 }
 
@@ -113,6 +113,9 @@ func (w *Why) conclude(t *Transport, q *inquiry, todo course, sub *inquiry) {
 	default:
 		c.Detail = q.found.why()
 		w.forwards(q)
+		if todo == passBy {
+			c.Detail = t.whyPassed(q)
+		}
 		w.Then = t.then(q, todo)
 	}
 }
@@ -134,10 +137,10 @@ func (w *Why) forwards(q *inquiry) {
 func (t *Transport) then(q *inquiry, todo course) string {
 	a := q.found.answer
 	switch {
-	case todo == passBy && q.directives.noStore:
-		return "the origin is asked, and what it answers is not stored: the request says no-store"
-	case todo == passBy:
+	case todo == passBy && q.rec.Cache.Detail == detailPurged:
 		return "the origin is asked as the client asks, and what it answers is not stored"
+	case todo == passBy:
+		return "the origin is asked as the client asks, and what it answers is not stored: " + reason(details, q.rec.Cache.Detail).Words
 	case a != nil && hasValidator(a.header):
 		return "the origin is asked whether what is stored is still right"
 	}

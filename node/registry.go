@@ -81,9 +81,9 @@ func (n *Node) gauges(version string, reg *registry) telemetry.Gauges {
 			return map[string]int64{"http1": s.HTTP1, "h2": s.HTTP2, "upgraded": int64(n.ties.count())}
 		},
 		InFlight: n.inFlight.Load,
-		Cache: func() (bytes, objects int64) {
+		Cache: func() telemetry.Cache {
 			s := reg.store.Stats()
-			return s.Bytes, int64(s.Objects)
+			return telemetry.Cache{Objects: int64(s.Objects), Bytes: s.Bytes, Receiving: s.Receiving, Sending: s.Sending}
 		},
 		Purges: n.purges.gauges,
 		Refreshes: func() telemetry.Refreshes {

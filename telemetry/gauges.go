@@ -15,13 +15,20 @@ type Gauges struct {
 	Version     string                  // of the program
 	Connections func() map[string]int64 // open client connections by protocol
 	InFlight    func() int64            // requests that have begun and not ended
-	Cache       func() (bytes, objects int64)
+	Cache       func() Cache
 	Refreshes   func() Refreshes
 	Purges      func() Purges
 	Coders      func() (bytes int64, lent int) // what encoders and decoders take, and how many work
 	Endpoints   func() []EndpointCount
 	Services    func() []ServiceObjectives
 	LogDropped  func() (dropped, lost uint64) // lines of the access log
+}
+
+// Cache is what the cache's memory is taken by.
+type Cache struct {
+	Objects            int64
+	Bytes              int64 // by stored answers
+	Receiving, Sending int64 // by bodies that are on their way in, and by those that are read and not stored any more
 }
 
 // Purges is how far the feed of purges was applied.
@@ -55,30 +62,32 @@ type ServiceObjectives struct {
 }
 
 var (
-	familyConnections   = family{"selvage_connections", "Open client connections by protocol.", []string{"protocol"}}
-	familyInFlight      = family{"selvage_requests_in_flight", "Requests that have begun and not ended.", nil}
-	familyCacheBytes    = family{"selvage_cache_bytes", "Memory of the stored answers, with all their overhead.", nil}
-	familyCacheObjects  = family{"selvage_cache_objects", "Stored answers.", nil}
-	familyRefreshing    = family{"selvage_cache_refreshing", "Fetches in the background for stale answers that are under way.", nil}
-	familyRefreshes     = family{"selvage_cache_refreshes_total", "Fetches in the background that have ended: with an answer, or failed.", []string{"result"}}
-	familyCoders        = family{"selvage_coders", "Encoders and decoders that are at work.", nil}
-	familyCoderBytes    = family{"selvage_coder_bytes", "Memory that encoders and decoders are reckoned to take, also those that wait.", nil}
-	familyHealthy       = family{"selvage_endpoints_healthy", "Endpoints that requests are sent to.", []string{"tenant", "service", "origin"}}
-	familyEndpoints     = family{"selvage_endpoints", "Endpoints in all.", []string{"tenant", "service", "origin"}}
-	familyAvailability  = family{"selvage_objective_availability_ratio", "The share of requests that is promised to be answered without an error.", []string{"tenant", "service"}}
-	familyLatency       = family{"selvage_objective_first_byte_p99_seconds", "Within what time 99 of 100 answers are promised to begin.", []string{"tenant", "service"}}
-	familyPurges        = family{"selvage_purges_applied_total", "Purges that were applied.", nil}
-	familyPurgePosition = family{"selvage_purge_position", "Position in the feed of purges up to which they are applied.", nil}
-	familyPurgesBehind  = family{"selvage_purges_behind", "Entries in the feed of purges that are not applied yet, as far as is known.", nil}
-	familyPurgeLag      = family{"selvage_purge_lag_seconds", "Time from the last purge's entry into the feed to its being applied.", nil}
-	familyPurgeDrops    = family{"selvage_purge_drops_total", "Times that all that was stored was dropped, since purges may have been missed.", nil}
-	familyLogDropped    = family{"selvage_access_log_lines_dropped_total", "Lines that found the buffer of the access log full.", nil}
-	familyLogLost       = family{"selvage_access_log_lines_lost_total", "Lines that the disk did not take.", nil}
-	familyBuild         = family{"selvage_build_info", "Always 1; its labels say what runs.", []string{"version", "go"}}
+	familyConnections    = family{"selvage_connections", "Open client connections by protocol.", []string{"protocol"}}
+	familyInFlight       = family{"selvage_requests_in_flight", "Requests that have begun and not ended.", nil}
+	familyCacheBytes     = family{"selvage_cache_bytes", "Memory of the stored answers, with all their overhead.", nil}
+	familyCacheReceiving = family{"selvage_cache_receiving_bytes", "Memory reserved for bodies that are on their way into the cache; it counts in the bound.", nil}
+	familyCacheSending   = family{"selvage_cache_sending_bytes", "Memory of bodies that are being sent and are not stored any more; it counts in the bound.", nil}
+	familyCacheObjects   = family{"selvage_cache_objects", "Stored answers.", nil}
+	familyRefreshing     = family{"selvage_cache_refreshing", "Fetches in the background for stale answers that are under way.", nil}
+	familyRefreshes      = family{"selvage_cache_refreshes_total", "Fetches in the background that have ended: with an answer, or failed.", []string{"result"}}
+	familyCoders         = family{"selvage_coders", "Encoders and decoders that are at work.", nil}
+	familyCoderBytes     = family{"selvage_coder_bytes", "Memory that encoders and decoders are reckoned to take, also those that wait.", nil}
+	familyHealthy        = family{"selvage_endpoints_healthy", "Endpoints that requests are sent to.", []string{"tenant", "service", "origin"}}
+	familyEndpoints      = family{"selvage_endpoints", "Endpoints in all.", []string{"tenant", "service", "origin"}}
+	familyAvailability   = family{"selvage_objective_availability_ratio", "The share of requests that is promised to be answered without an error.", []string{"tenant", "service"}}
+	familyLatency        = family{"selvage_objective_first_byte_p99_seconds", "Within what time 99 of 100 answers are promised to begin.", []string{"tenant", "service"}}
+	familyPurges         = family{"selvage_purges_applied_total", "Purges that were applied.", nil}
+	familyPurgePosition  = family{"selvage_purge_position", "Position in the feed of purges up to which they are applied.", nil}
+	familyPurgesBehind   = family{"selvage_purges_behind", "Entries in the feed of purges that are not applied yet, as far as is known.", nil}
+	familyPurgeLag       = family{"selvage_purge_lag_seconds", "Time from the last purge's entry into the feed to its being applied.", nil}
+	familyPurgeDrops     = family{"selvage_purge_drops_total", "Times that all that was stored was dropped, since purges may have been missed.", nil}
+	familyLogDropped     = family{"selvage_access_log_lines_dropped_total", "Lines that found the buffer of the access log full.", nil}
+	familyLogLost        = family{"selvage_access_log_lines_lost_total", "Lines that the disk did not take.", nil}
+	familyBuild          = family{"selvage_build_info", "Always 1; its labels say what runs.", []string{"version", "go"}}
 )
 
 var asked = []*family{
-	&familyConnections, &familyInFlight, &familyCacheBytes, &familyCacheObjects, &familyRefreshing, &familyRefreshes, &familyPurges, &familyPurgePosition, &familyPurgesBehind, &familyPurgeLag, &familyPurgeDrops, &familyCoders, &familyCoderBytes, &familyHealthy, &familyEndpoints,
+	&familyConnections, &familyInFlight, &familyCacheBytes, &familyCacheReceiving, &familyCacheSending, &familyCacheObjects, &familyRefreshing, &familyRefreshes, &familyPurges, &familyPurgePosition, &familyPurgesBehind, &familyPurgeLag, &familyPurgeDrops, &familyCoders, &familyCoderBytes, &familyHealthy, &familyEndpoints,
 	&familyAvailability, &familyLatency, &familyLogDropped, &familyLogLost, &familyBuild,
 }
 
@@ -113,9 +122,11 @@ func (g Gauges) Collect(ch chan<- prometheus.Metric) {
 		send(&familyInFlight, prometheus.GaugeValue, float64(g.InFlight()))
 	}
 	if g.Cache != nil {
-		bytes, objects := g.Cache()
-		send(&familyCacheBytes, prometheus.GaugeValue, float64(bytes))
-		send(&familyCacheObjects, prometheus.GaugeValue, float64(objects))
+		c := g.Cache()
+		send(&familyCacheBytes, prometheus.GaugeValue, float64(c.Bytes))
+		send(&familyCacheReceiving, prometheus.GaugeValue, float64(c.Receiving))
+		send(&familyCacheSending, prometheus.GaugeValue, float64(c.Sending))
+		send(&familyCacheObjects, prometheus.GaugeValue, float64(c.Objects))
 	}
 	if g.Refreshes != nil {
 		r := g.Refreshes()

@@ -109,7 +109,7 @@ func TestGaugesAreAskedWhenRead(t *testing.T) {
 		Version:     "v1",
 		Connections: func() map[string]int64 { return map[string]int64{"http1": conns} },
 		InFlight:    func() int64 { return 2 },
-		Cache:       func() (int64, int64) { return 1000, 7 },
+		Cache:       func() Cache { return Cache{7, 1000, 300, 20} },
 		Refreshes:   func() Refreshes { return Refreshes{1, 20, 3} },
 		Purges:      func() Purges { return Purges{3, 8, 2, 1500 * time.Microsecond, 1} },
 		Coders:      func() (int64, int) { return 4096, 2 },
@@ -120,7 +120,7 @@ func TestGaugesAreAskedWhenRead(t *testing.T) {
 		},
 	})
 	expect(t, scrape(t, m), `selvage_connections{protocol="http1"} 3`, `selvage_requests_in_flight 2`,
-		`selvage_cache_bytes 1000`, `selvage_cache_objects 7`,
+		`selvage_cache_bytes 1000`, `selvage_cache_objects 7`, `selvage_cache_receiving_bytes 300`, `selvage_cache_sending_bytes 20`,
 		`selvage_cache_refreshing 1`, `selvage_cache_refreshes_total{result="answer"} 20`, `selvage_cache_refreshes_total{result="failed"} 3`,
 		`selvage_purges_applied_total 3`, `selvage_purge_position 8`, `selvage_purges_behind 2`, `selvage_purge_lag_seconds 0.0015`, `selvage_purge_drops_total 1`,
 		`selvage_coders 2`, `selvage_coder_bytes 4096`,
@@ -222,7 +222,7 @@ func TestEveryMetricIsListed(t *testing.T) {
 	m := NewMetrics(Gauges{
 		Connections: func() map[string]int64 { return map[string]int64{"http1": 1} },
 		InFlight:    func() int64 { return 0 },
-		Cache:       func() (int64, int64) { return 0, 0 },
+		Cache:       func() Cache { return Cache{} },
 		Refreshes:   func() Refreshes { return Refreshes{} },
 		Purges:      func() Purges { return Purges{} },
 		Coders:      func() (int64, int) { return 0, 0 },

@@ -91,9 +91,13 @@ func TestTryPurgesWithThreeReceiptsAndUndoesABadDeploy(t *testing.T) {
 		return strings.Contains(out, "ams-1") && strings.Contains(out, "fra-1") && strings.Contains(out, "iad-1") &&
 			strings.Contains(out, "applied on 3 of 3 nodes")
 	})
+	out := tell(0, "why", p.says(`shop +(http://\S+)`)+"/p/none")
+	if !strings.Contains(out, "fra-1 forwarded: nothing that may be used") || !strings.Contains(out, "iad-1 forwarded: ") {
+		t.Errorf("why did not ask the other nodes:\n%s", out)
+	}
 	p.until("the file is in the log", func() bool { return strings.Contains(tell(0, "changes"), "c-1 ") })
 	bad := exampleAt(t, "bad-500", p.says(`origin +(http://\S+)`))
-	out := tell(1, "deploy", bad, "-m", "try a bad one")
+	out = tell(1, "deploy", bad, "-m", "try a bad one")
 	if !strings.Contains(out, " ready 3 of 3 nodes") || !strings.Contains(out, " undone after ") {
 		t.Errorf("deploy said\n%s", out)
 	}
