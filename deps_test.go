@@ -66,10 +66,11 @@ var house = map[string]imports{
 	"state/conform": {ours: []string{".", "state"}},
 
 	// What changes it, and judges.
-	"judge":       {ours: []string{"."}}, // pure: no I/O, no clock
-	"bench/judge": {ours: []string{".", "judge"}},
-	"bench/store": {ours: []string{".", "cache", "record", "node"}},
-	"rollout":     {ours: []string{".", "judge", "state", "client"}}, // client has the shapes that its log and answers are made of
+	"judge":          {ours: []string{"."}}, // pure: no I/O, no clock
+	"bench/judge":    {ours: []string{".", "judge"}},
+	"bench/recovery": {ours: []string{everything}},
+	"bench/store":    {ours: []string{".", "cache", "record", "node"}},
+	"rollout":        {ours: []string{".", "judge", "state", "client"}}, // client has the shapes that its log and answers are made of
 
 	// These put it together.
 	"node":                       {ours: []string{everything}},
