@@ -18,6 +18,8 @@ type Service struct {
 	Functions map[FunctionName]Function `yaml:"functions"`
 	// Who may use the PURGE method on the service's own URLs. Without it nobody may.
 	Purge *PurgeAccess `yaml:"purge"`
+	// Tell clients apart by a cookie of the edge's own, where a change is tried on some of them. Without it they are told apart by their addresses, a /56 in IPv6.
+	ClientCookie *ClientCookie `yaml:"client_cookie"`
 	// What is done with a request. The first route that matches wins; one that can never match is an error.
 	Routes []Route `yaml:"routes" required:"true"`
 }
@@ -28,6 +30,18 @@ type Service struct {
 type PurgeAccess struct {
 	// Addresses that may; behind trusted proxies those of the clients.
 	Allow []Prefix `yaml:"allow" required:"true" example:"[10.0.0.0/8]"`
+}
+
+// ClientCookie keeps a client on its side of a change when its address changes. It says,
+// sealed, in which network the client was first seen, and nothing else; origins and
+// functions do not see it. It is given with answers that nobody else may have: those
+// that say private or no-store, and those to POST, PUT, PATCH and DELETE that say
+// nothing of storing. So an answer in a cache never has one.
+type ClientCookie struct {
+	// Its name.
+	Name string `yaml:"name" default:"selvage-client"`
+	// How long it is good.
+	MaxAge Duration `yaml:"max_age" default:"720h"`
 }
 
 // Objectives are what the users of a service are promised.

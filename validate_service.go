@@ -28,9 +28,37 @@ func (s *Service) Validate() Problems {
 		c.origin(at, s, &o)
 		c.subject = ""
 	}
+	c.clientCookie(s)
 	c.functions(s)
 	c.routes(s)
 	return c.problems
+}
+
+// What a client's cookie may last: browsers cut longer lives to 400 days.
+const (
+	minCookieAge = time.Minute
+	maxCookieAge = 400 * 24 * time.Hour
+)
+
+// clientCookie checks the cookie by which clients are told apart. It tells no
+// answers apart: it is gone before keys are made.
+func (c *checker) clientCookie(s *Service) {
+	cookie := s.ClientCookie
+	if cookie == nil {
+		return
+	}
+	if !validToken(cookie.Name) {
+		c.mistake("client_cookie.name", "write letters, digits and hyphens", "%q is not a name of a cookie", cookie.Name)
+	}
+	if age := cookie.MaxAge.Std(); age < minCookieAge || age > maxCookieAge {
+		c.mistake("client_cookie.max_age", "write 1m to 9600h", "a cookie for %s is not kept", cookie.MaxAge)
+	}
+	for i := range s.Routes {
+		if r := &s.Routes[i]; r.Cache != nil && r.Cache.Key != nil && slices.Contains(r.Cache.Key.Cookies, cookie.Name) {
+			c.mistake(fmt.Sprintf("routes[%d].cache.key.cookies", i), "leave it out",
+				"%q is the cookie of client_cookie, by which no answers are told apart", cookie.Name)
+		}
+	}
 }
 
 // hosts checks the host names of a service or of a match.

@@ -72,6 +72,16 @@ func TestServiceAndHosts(t *testing.T) {
 		{func(s *Service) { s.Service = "-a" }, []string{`service: service "-a" is not a name | write lower-case letters, digits and hyphens, at most 63`}},
 		{func(s *Service) { s.Service = ServiceName(strings.Repeat("a", 63)) }, nil},
 		{func(s *Service) { s.Service = ServiceName(strings.Repeat("a", 64)) }, []string{`service: service "` + strings.Repeat("a", 64) + `" is not a name | write lower-case letters, digits and hyphens, at most 63`}},
+		{func(s *Service) {
+			s.ClientCookie = &ClientCookie{Name: "a b", MaxAge: 1}
+			s.Routes[1].Cache.Key = &CacheKey{Cookies: []string{"a b"}}
+		}, []string{
+			`client_cookie.name: "a b" is not a name of a cookie | write letters, digits and hyphens`,
+			`client_cookie.max_age: a cookie for 1ns is not kept | write 1m to 9600h`,
+			`routes[1].cache.key.cookies: "a b" is the cookie of client_cookie, by which no answers are told apart | leave it out`,
+			`routes[1].cache.key.cookies[0]: route "api": "a b" is not the name of a cookie`,
+		}},
+		{func(s *Service) { s.ClientCookie = &ClientCookie{Name: "id", MaxAge: Duration(time.Hour)} }, nil},
 		{func(s *Service) { s.Objectives.Latency.P99 = 5 }, []string{`objectives.latency.p99: an answer within 5ns cannot be measured | write at least 1ms`}},
 		{func(s *Service) { s.Hosts = []string{"*", "localhost", "192.0.2.1", "[2001:db8::1]", "*.a-b_c.d"} }, nil},
 		{func(s *Service) { s.Hosts = []string{"a", "b", "a"} }, []string{`hosts[2]: host "a" stands here twice`}},

@@ -276,7 +276,7 @@ type LogEntry struct {
 // LogFact is what an entry of the log of changes says.
 type LogFact struct {
 	Previous string    `json:"previous" doc:"hash of the entry before; empty in the first"`
-	Event    string    `json:"event" enum:"submitted,started,step,held,released,break-glass,promoted,undone,superseded,refused,token"`
+	Event    string    `json:"event" enum:"submitted,started,step,held,released,break-glass,promoted,undone,superseded,refused,token,pass"`
 	When     time.Time `json:"when"`
 	Who      string    `json:"who,omitempty" doc:"who asked for this event; empty where the verdict did"`
 	Change   Change    `json:"change,omitzero"`
@@ -358,6 +358,23 @@ type TokenList struct {
 type TokenRequest struct {
 	Name string `json:"name" pattern:"^[a-z0-9-]{1,63}$" doc:"who, in the log of changes"`
 	Role string `json:"role" enum:"viewer,operator,admin"`
+}
+
+// PassRequest asks for a pass to one arm of a rollout.
+type PassRequest struct {
+	Arm     string `json:"arm,omitempty" enum:"canary,baseline" doc:"canary if empty"`
+	Seconds int    `json:"seconds,omitempty" minimum:"1" maximum:"86400" doc:"how long it is good; an hour without"`
+}
+
+// Pass makes requests that carry it meet one arm of a running rollout. They are not
+// counted in its judging, and their answers say which arm made them.
+type Pass struct {
+	Change  string    `json:"change"`
+	Service string    `json:"service"`
+	Arm     string    `json:"arm"`
+	Field   string    `json:"field" doc:"the request field that carries it"`
+	Value   string    `json:"value"`
+	Until   time.Time `json:"until"`
 }
 
 // Reason says why something is asked of a rollout.

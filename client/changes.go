@@ -126,6 +126,16 @@ func (c *Client) BreakGlass(ctx context.Context, of Of, why string) (*Rollout, e
 	return c.ask(ctx, "/v1/rollouts/"+of.path()+"/break-glass", of, why)
 }
 
+// Pass makes what lets requests meet one arm of a rollout.
+func (c *Client) Pass(ctx context.Context, of Of, r PassRequest) (*Pass, error) {
+	path := "/v1/rollouts/" + of.path() + "/pass"
+	if q := of.query().Encode(); q != "" {
+		path += "?" + q
+	}
+	out := new(Pass)
+	return out, c.send(ctx, http.MethodPost, path, r, out)
+}
+
 func (c *Client) ask(ctx context.Context, path string, of Of, why string) (*Rollout, error) {
 	if q := of.query().Encode(); q != "" {
 		path += "?" + q

@@ -228,7 +228,7 @@ func TestExplainFindsEveryKey(t *testing.T) {
 		}
 	}
 	all, err := Explain("")
-	for _, want := range []string{"service file\n", "node file\n", "  hosts       list of text, required\n", "  access_log       text, default stderr\n"} {
+	for _, want := range []string{"service file\n", "node file\n", "  hosts          list of text, required\n", "  access_log       text, default stderr\n"} {
 		if err != nil || !strings.Contains(all, want) {
 			t.Errorf("Explain(\"\") has no %q: %v\n%s", want, err, all)
 		}

@@ -64,6 +64,7 @@ var roles = map[string]Role{
 	"GET /v1/rollouts":                       Viewer,
 	"GET /v1/rollouts/{change}":              Viewer,
 	"POST /v1/rollouts/{change}/{action}":    Operator,
+	"POST /v1/rollouts/{change}/pass":        Operator,
 	"GET /v1/rollouts/{change}/events":       Viewer,
 	"GET /v1/revisions":                      Viewer,
 	"GET /v1/revisions/{revision}":           Viewer,

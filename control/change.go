@@ -30,6 +30,11 @@ type Changes interface {
 	Record(ctx context.Context, fact client.LogFact) error
 }
 
+// Passer makes what lets requests meet one arm of a running rollout.
+type Passer interface {
+	Pass(ctx context.Context, service, change string, r client.PassRequest, who string) (client.Pass, error)
+}
+
 // History is what was.
 type History interface {
 	// Changes gives the last so many changes, the newest first.
@@ -210,6 +215,18 @@ func (s *Server) rolloutOperations(api huma.API) {
 		Body   client.Reason
 	}) (*rolloutOutput, error) {
 		return s.ask(ctx, in.ChangePath, in.Action, in.Body.Why)
+	})
+	type pass struct{ Body client.Pass }
+	registerChange(s, api, huma.Operation{
+		OperationID: "rollout-pass", Method: http.MethodPost, Path: "/v1/rollouts/{change}/pass",
+		Summary:     "A pass to one arm of a running rollout",
+		Description: "Requests that carry it in the field meet that arm, are not counted in the judging, and their answers say which arm made them.",
+	}, func(ctx context.Context, in *struct {
+		ChangePath
+		Body client.PassRequest
+	}) (*pass, error) {
+		p, err := s.Passes.Pass(ctx, in.Service, named(in.Change), in.Body, whoAsks(ctx).name)
+		return &pass{p}, err
 	})
 	s.eventOperation(api)
 }

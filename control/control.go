@@ -52,10 +52,11 @@ type Server struct {
 
 	// Tenant is whose services are changed here; empty: selvage.DefaultTenant.
 	Tenant selvage.Tenant
-	// State holds blobs and tokens. Changes and History are about changes. Set before Run.
+	// State holds blobs and tokens. Changes, History and Passes are about changes. Set before Run.
 	State   *state.Store
 	Changes Changes
 	History History
+	Passes  Passer
 	// OnLimit, if set, hears of every limit that is reached: blob, tokens, wrong_tokens.
 	OnLimit func(limit string)
 

@@ -78,7 +78,7 @@ func register[I, O any](api huma.API, op huma.Operation, do func(context.Context
 // registerChange adds an operation that a node without rollouts cannot do.
 func registerChange[I, O any](s *Server, api huma.API, op huma.Operation, do func(context.Context, *I) (*O, error)) {
 	register(api, op, func(ctx context.Context, in *I) (*O, error) {
-		if s.Changes == nil || s.History == nil {
+		if s.Changes == nil || s.History == nil || s.Passes == nil {
 			return nil, selvage.Errorf(selvage.Unavailable, "this node takes no changes: it serves its files alone")
 		}
 		return do(ctx, in)

@@ -280,6 +280,8 @@ type table struct {
 
 // served is what is served of one service: one revision, or two during a rollout.
 type served struct {
+	name      selvage.ServiceName
+	cookie    *selvage.ClientCookie // nil: clients are their addresses
 	change    selvage.ChangeID
 	baseline  *revision // nil for a service whose first revision is on its way
 	canary    *revision // nil without a rollout
@@ -302,6 +304,7 @@ func (n *Node) newTable(local []*revision, deployed map[selvage.ServiceName]*dep
 		if err != nil {
 			return nil, err
 		}
+		s.cookie = cookieOf(s)
 		all = append(all, s)
 	}
 	for _, name := range slices.Sorted(maps.Keys(deployed)) {
@@ -313,6 +316,7 @@ func (n *Node) newTable(local []*revision, deployed map[selvage.ServiceName]*dep
 			return nil, err
 		}
 		if s.baseline != nil || s.canary != nil {
+			s.cookie = cookieOf(s)
 			all = append(all, s)
 		}
 	}
@@ -346,7 +350,7 @@ func (n *Node) swap(t *table) {
 // newServed is what is served of a service with this file, which may be nil, and
 // this deployment, which may be too.
 func (n *Node) newServed(name selvage.ServiceName, file *revision, d *deployment) (*served, error) {
-	s := &served{baseline: file, watch: n.registry.watch(name)}
+	s := &served{name: name, baseline: file, watch: n.registry.watch(name)}
 	if d == nil || d.overruled {
 		return s, nil
 	}
@@ -385,12 +389,15 @@ func (x *exchange) pin() bool {
 			return false
 		}
 		s := t.services[i]
+		x.served = s
+		x.takeCookie()
 		rev, arm := s.baseline, selvage.Baseline
-		x.rec.Target.Change, x.rec.Target.Unit = s.change, 0
+		x.rec.Target.Change, x.rec.Target.Unit, x.rec.Target.Forced = s.change, 0, false
 		if s.canary != nil {
 			place, client := s.units.hash(x)
 			x.rec.Target.Unit = client
-			if s.all || place < s.threshold {
+			forced := x.forcedArm(s)
+			if x.rec.Target.Forced = forced != ""; forced == selvage.Canary || forced == "" && (s.all || place < s.threshold) {
 				rev, arm = s.canary, selvage.Canary
 			}
 		}
@@ -398,7 +405,7 @@ func (x *exchange) pin() bool {
 			return false
 		}
 		if rev.acquire() {
-			x.served, x.rev, x.rec.Target.Arm = s, rev, arm
+			x.rev, x.rec.Target.Arm = rev, arm
 			return true
 		}
 		// The table was replaced meanwhile: take the new one.

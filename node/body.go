@@ -73,6 +73,8 @@ func (x *exchange) answer(resp *http.Response) {
 	}
 	via(h, resp.Proto)
 	x.route.policies.Response(&x.pol, h)
+	x.giveCookie(h, resp.StatusCode)
+	x.showArm(h)
 	announced := len(resp.Trailer)
 	for name := range resp.Trailer {
 		h["Trailer"] = append(h["Trailer"], name)

@@ -33,6 +33,7 @@ type Changes struct {
 var (
 	_ control.Changes = (*Changes)(nil)
 	_ control.History = (*Changes)(nil)
+	_ control.Passer  = (*Changes)(nil)
 )
 
 // Agent is the node's agent of rollouts, which keeps what it must in the folder.

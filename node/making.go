@@ -65,9 +65,9 @@ func (w *watching) stop() { w.now.Store(nil) }
 
 // of is who counts what is made for a request, nil if nobody does: a
 // request that began in another rollout says nothing in this one, nor does one
-// that was given to the other arm than the draw said.
+// that was given to another arm than the draw said.
 func (w *watching) of(rec *record.Record) counter {
-	if now := w.now.Load(); now != nil && now.change == rec.Target.Change && !rec.Target.Rescued {
+	if now := w.now.Load(); now != nil && now.change == rec.Target.Change && !rec.Target.Rescued && !rec.Target.Forced {
 		return now.watch
 	}
 	return nil

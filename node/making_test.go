@@ -66,6 +66,8 @@ type bed struct {
 	node   *Node
 	client http.Client
 	ledger ledger
+
+	network *edgetest.Network
 }
 
 // serve runs test against a node with the service. The origin at 10.0.0.1 is handler.
@@ -97,7 +99,7 @@ func serve(t *testing.T, service string, handler http.HandlerFunc, test func(*be
 		ended := make(chan error, 1)
 		ctx, stop := context.WithCancel(context.Background())
 		go func() { ended <- n.Run(ctx) }()
-		b := &bed{t: t, node: n}
+		b := &bed{t: t, node: n, network: network}
 		transport := &http.Transport{DialContext: network.Dial, DisableCompression: true}
 		b.client.Transport = transport
 		test(b)

@@ -159,6 +159,9 @@ func (n *Node) Run(ctx context.Context) error {
 	g.run(loops, stop, "access log", n.registry.access.Run)
 	g.run(loops, stop, "announcement", n.announce)
 	g.run(loops, stop, "purges", n.followPurges)
+	g.run(loops, stop, "shared key", func(ctx context.Context) error {
+		return n.registry.shared.find(ctx, n.state.Documents, n.tenant)
+	})
 	select {
 	case <-ctx.Done():
 		n.drain(ctx)

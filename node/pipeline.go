@@ -32,6 +32,8 @@ type exchange struct {
 	who      party
 	served   *served
 	unit     [16]byte // its hash is made in place
+	ticket   ticket
+	pass     string // to an arm
 	rev      *revision
 	route    *compiledRoute
 	match    route.Match
@@ -92,6 +94,7 @@ func (x *exchange) begin() {
 	peer := rec.Client.Peer.Addr().Unmap()
 	x.who = whoAsks(peer, x.r.Header, n.settings().TrustedProxies)
 	rec.Client.Addr = x.who.client
+	x.takePass()
 	telemetry.Continue(x.r.Header, rec)
 }
 
@@ -296,6 +299,7 @@ func (x *exchange) answeredByPolicy(out *http.Request) bool {
 	h := x.w.Header()
 	maps.Copy(h, a.Header)
 	x.route.policies.Response(&x.pol, h)
+	x.showArm(h)
 	if a.Status >= http.StatusInternalServerError {
 		x.rec.WhyBad = record.OwnError
 	}
@@ -312,6 +316,7 @@ func (x *exchange) answeredByPolicy(out *http.Request) bool {
 // their say on that answer too, so that a page on another site can read it.
 func (x *exchange) fail(err error) {
 	x.route.policies.Response(&x.pol, x.w.Header())
+	x.showArm(x.w.Header())
 	originFailed(x.w, x.r, x.rec, err)
 }
 

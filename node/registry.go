@@ -27,6 +27,7 @@ type registry struct {
 	watches   watches
 	recorded  recordings
 	functions *functions
+	shared    shared
 	loopEntry []string // the node's
 }
 

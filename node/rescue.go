@@ -18,7 +18,7 @@ func (x *exchange) joinArm() {
 	if x.rec.Target.Arm != selvage.Canary {
 		return
 	}
-	x.rec.Target.Rescuable = x.served.baseline != nil && isIdempotent(x.r.Method) &&
+	x.rec.Target.Rescuable = x.served.baseline != nil && !x.rec.Target.Forced && isIdempotent(x.r.Method) &&
 		(x.r.Body == nil || x.r.Body == http.NoBody) && upgradeOf(x.r.Header) == ""
 	if x.rec.Target.Rescuable {
 		x.came = x.r.Header.Clone()

@@ -13,7 +13,7 @@ import (
 )
 
 // units tells the units of a rollout apart: clients by their address, the /56
-// in IPv6, or keys by host and path. The hash is one block of a cipher under
+// in IPv6, or by the cookie that says which one they had, or keys by host and path. The hash is one block of a cipher under
 // the rollout's secret: who does not have it cannot choose an arm.
 type units struct {
 	block cipher.Block
@@ -29,7 +29,7 @@ const (
 // hash is the unit's place in the order of units, and the client as a number
 // that says nothing of who it is.
 func (u *units) hash(x *exchange) (place, client uint64) {
-	x.unit = unitOf(x.who.client)
+	x.unit = x.clientUnit()
 	u.block.Encrypt(x.unit[:], x.unit[:])
 	place, client = binary.BigEndian.Uint64(x.unit[:8]), binary.BigEndian.Uint64(x.unit[8:])
 	if u.byKey {

@@ -58,6 +58,8 @@ type Target struct {
 	Log      selvage.LogChoice // the route's
 	// Rescuable: should the canary fail by itself, the baseline may answer instead. Rescued: it did.
 	Rescuable, Rescued bool
+	// Forced: an operator's pass chose the arm. It is not counted in the judging.
+	Forced bool
 }
 
 // Client says who asked, and how.

@@ -47,7 +47,7 @@ func (e *edge) watchOver(conf *selvage.Config, store state.Store) {
 		Store:    store, Tenant: selvage.DefaultTenant,
 	}
 	e.guard.agent = e.node.Agent(node.RolloutFolder(conf.Node.Data), e.guard.coordinator)
-	e.control.State, e.control.Changes, e.control.History = &store, e.guard.changes, e.guard.changes
+	e.control.State, e.control.Changes, e.control.History, e.control.Passes = &store, e.guard.changes, e.guard.changes, e.guard.changes
 	e.guard.hear(files{conf.Services, conf.Outside, "start"})
 }
 

@@ -24,6 +24,7 @@ func rolloutCommand() *cobra.Command {
 		rolloutAskCommand("hold", "Stop a rollout where it stands", "hold"),
 		rolloutAskCommand("promote", "End a hold or a wait; no gate is opened", "promote"),
 		rolloutAskCommand("break-glass", "Shorten the gates of a rollout; none is left out", "break-glass"),
+		rolloutPassCommand(),
 	)
 	return cmd
 }
