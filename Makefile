@@ -9,9 +9,8 @@ bench:    ; go run ./bench
 fuzz:     ; sh tools/fuzz.sh
 build:    ; CGO_ENABLED=0 go build -trimpath -o bin/selvage ./cmd/selvage
 generate: ; go generate ./...
-javascript: ; cd compute/abi/fastly/testdata/javascript && npm install --no-package-lock && npm run build && \
-	cd ../.. && SELVAGE_JS_PROGRAM=testdata/javascript/app.wasm go test -count=1 -run TestJavaScript -v .
+examples: ; sh tools/examples.sh
 conform:  ; cd tools && go test -count=1 -v ./conform
 release:  ; sh tools/release.sh
 clean:    ; rm -rf bin dist
-.PHONY: run test check lint bench fuzz build generate javascript conform release clean
+.PHONY: run test check lint bench fuzz build generate examples conform release clean

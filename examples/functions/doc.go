@@ -1,7 +1,9 @@
-// Package functions has programs for the edge, a folder each. Build one with
+// Package functions has programs for the edge, a folder each. `make examples`
+// builds all of them; one in Go is built with
 //
-//	GOOS=wasip1 GOARCH=wasm go build -o hello.wasm ./examples/functions/hello
+//	GOOS=wasip1 GOARCH=wasm go build -o examples/functions/hello.wasm ./examples/functions/hello
 //
-// and run it with functions.yaml beside this file, which has a route for each
-// of them. The folders javascript and assemblyscript are for their own compilers.
+// and functions.yaml beside this file has a route for each of those. The folders
+// javascript and assemblyscript are programs for Fastly Compute, made with its own
+// npm packages. Each has the fastly.toml that it runs with.
 package functions

@@ -28,18 +28,38 @@ func goBuild(t *testing.T, out, what string, env ...string) {
 	}
 }
 
-// edge is the real program with the examples.
-type edge struct {
-	t     *testing.T
-	url   string
-	mu    sync.Mutex
-	asked []string // guarded by mu
+// program is the edge, built by the first test that needs it.
+var (
+	program  string
+	building sync.Once
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		folder, err := os.MkdirTemp("", "selvage-examples-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(folder)
+		program = filepath.Join(folder, "selvage")
+		return m.Run()
+	}())
 }
 
-// start builds everything and runs it on the file of the examples.
-func start(t *testing.T) *edge {
+// edge is the real program with one of the examples.
+type edge struct {
+	t              *testing.T
+	origin, folder string
+	url            string
+	mu             sync.Mutex
+	asked          []string // guarded by mu
+}
+
+// open starts an origin.
+func open(t *testing.T) *edge {
 	t.Helper()
-	e := &edge{t: t}
+	e := &edge{t: t, folder: t.TempDir()}
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e.mu.Lock()
 		e.asked = append(e.asked, r.Method+" "+r.Host+r.URL.Path)
@@ -47,24 +67,37 @@ func start(t *testing.T) *edge {
 		shop(w, r)
 	}))
 	t.Cleanup(origin.Close)
-	folder := t.TempDir()
+	e.origin = origin.URL
+	return e
+}
+
+// start builds everything and runs it on the file of the examples.
+func start(t *testing.T) *edge {
+	t.Helper()
+	e := open(t)
+	folder := e.folder
 	for _, name := range []string{"hello", "headers", "abtest", "signup", "redact", "fanout", "render"} {
 		goBuild(t, filepath.Join(folder, name+".wasm"), "./examples/functions/"+name, "GOOS=wasip1", "GOARCH=wasm")
 	}
-	program := filepath.Join(folder, "selvage")
-	goBuild(t, program, "./cmd/selvage")
 	yaml, err := os.ReadFile("functions.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(folder, "functions.yaml")
-	text := strings.ReplaceAll(string(yaml), "http://127.0.0.1:3000", origin.URL)
+	text := strings.ReplaceAll(string(yaml), "http://127.0.0.1:3000", e.origin)
 	text = strings.ReplaceAll(text, ".wasm}", ".wasm, cpu: 10s}") // a machine that is busy is no failure
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e.run(program, "run", "--listen", "127.0.0.1:0", "--admin", "off", "--data", filepath.Join(folder, "data"), file)
+	e.serve(file)
 	return e
+}
+
+// serve builds the edge and runs it on a file.
+func (e *edge) serve(file string) {
+	e.t.Helper()
+	building.Do(func() { goBuild(e.t, program, "./cmd/selvage") })
+	e.run(program, "run", "--listen", "127.0.0.1:0", "--admin", "off", "--data", filepath.Join(e.folder, "data"), file)
 }
 
 var serving = regexp.MustCompile(`serving +(http://\S+)`)
@@ -102,7 +135,7 @@ func (e *edge) run(program string, args ...string) {
 	case e.url = <-found:
 	case <-drained:
 		e.t.Fatal("it ended before it served")
-	case <-time.After(2 * time.Minute):
+	case <-time.After(5 * time.Minute):
 		e.t.Fatal("it does not serve")
 	}
 }
@@ -110,7 +143,12 @@ func (e *edge) run(program string, args ...string) {
 // get asks for a path and returns the status, the body and where it leads.
 func (e *edge) get(path string, fields ...string) string {
 	e.t.Helper()
-	req, err := http.NewRequestWithContext(e.t.Context(), http.MethodGet, e.url+path, nil)
+	return e.do(http.MethodGet, path, "", fields...)
+}
+
+func (e *edge) do(method, path, body string, fields ...string) string {
+	e.t.Helper()
+	req, err := http.NewRequestWithContext(e.t.Context(), method, e.url+path, strings.NewReader(body))
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -157,8 +195,10 @@ func shop(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 	case strings.HasSuffix(r.Host, ".internal") && r.Host != "api.internal":
 		fmt.Fprintf(w, `{"of":%q}`, strings.TrimSuffix(r.Host, ".internal"))
-	case r.Host == "api.internal":
+	case r.Host == "api.internal" && r.URL.Path == "/page/list":
 		fmt.Fprint(w, "one\n<two>\n")
+	case strings.HasPrefix(r.URL.Path, "/part/"):
+		fmt.Fprint(w, "part ", strings.TrimPrefix(r.URL.Path, "/part/"))
 	case r.URL.Path == "/redact":
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprint(w, "<p>4111 1111 1111 1111 and 4111 1111 1111 1112</p>")

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -53,51 +52,6 @@ func services(lines *[]string) Options {
 		Objects:   &Objects{},
 		HTTPCache: true,
 		Rates:     &Rates{},
-	}
-}
-
-// TestJavaScriptProgramsRun runs what `make javascript` has built, which needs npm.
-func TestJavaScriptProgramsRun(t *testing.T) {
-	module, err := os.ReadFile(os.Getenv("SELVAGE_JS_PROGRAM"))
-	if err != nil {
-		t.Skip("SELVAGE_JS_PROGRAM names no program")
-	}
-	var lines []string
-	asked := map[string]int{}
-	var mu sync.Mutex
-	serve := run(t, module, services(&lines), func(name string, r *http.Request) (*http.Response, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		asked[r.URL.Path]++
-		body := r.URL.Path
-		if r.Body != nil && r.Method == "POST" {
-			data, err := io.ReadAll(r.Body)
-			if err != nil {
-				return nil, err
-			}
-			body = string(data)
-		}
-		return fetched(200, body, "X-From", r.Header.Get("X-From"), "Cache-Control", "max-age=60")(name, r)
-	})
-	const sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad "
-	for _, c := range []struct{ path, body, want string }{
-		{"/hello", "", "hello 192.0.2.1"}, {"/hello", "", "hello 192.0.2.1"}, {"/env", "", "service-1"},
-		{"/fetch", "", "/thing"}, {"/stream", "", "chunk 0\nchunk 1\nchunk 2\nchunk 3\nchunk 4\n"},
-		{"/echo", "shout", "SHOUT"}, {"/both", "", "/1 /2 /3"}, {"/kv", "", "value key "}, {"/config", "", "good day s3cret"},
-		{"/crypto", "", sha}, {"/simple", "", "made at "}, {"/simple", "", "made at "}, {"/core", "", "miss stored"}, {"/core", "", "hit stored"},
-		{"/cached", "", "/cached ran"}, {"/cached", "", "/cached ran"},
-		{"/limited", "", "false"}, {"/limited", "", "true"}, {"/log", "", "Bern"},
-	} {
-		r := httptest.NewRequest("POST", "http://shop.example"+c.path, strings.NewReader(c.body))
-		if w := serve(r); w.Code != 200 || !strings.HasPrefix(w.Body.String(), c.want) {
-			t.Errorf("%s: got %d %q, want %q", c.path, w.Code, w.Body, c.want)
-		}
-	}
-	if asked["/cached"] != 1 {
-		t.Errorf("the origin was asked %d times for what is cached", asked["/cached"])
-	}
-	if strings.Join(lines, "|") != "access: a line" {
-		t.Errorf("log: %q", lines)
 	}
 }
 

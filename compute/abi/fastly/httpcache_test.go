@@ -176,7 +176,8 @@ func TestWhatIsStored(t *testing.T) {
 		{200, []string{"cache-control", "max-age=60"}, actionInsert},
 		{404, []string{"surrogate-control", "max-age=60"}, actionInsert},
 		{200, []string{"expires", "Wed, 21 Oct 2099 07:28:00 GMT"}, actionInsert},
-		{200, nil, actionDoNotStore},
+		{200, nil, actionInsert}, // a program may give it a lifetime
+		{500, nil, actionDoNotStore},
 		{206, []string{"cache-control", "max-age=60"}, actionDoNotStore},
 		{200, []string{"cache-control", "max-age=60", "vary", "*"}, actionDoNotStore},
 		{200, []string{"cache-control", "private, max-age=60"}, actionUncacheable},
@@ -189,6 +190,9 @@ func TestWhatIsStored(t *testing.T) {
 			t.Errorf("%d: %d %q: action %d, want %d", i, c.status, c.fields, action, c.action)
 		}
 		want := map[uint32]uint32{actionInsert: stateFound | stateUsable, actionDoNotStore: stateMustInsert}[c.action]
+		if c.action == actionInsert && c.fields == nil {
+			want = stateMustInsert // without one it is used for nobody
+		}
 		if c.action != actionUncacheable {
 			if s := b.httpState(b.askCache("GET")); s != want {
 				t.Errorf("%d: then the state is %b, want %b", i, s, want)

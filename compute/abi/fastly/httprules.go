@@ -49,8 +49,8 @@ func secondsOf(d map[string]string, name string) (time.Duration, bool) {
 }
 
 // suggest is what an answer asks for by its fields, and what to do with it.
-// Without an explicit lifetime it is not stored: what an origin does not say,
-// a program may, in its hook.
+// Without an explicit lifetime it is stored with a lifetime of nothing, if its status
+// lets it: what an origin does not say, a program may, with an override or in its hook.
 func suggest(t *transaction, r *response) (meta, int) {
 	cc, sc := directives(&r.header, "cache-control"), directives(&r.header, "surrogate-control")
 	m := meta{length: -1}
@@ -130,12 +130,25 @@ func actionFor(t *transaction, r *response, cc map[string]string, explicit bool)
 		return actionUncacheable
 	case authorized && !public && !shared:
 		return actionUncacheable
-	case !explicit, r.status < 200, r.status == http.StatusPartialContent, r.status == http.StatusNotModified:
+	case r.status < 200, r.status == http.StatusPartialContent, r.status == http.StatusNotModified:
+		return actionDoNotStore
+	case !explicit && !storedByStatus(r.status):
 		return actionDoNotStore
 	case strings.Contains(first(&r.header, "vary"), "*"):
 		return actionDoNotStore
 	}
 	return actionInsert
+}
+
+// storedByStatus says whether programs find an answer of a status storable that
+// says nothing itself, as Fastly has it: fewer than RFC 9110, section 15.1 allows.
+func storedByStatus(status int) bool {
+	switch status {
+	case http.StatusOK, http.StatusNonAuthoritativeInfo, http.StatusMultipleChoices, http.StatusMovedPermanently, http.StatusFound,
+		http.StatusNotFound, http.StatusGone:
+		return true
+	}
+	return false
 }
 
 // notModified says whether a client has the answer (RFC 9110, section 13.1).

@@ -1,0 +1,19 @@
+#!/bin/sh
+# The functions of examples/functions: those in Go into that folder, the others,
+# which need node and npm, into their own, as Fastly's command line does.
+set -eu
+cd "$(dirname "$0")/../examples/functions"
+for name in */main.go; do
+	name=${name%/main.go}
+	echo "$name"
+	GOOS=wasip1 GOARCH=wasm go build -o "$name.wasm" "./$name"
+done
+for name in */package.json; do
+	name=${name%/package.json}
+	if command -v npm >/dev/null; then
+		echo "$name"
+		(cd "$name" && npm ci --no-audit --no-fund --loglevel=error && npm run build --silent)
+	else
+		echo "$name is left out: it needs node and npm"
+	fi
+done
