@@ -168,7 +168,8 @@ func (x *exchange) pastTotal() bool {
 // never with a clean end.
 func (x *exchange) broken(err error) {
 	rec := x.rec
-	rec.Answer.Broken, rec.Detail = true, err.Error()
+	rec.Answer.Broken = true
+	noteFunction(rec, err)
 	ce, _ := errors.AsType[*copyError](err)
 	if ce != nil && ce.fromOrigin && rec.Answer.BodyBytes == 0 {
 		// A connection that closes without a byte invites the client to send

@@ -110,7 +110,7 @@ func (f *function) RoundTrip(req *http.Request) (*http.Response, error) {
 	if c.unsafe.Load() {
 		rec.Target.Rescuable = false
 	}
-	f.note(rec, err)
+	noteFunction(rec, err)
 	if rec.Target.Rescuable && selvage.OwnFault(err) {
 		return nil, err // the old revision has a better answer
 	}
@@ -127,8 +127,9 @@ func (c *call) inside(name selvage.FunctionName) bool {
 	return false
 }
 
-// note writes down what went wrong, also where something else answers then.
-func (f *function) note(rec *record.Record, err error) {
+// noteFunction writes down what ended a function, also where something else
+// answers then. It does nothing for other errors but to keep their words.
+func noteFunction(rec *record.Record, err error) {
 	rec.Detail = err.Error()
 	if limit, ok := errors.AsType[*compute.LimitError](err); ok {
 		rec.LimitHit = "function_" + string(limit.Name)
@@ -192,13 +193,15 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 			cancel(context.Cause(req.Context()))
 		}
 	})
+	log := &guestLog{f: f}
 	in := &compute.Invocation{
-		W: w, R: guestRequest(req, body, ctx), Client: clientOf(&c.rec), Fetch: c.fetch, Log: f.log,
+		W: w, R: guestRequest(req, body, ctx), Client: clientOf(&c.rec), Fetch: c.fetch, Log: log.take,
 	}
 	fs.running.Go(func() {
 		defer f.rev.release()
 		defer p.release()
 		err := p.fn.Serve(ctx, in)
+		log.end(err, ctx.Err() != nil)
 		stopRequest()
 		stopNode()
 		cancel(nil)
@@ -221,9 +224,4 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 		}
 	}
 	return w.response(), nil
-}
-
-// log takes what a function writes to its standard output and error.
-func (f *function) log(p []byte) {
-	f.reg.functions.hear(f.rev.service.Service, f.name, p)
 }

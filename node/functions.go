@@ -353,7 +353,7 @@ func (fs *functions) close() {
 	}
 }
 
-// hear hands on what a function writes to its standard output and error.
+// hear hands on what a function says.
 func (fs *functions) hear(service selvage.ServiceName, name selvage.FunctionName, p []byte) {
 	if fs.listen != nil {
 		fs.listen(service, name, p)

@@ -35,7 +35,8 @@ type Options struct {
 	// AccessLog, if set, is used instead of the one that Config names.
 	AccessLog *telemetry.AccessLog
 	// FunctionLog, if set, gets what functions write to their standard output and
-	// error, a line or a part of one at a time. It may be called by many goroutines at once.
+	// error, some whole lines at a time, and how they trap, with their stack. It may be
+	// called by many goroutines at once, and keeps nothing of p.
 	FunctionLog func(service selvage.ServiceName, name selvage.FunctionName, p []byte)
 	// Opened are listeners that somebody opened before us, by address.
 	Opened  map[string]net.Listener

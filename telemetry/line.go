@@ -64,6 +64,12 @@ func Fields() []Field {
 		{"tries", "the first attempts, each with endpoint, start_ms (from time), first_byte_ms (from start), status, error, reused"},
 		{"proxy_error", "why the origin gave no answer, as RFC 9209 names it"},
 		{"fallback", "the step of the failure ladder that answered: stale or default"},
+		{"function", "the function that ran"},
+		{"function_cpu_ms", "milliseconds that it computed, if it ended before its answer went on its way"},
+		{"function_memory_bytes", "its linear memory at its end, likewise"},
+		{"function_fetches", "the requests to origins that it made, likewise"},
+		{"function_failed", "what was done when it failed: pass, previous or default"},
+		{"trap", "the fingerprint of its trap: the same for the same defect in every build"},
 		{"why_bad", "why the request counts as bad"},
 		{"limit", "the limit that ended the request"},
 		{"detail", "what went wrong, in words"},
@@ -140,6 +146,7 @@ func appendLine(dst []byte, r *record.Record, weight float64) []byte {
 	l.answer(r)
 	l.cache(&r.Cache)
 	l.origin(r)
+	l.function(&r.Function)
 	l.text("why_bad", string(r.WhyBad))
 	l.text("limit", r.LimitHit)
 	l.text("detail", r.Detail)
@@ -151,6 +158,15 @@ func appendLine(dst []byte, r *record.Record, weight float64) []byte {
 		l.b = strconv.AppendFloat(l.b, weight, 'g', 6, 64)
 	}
 	return append(l.b, '}', '\n')
+}
+
+func (l *line) function(f *record.Function) {
+	l.text("function", string(f.Name))
+	l.millis("function_cpu_ms", f.CPU)
+	l.number("function_memory_bytes", f.Memory)
+	l.number("function_fetches", int64(f.Fetches))
+	l.text("function_failed", f.Failed)
+	l.text("trap", f.Trap)
 }
 
 func (l *line) place(r *record.Record) {

@@ -22,6 +22,7 @@ func full() *record.Record {
 		Cache:    record.Cache{Fwd: "stale", FwdStatus: 304, TTL: -3 * time.Second, HasTTL: true, Stored: true, Collapsed: true, Stale: true, Detail: "swr"},
 		Trace:    record.Trace{TraceID: [16]byte{1, 15: 2}, SpanID: [8]byte{3}, Parent: [8]byte{4}, Flags: 1},
 		Timing:   record.Timing{Head: time.Millisecond, FirstByte: 12345 * time.Microsecond, End: 20 * time.Millisecond},
+		Function: record.Function{Name: "render", CPU: 3 * time.Millisecond, Memory: 65536, Fetches: 2, Failed: "default", Trap: "0123456789abcdef"},
 		WhyBad:   record.OriginFailed,
 		Detail:   `origin "web" at 10.0.0.1:80: connection_refused`,
 		LimitHit: "body",
@@ -39,7 +40,7 @@ func plain() *record.Record {
 	r.Answer = record.Answer{Status: 200, HeadBytes: 200, BodyBytes: 1024}
 	r.Cache = record.Cache{Fwd: "uri-miss", FwdStatus: 200, Stored: true}
 	r.WhyBad, r.Detail, r.LimitHit = record.Good, "", ""
-	r.Origin = record.Origin{}
+	r.Origin, r.Function = record.Origin{}, record.Function{}
 	r.Origin.Add(record.Attempt{Endpoint: "10.0.0.1:80", FirstByte: 4 * time.Millisecond, Status: 200})
 	return r
 }

@@ -190,6 +190,8 @@ func (e *edge) run(ctx context.Context, hup <-chan os.Signal, load func() (selva
 		case <-again:
 			signal.Reset(os.Interrupt, syscall.SIGTERM) // a third one kills
 			e.control.Close()
+			stopLead()
+			<-leadEnded // it writes into the data folder, which may be gone when we return
 			return errors.New("ended by a second signal before the drain was over")
 		case err := <-nodeEnded:
 			stopControl()

@@ -14,6 +14,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/term"
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/compute/abi/fastly"
@@ -185,11 +189,34 @@ func (f *runFlags) watched(conf *selvage.Config) []string {
 	return slices.Compact(all)
 }
 
-// functionLog hands on what functions write, a line each.
+// functionLog hands on what functions write and how they trap: to a terminal as
+// it is, behind the function's name, else a line of the log each.
 func functionLog(log *slog.Logger) func(selvage.ServiceName, selvage.FunctionName, []byte) {
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		return func(_ selvage.ServiceName, name selvage.FunctionName, p []byte) {
+			u := newUI(os.Stderr)
+			_, _ = os.Stderr.Write(beside(u.strong(string(name))+" ", p)) // nobody is left to be told
+		}
+	}
 	return func(service selvage.ServiceName, name selvage.FunctionName, p []byte) {
 		for line := range strings.Lines(string(p)) {
 			log.Info("function says", "service", service, "function", name, "text", strings.TrimRight(line, "\r\n"))
 		}
 	}
+}
+
+// beside writes lines behind a prefix. What would move the terminal's cursor or paint is shown as a question mark.
+func beside(prefix string, p []byte) []byte {
+	var out []byte
+	for line := range bytes.Lines(p) {
+		out = append(out, prefix...)
+		for _, r := range string(bytes.TrimRight(line, "\r\n")) {
+			if unicode.IsControl(r) && r != '\t' {
+				r = '?'
+			}
+			out = utf8.AppendRune(out, r)
+		}
+		out = append(out, '\n')
+	}
+	return out
 }
