@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(built)
+		http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 32 // as many clients as ask at once
 		return m.Run()
 	}())
 }
@@ -182,6 +183,20 @@ func (b *guestBed) last(path string) record.Record {
 	}
 	b.t.Fatalf("no record of %s within a minute", path)
 	return record.Record{}
+}
+
+// hears waits until a function has said something.
+func (b *guestBed) hears(what string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); runtime.Gosched() {
+		b.mu.Lock()
+		text := b.log.String()
+		b.mu.Unlock()
+		if strings.Contains(text, what) {
+			return
+		}
+	}
+	b.t.Fatalf("no function said %q within a minute", what)
 }
 
 // expect compares an answer.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -110,16 +111,60 @@ routes: [{match: {path: /*}, function: changes, origin: web}]
 	}
 }
 
-// hostile are programs that do their worst, each once it has its request.
-var hostile = map[string]string{
-	"loop":   "loop\nbr 0\nend",
-	"fill":   "loop\ni32.const 0 / i32.const 1 / i32.const 131072 / memory.fill\nbr 0\nend",
-	"hog":    "loop\ni32.const 16 / memory.grow / i32.const 0 / i32.lt_s\nif\nunreachable\nend\nbr 0\nend",
-	"fields": "i32.const 8 / call $resp / drop\nloop\ni32.const 8 / i32.load / i32.const 1024 / i32.const 6 / i32.const 1024 / i32.const 1000 / call $field / drop\nbr 0\nend",
-	"bodies": "loop\ni32.const 12 / call $body / drop\nbr 0\nend",
-	"writer": "i32.const 12 / call $body / drop\nloop\ni32.const 12 / i32.load / i32.const 0 / i32.const 131072 / i32.const 0 / i32.const 16 / call $write / drop\nbr 0\nend",
-	"wild":   "i32.const -1 / i32.const -5 / call $get / drop\ni32.const -1 / i32.const -1 / i32.const -1 / i32.const -1 / i32.const -1 / call $write / drop\nunreachable",
-	"stream": "i32.const 8 / call $resp / drop\ni32.const 12 / call $body / drop\ni32.const 8 / i32.load / i32.const 12 / i32.load / i32.const 1 / call $send / drop\nloop\ni32.const 12 / i32.load / i32.const 0 / i32.const 131072 / i32.const 0 / i32.const 16 / call $write / drop\nbr 0\nend",
+// hostile are programs that do their worst, each once it has its request, with
+// the limit that ends them and what their record says in words.
+var hostile = map[string]struct{ text, limit, words string }{
+	"loop":   {"loop\nbr 0\nend", "cpu", "computed for"},
+	"fill":   {"loop\ni32.const 0 / i32.const 1 / i32.const 131072 / memory.fill\nbr 0\nend", "cpu", "computed for"},
+	"slow":   {"loop\ni32.const 0 / i32.const 131072 / call $random / drop\nbr 0\nend", "cpu", "computed for"},
+	"deep":   {"i64.const 1 / call $down / drop", "stack", "stack"},
+	"hog":    {"loop\ni32.const 16 / memory.grow / i32.const 0 / i32.lt_s\nif\nunreachable\nend\nbr 0\nend", "memory", "wanted more than 16 MiB"},
+	"fields": {"i32.const 8 / call $resp / drop\nloop\ni32.const 8 / i32.load / i32.const 1024 / i32.const 6 / i32.const 1024 / i32.const 1000 / call $field / drop\nbr 0\nend", "cpu", "computed for"},
+	"bodies": {"loop\ni32.const 12 / call $body / drop\nbr 0\nend", "cpu", "computed for"},
+	"writer": {"i32.const 12 / call $body / drop\nloop\ni32.const 12 / i32.load / i32.const 0 / i32.const 131072 / i32.const 0 / i32.const 16 / call $write / drop\nbr 0\nend", "", "limit"},
+	"prints": {"loop\ni32.const 2 / i32.const 1200 / i32.const 1 / i32.const 16 / call $print / drop\nbr 0\nend", "cpu", "computed for"},
+	"wild":   {"i32.const -1 / i32.const -5 / call $get / drop\ni32.const -1 / i32.const -1 / i32.const -1 / i32.const -1 / i32.const -1 / call $write / drop\nunreachable", "none", "unreachable"},
+	"stream": {"i32.const 8 / call $resp / drop\ni32.const 12 / call $body / drop\ni32.const 8 / i32.load / i32.const 12 / i32.load / i32.const 1 / call $send / drop\n" +
+		"loop\ni32.const 12 / i32.load / i32.const 0 / i32.const 131072 / i32.const 0 / i32.const 16 / call $write / drop\nbr 0\nend", "cpu", "computed for"},
+	// It asks 10,000 times, and answers then.
+	"forker": {"loop\ni32.const 20 / call $new / drop\ni32.const 20 / i32.load / i32.const 1100 / i32.const 20 / call $uri / drop\n" +
+		"i32.const 24 / call $body / drop\ni32.const 20 / i32.load / i32.const 24 / i32.load / i32.const 1150 / i32.const 3 / i32.const 28 / call $async / drop\n" +
+		"local.get 0 / i32.const 1 / i32.add / local.tee 0 / i32.const 10000 / i32.lt_u / br_if 0\nend\n" + answersWell, "origin_requests", ""},
+}
+
+const answersWell = `
+	i32.const 8 / call $resp / drop
+	i32.const 12 / call $body / drop
+	i32.const 8 / i32.load / i32.const 12 / i32.load / i32.const 0 / call $send / drop`
+
+// hostileGuest has more to call than bad.
+func hostileGuest(t testing.TB, name, text string) string {
+	return textGuest(t, name, `
+import fastly_http_req body_downstream_get $get i32,i32 -> i32
+import fastly_http_req new $new i32 -> i32
+import fastly_http_req uri_set $uri i32,i32,i32 -> i32
+import fastly_http_req send_async $async i32,i32,i32,i32,i32 -> i32
+import fastly_http_resp new $resp i32 -> i32
+import fastly_http_body new $body i32 -> i32
+import fastly_http_body write $write i32,i32,i32,i32,i32 -> i32
+import fastly_http_resp send_downstream $send i32,i32,i32 -> i32
+import fastly_http_resp header_append $field i32,i32,i32,i32,i32 -> i32
+import wasi_snapshot_preview1 random_get $random i32,i32 -> i32
+import wasi_snapshot_preview1 fd_write $print i32,i32,i32,i32 -> i32
+memory 2
+data 1024 "x-name"
+data 1100 "http://shop.example/"
+data 1150 "web"
+data 1200 "\x00\x08\x00\x00\x00\x04\x00\x00"
+func $down i64 -> i64
+	local.get 0 / i64.const 1 / i64.add / call $down
+	local.get 0 / i64.mul
+endfunc
+func $_start export=_start locals=i32
+	i32.const 0 / i32.const 4 / call $get / drop
+`+text+`
+endfunc
+`)
 }
 
 // TestAHostileFunctionHurtsNobody counts answers of a neighbour while programs do
@@ -127,17 +172,27 @@ var hostile = map[string]string{
 func TestAHostileFunctionHurtsNobody(t *testing.T) {
 	modules := map[string]string{"good": good(t, "good", "well")}
 	functions, routes := "functions:\n  good: {module: FILE(good)}\n", "routes:\n  - {match: {path: /good}, function: good}\n"
-	for name, text := range hostile {
-		modules[name] = bad(t, name, text)
-		functions += fmt.Sprintf("  %s: {module: FILE(%s), cpu: 20ms, wall: 2s, memory: 16MiB}\n", name, name)
+	for name, h := range hostile {
+		modules[name] = hostileGuest(t, name, h.text)
+		cpu := "20ms"
+		if name == "forker" || name == "deep" || name == "hog" {
+			cpu = "60s" // another limit is meant
+		}
+		functions += fmt.Sprintf("  %s: {module: FILE(%s), cpu: %s, wall: 1m, memory: 16MiB}\n", name, name, cpu)
 		routes += fmt.Sprintf("  - {match: {path: /%s}, function: %s}\n", name, name)
 	}
-	b := serveGuests(t, "service: test\nhosts: [\"*\"]\n"+functions+routes, nil, modules)
+	b := serveGuests(t, "service: test\nhosts: [\"*\"]\norigins: {web: {endpoints: [ORIGIN]}}\n"+functions+routes,
+		func(http.ResponseWriter, *http.Request) {}, modules)
+	const times = 3
 	var wg sync.WaitGroup
 	for name := range hostile {
-		for range 3 {
+		want := "500 "
+		if name == "forker" {
+			want = "200 "
+		}
+		for range times {
 			wg.Go(func() {
-				if got := b.get("/" + name); !strings.HasPrefix(got, "500 ") && !strings.HasPrefix(got, "200 broken") {
+				if got := b.get("/" + name); !strings.HasPrefix(got, want) && !strings.HasPrefix(got, "200 broken") {
 					t.Errorf("%s: got %.80q", name, got)
 				}
 			})
@@ -148,10 +203,65 @@ func TestAHostileFunctionHurtsNobody(t *testing.T) {
 	}
 	wg.Wait()
 	expect(t, "the neighbour, after", b.get("/good"), "200 well")
-	for _, name := range []string{"loop", "fill", "writer"} {
-		if rec := b.last("/" + name); !strings.HasPrefix(rec.LimitHit, "function_") {
+	for name, h := range hostile {
+		rec := b.last("/" + name)
+		if limit := "function_" + h.limit; !strings.HasPrefix(rec.LimitHit, limit) && h.limit != "none" || !strings.Contains(rec.Detail, h.words) {
 			t.Errorf("%s: the record names the limit %q: %s", name, rec.LimitHit, rec.Detail)
 		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n := len(b.asked); n > times*32 {
+		t.Errorf("the origin was asked %d times", n)
+	}
+	if n := b.log.Len(); n > times*(64<<10)+32<<10 { // and how the others trapped
+		t.Errorf("the log has %d bytes", n)
+	}
+}
+
+// TestAReaderThatNeverReadsHoldsNobody: what a function writes waits for its
+// client, and not longer than the function may take.
+func TestAReaderThatNeverReadsHoldsNobody(t *testing.T) {
+	b := serveGuests(t, `service: test
+hosts: ["*"]
+functions: {stream: {module: FILE(stream), wall: 2s, cpu: 1s}, good: {module: FILE(good)}}
+routes: [{match: {path: /good}, function: good}, {match: {path: /*}, function: stream}]
+`, nil, map[string]string{"stream": hostileGuest(t, "stream", hostile["stream"].text), "good": good(t, "good", "well")})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /stream HTTP/1.1\r\nHost: shop.example\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		expect(t, "the neighbour", b.get("/good"), "200 well")
+	}
+	b.hears("wall limit: ")
+	conn.Close()
+	if rec := b.last("/stream"); !rec.Answer.Broken {
+		t.Errorf("the record says %+v", rec.Answer)
+	}
+}
+
+func TestRandomBytesDifferPerRequestThroughTheEdge(t *testing.T) {
+	b := serveGuests(t, `service: test
+hosts: ["*"]
+functions: {f: {module: FILE(random), sandboxes: 1}}
+routes: [{match: {path: /*}, function: f}]
+`, nil, map[string]string{"random": hostileGuest(t, "random", `
+	i32.const 8 / call $resp / drop
+	i32.const 12 / call $body / drop
+	i32.const 4096 / i32.const 16 / call $random / drop
+	i32.const 12 / i32.load / i32.const 4096 / i32.const 16 / i32.const 0 / i32.const 16 / call $write / drop
+	i32.const 8 / i32.load / i32.const 12 / i32.load / i32.const 0 / call $send / drop`)})
+	seen := map[string]bool{}
+	for range 200 {
+		seen[b.get("/x")] = true
+	}
+	if len(seen) != 200 {
+		t.Errorf("200 requests got %d answers", len(seen))
 	}
 }
 

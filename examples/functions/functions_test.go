@@ -43,6 +43,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(folder)
 		program = filepath.Join(folder, "selvage")
+		http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 32 // as many clients as ask at once
 		return m.Run()
 	}())
 }
