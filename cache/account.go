@@ -55,13 +55,13 @@ func (t *Transport) shelf(q *inquiry) (all []shelved) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, k := range keys {
-		o := s.objects.find(&k)
-		if o == nil {
-			continue
-		}
-		for _, e := range o.variants {
-			f, _ := e.answer.ledger.fate(&o.key, e.answer)
-			all = append(all, shelved{o.key, e.answer, f, selected(e.answer.selectors, q.req.Header), t.uses(e.answer)})
+		for e := range s.ofKey(&k) {
+			if e.part {
+				continue
+			}
+			a := s.answerLocked(e)
+			f, _ := a.ledger.fate(&k, a)
+			all = append(all, shelved{k.clone(), a, f, selected(a.selectors, q.req.Header), t.uses(a)})
 		}
 	}
 	return all
@@ -70,7 +70,9 @@ func (t *Transport) shelf(q *inquiry) (all []shelved) {
 // subject is the answer that the account is about: the one that is used, or the
 // newest that would have been.
 func subject(all []shelved, used *answer) *shelved {
-	i := slices.IndexFunc(all, func(s shelved) bool { return s.selected && used != nil && s.answer.body == used.body })
+	i := slices.IndexFunc(all, func(s shelved) bool {
+		return s.selected && used != nil && (s.answer.body == used.body || s.answer.is(used))
+	})
 	if i < 0 && used != nil {
 		return &shelved{answer: used, selected: true, usable: true}
 	}

@@ -40,6 +40,13 @@ type answer struct {
 	part  span
 	total int64
 	mark  *body // of the part that this is, or is the head of the whole of
+	// serial is that of the entry whose record it was copied from, 0 without one.
+	serial uint64
+}
+
+// is says whether both are the same stored answer: each look at a packed one makes another copy.
+func (a *answer) is(b *answer) bool {
+	return a == b || a != nil && b != nil && a.serial != 0 && a.serial == b.serial
 }
 
 // notStored are the fields that belong to a connection or to the proxy itself
@@ -152,7 +159,7 @@ func (a *answer) completed(size int64) *answer {
 // The costs of what Go keeps for a stored answer beyond its strings and bytes,
 // in bytes. They are on the safe side: the bound must hold.
 const (
-	costFixed    = 800 // entry, object, answer, body, and their places in the table, which may be half empty
+	costFixed    = 800 // entry, key, answer, body, and their places in tables, which may be half empty
 	costMap      = 420 // a header map with up to eight fields
 	costSlot     = 100 // each further field: such a map may be half empty, too
 	costQuery    = 600 // the key once more, in a table of its own, and the digest
@@ -164,9 +171,7 @@ const (
 func (a *answer) cost(k Key) int64 {
 	n := costFixed + costMap + costSlot*max(0, len(a.header)-8) +
 		len(k.Scheme) + len(k.Host) + len(k.Path) + len(k.Query) + len(k.Fields)
-	if k.Fields != "" || k.Content != "" || k.Overlay != 0 {
-		n += costQuery
-	}
+	n += int(queryCost(&k))
 	for _, names := range [...][]string{a.tags, a.groups} {
 		for _, name := range names {
 			n += 16 + len(name)

@@ -124,7 +124,7 @@ func (t *Transport) join(q *inquiry, alone bool) (*flight, part) {
 			return f, waits
 		}
 	}
-	if t.lookup(q).answer != q.found.answer || t.hasWanted(q) {
+	if !t.lookup(q).answer.is(q.found.answer) || t.hasWanted(q) {
 		return nil, lookAgain
 	}
 	f := t.newFlight(q, alone)
@@ -146,7 +146,7 @@ func (f *flight) admits(q *inquiry, alone bool) bool {
 		return selected(a.selectors, q.req.Header) && f.fate(a) == unpurged && judge(q.now, &a.terms, q.directives) == useFresh
 	default:
 	}
-	if alone || f.traits != q.traits || f.candidate != q.found.answer || f.transport.ledger.before(&q.key, f.position.Load()) {
+	if alone || f.traits != q.traits || !f.candidate.is(q.found.answer) || f.transport.ledger.before(&q.key, f.position.Load()) {
 		return false
 	}
 	for _, s := range q.found.latest {
@@ -170,7 +170,7 @@ func (t *Transport) refresh(q *inquiry) {
 		return
 	}
 	for _, f := range s.byKey[q.key] {
-		if f.candidate == q.found.answer {
+		if f.candidate.is(q.found.answer) {
 			return
 		}
 	}

@@ -15,60 +15,80 @@ import "math/bits"
 // maxFrequency is how far the uses of an entry are counted between two looks at it.
 const maxFrequency = 15
 
+// queueName says in which queue an entry is.
+type queueName uint8
+
+const (
+	noQueue queueName = iota
+	smallQueue
+	mainQueue
+)
+
 // queue is a list of entries in the order in which they came, with their bytes.
 type queue struct {
-	newest, oldest *entry
+	newest, oldest number
 	bytes          int64
-}
-
-func (q *queue) push(e *entry) {
-	e.queue, e.older, e.newer = q, q.newest, nil
-	if q.newest != nil {
-		q.newest.newer = e
-	} else {
-		q.oldest = e
-	}
-	q.newest = e
-	q.bytes += e.size
-}
-
-func (q *queue) remove(e *entry) {
-	if e.newer != nil {
-		e.newer.older = e.older
-	} else {
-		q.newest = e.older
-	}
-	if e.older != nil {
-		e.older.newer = e.newer
-	} else {
-		q.oldest = e.newer
-	}
-	e.queue, e.older, e.newer = nil, nil, nil
-	q.bytes -= e.size
 }
 
 // queues orders the entries for eviction.
 type queues struct {
-	small, main queue
-	smallShare  int64 // bytes beyond which the small queue gives first
-	mainShare   int64 // bytes up to which the main queue takes what the small one gives
-	asked       sketch
+	entries    *table
+	small      queue
+	main       queue
+	smallShare int64 // bytes beyond which the small queue gives first
+	mainShare  int64 // bytes up to which the main queue takes what the small one gives
+	asked      sketch
+}
+
+func (q *queues) named(n queueName) *queue {
+	if n == mainQueue {
+		return &q.main
+	}
+	return &q.small
+}
+
+func (q *queues) push(name queueName, e *entry) {
+	l := q.named(name)
+	e.queue, e.older, e.newer = name, l.newest, 0
+	if newest := q.entries.at(l.newest); newest != nil {
+		newest.newer = e.self
+	} else {
+		l.oldest = e.self
+	}
+	l.newest = e.self
+	l.bytes += e.size
+}
+
+func (q *queues) remove(e *entry) {
+	l := q.named(e.queue)
+	if newer := q.entries.at(e.newer); newer != nil {
+		newer.older = e.older
+	} else {
+		l.newest = e.older
+	}
+	if older := q.entries.at(e.older); older != nil {
+		older.newer = e.newer
+	} else {
+		l.oldest = e.newer
+	}
+	e.queue, e.older, e.newer = noQueue, 0, 0
+	l.bytes -= e.size
 }
 
 // add puts a new entry into its queue. proven says that what it replaces was in the main one.
 func (q *queues) add(e *entry, proven bool) {
-	q.asked.count(e.object.hash, 1)
+	q.asked.count(e.hash, 1)
 	if proven {
-		q.main.push(e)
+		q.push(mainQueue, e)
 	} else {
-		q.small.push(e)
+		q.push(smallQueue, e)
 	}
 }
 
 // victim is the entry to be evicted next, nil if there is none. It stays in its queue.
 func (q *queues) victim() *entry {
 	for {
-		candidate := q.small.oldest
+		candidate := q.entries.at(q.small.oldest)
 		if candidate == nil || q.small.bytes <= q.smallShare {
 			if v := q.leaving(); v != nil {
 				return v
@@ -83,12 +103,12 @@ func (q *queues) victim() *entry {
 			if q.worthMore(candidate, v) {
 				return v
 			}
-			q.main.remove(v) // the next one is compared with another
-			q.main.push(v)
+			q.remove(v) // the next one is compared with another
+			q.push(mainQueue, v)
 			return candidate
 		}
-		q.small.remove(candidate)
-		q.main.push(candidate)
+		q.remove(candidate)
+		q.push(mainQueue, candidate)
 	}
 }
 
@@ -96,7 +116,7 @@ func (q *queues) victim() *entry {
 // not used since it was last looked at.
 func (q *queues) leaving() *entry {
 	for {
-		e := q.main.oldest
+		e := q.entries.at(q.main.oldest)
 		if e == nil {
 			return nil
 		}
@@ -104,17 +124,17 @@ func (q *queues) leaving() *entry {
 		if n == 0 {
 			return e
 		}
-		q.asked.count(e.object.hash, n)
-		q.main.remove(e)
-		q.main.push(e)
+		q.asked.count(e.hash, n)
+		q.remove(e)
+		q.push(mainQueue, e)
 	}
 }
 
 // worthMore says whether a was asked for more often than b, for each of its bytes: a
 // large one takes the place of several like b.
 func (q *queues) worthMore(a, b *entry) bool {
-	n := q.asked.seen(a.object.hash) + int64(a.frequency.Load())
-	m := q.asked.seen(b.object.hash)
+	n := q.asked.seen(a.hash) + int64(a.frequency.Load())
+	m := q.asked.seen(b.hash)
 	return n*max(b.size, 1) > m*max(a.size, 1)
 }
 

@@ -116,7 +116,7 @@ func (f *flight) confirmed(old *answer, res *http.Response, requested, received 
 	x.cookie, x.surrogate, x.tags, x.manyTags = false, surrogate, tags, !ok
 	a, why := t.newAnswer(f.req.Header, &x, res.Header, requested, received)
 	a.body, a.length, a.forms, a.search = old.body, old.length, old.forms, readNoVarySearch(h[noVarySearch])
-	if f.key.Overlay != 0 && a.forms != nil || old != f.candidate {
+	if f.key.Overlay != 0 && a.forms != nil || !old.is(f.candidate) {
 		a.forms = old.forms.like() // what is stored there keeps its own
 	}
 	if place, ok := f.placeFor(old.status, h); why == storeIt && (!ok || place != f.key) {
@@ -131,7 +131,7 @@ func (f *flight) confirmed(old *answer, res *http.Response, requested, received 
 	switch {
 	case why == storeIt:
 		f.commit(a, 0)
-	case why == refuseAuthorized, old != f.candidate:
+	case why == refuseAuthorized, !old.is(f.candidate):
 		// What is stored stays as it is: this 304 is for one user's eyes.
 	default:
 		t.store.remove(f.key, old)

@@ -43,7 +43,8 @@ type formsState int
 const (
 	formsPending formsState = iota // their answer is on its way into the store
 	formsStored
-	formsGone // their answer was not stored, or is not any more
+	formsPacked // they are in the record of their answer
+	formsGone   // their answer was not stored, or is not any more
 )
 
 // forms are those of one body.
@@ -53,9 +54,61 @@ type forms struct {
 
 	// All below is guarded by the store's mu.
 	state    formsState
-	entry    *entry // where they are stored
+	entry    number // where they are stored
+	serial   uint64 // of what the entry held when they were packed
 	bytes    int64  // of those that are whole
 	reserved int64  // the part of bytes that is in the store's reserved
+	making   int    // how many are being made
+	whole    []wholeForm
+
+	// record is those of a packed answer that was copied. It does not change.
+	record []byte
+}
+
+// wholeForm is a form that is there, or the reason why there will be none.
+type wholeForm struct {
+	variant, why string
+	body         *body // nil without one
+}
+
+func (w *wholeForm) size() int64 {
+	if w.body == nil {
+		return 0
+	}
+	return w.body.size
+}
+
+// packed makes them those of a copied record, which share its memory.
+func (f *forms) packed(e *entry, record []byte) {
+	f.byVariant, f.whole = nil, nil
+	f.state, f.entry, f.serial, f.record = formsPacked, e.self, e.serial, record
+	f.bytes, f.reserved, f.making = 0, 0, 0
+}
+
+// unpack makes of the forms in a copied record those that may be added to.
+func (f *forms) unpack() {
+	u := unpacker{f.record}
+	for range u.uint() {
+		one := u.form()
+		f.whole = append(f.whole, one)
+		if f.byVariant == nil {
+			f.byVariant = make(map[string]*form)
+		}
+		f.byVariant[one.variant] = &form{one.body, one.why}
+		if one.body != nil {
+			f.bytes += one.body.kept()
+		}
+	}
+	f.record = nil
+}
+
+// form reads a form.
+func (u *unpacker) form() wholeForm {
+	one := wholeForm{variant: u.string(), why: u.string()}
+	if p := u.bytes(); one.why == "" {
+		one.body = bodyOf([][]byte{p})
+	}
+	return one
 }
 
 // form is one of them. It does not change but for its body.
@@ -108,7 +161,10 @@ func (t *Transport) coded(q *inquiry, a *answer, res *http.Response) *body {
 		return nil
 	}
 	bodyless := q.req.Method == http.MethodHead || isNotModified(q.req.Header, a.status, a.header, a.terms.received)
-	if f.body == nil {
+	if f.body == nil && f.why == "" {
+		if !bodyless {
+			a = t.store.writable(a)
+		}
 		f = t.form(q, a, !bodyless)
 	}
 	switch {
@@ -140,6 +196,15 @@ func (f *forms) get(variant string) form {
 	if have := f.byVariant[variant]; have != nil {
 		return *have
 	}
+	if f.record == nil {
+		return form{}
+	}
+	u := unpacker{f.record}
+	for range u.uint() {
+		if one := u.form(); one.variant == variant {
+			return form{one.body, one.why}
+		}
+	}
 	return form{}
 }
 
@@ -168,7 +233,7 @@ func (t *Transport) form(q *inquiry, a *answer, make bool) form {
 // room for it is taken before anybody reads.
 func (t *Transport) makeForm(variant string, a *answer) form {
 	room := chunkCost(a.length + a.length/16 + firstChunk)
-	if !t.store.reserve(room) {
+	if !t.store.beginForm(a.forms, room) {
 		t.store.reached("memory")
 		return form{why: whyMemory}
 	}
@@ -184,7 +249,7 @@ func (t *Transport) makeForm(variant string, a *answer) form {
 		res.Body.Close()
 	}
 	if why != "" {
-		t.store.release(room)
+		t.store.endForm(a.forms, nil, room)
 		return form{why: why}
 	}
 	return form{body: m.body}
@@ -228,11 +293,11 @@ func (m *maker) run(src io.ReadCloser) {
 	m.body.end(err, nil)
 	switch {
 	case err != nil:
-		m.store.release(m.room)
+		m.store.endForm(m.forms, nil, m.room)
 	case m.body.size*100 > m.length*worthwhile:
 		m.forget(whySmall)
-		m.store.release(m.room)
-	case !m.store.keepForm(m.forms, m.body.kept(), m.room):
+		m.store.endForm(m.forms, &wholeForm{variant: m.variant, why: whySmall}, m.room)
+	case !m.store.endForm(m.forms, &wholeForm{variant: m.variant, body: m.body}, m.room):
 		m.forget("")
 	}
 	s := &m.store.flights
@@ -274,24 +339,64 @@ func (m *maker) fill(src io.Reader) error {
 	}
 }
 
-// keepForm counts a form that is whole. It returns false where its answer is not
-// in the store any more: then the form serves those only who read it already.
-func (s *Store) keepForm(f *forms, n, reserved int64) bool {
+// writable is the answer with the forms that all share who read it, so that each
+// is made once: a packed one is opened for that.
+func (s *Store) writable(a *answer) *answer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := a.forms
+	if f.state != formsPacked {
+		return a
+	}
+	e := s.objects.at(f.entry)
+	if e.self == 0 || e.serial != f.serial {
+		return a // what is made now serves those only who read it
+	}
+	defer s.makeRoomLocked()
+	return s.openLocked(e)
+}
+
+// beginForm takes the room for a form that is to be made.
+func (s *Store) beginForm(f *forms, room int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.reserveLocked(room) {
+		return false
+	}
+	f.making++
+	return true
+}
+
+// endForm counts a form that is whole, or notes why there is none; with nil nothing is
+// remembered. It returns false where its answer is not in the store any more: then
+// the form serves those only who read it already.
+func (s *Store) endForm(f *forms, one *wholeForm, reserved int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reserved -= reserved
-	switch f.state {
-	case formsGone:
+	f.making--
+	e := s.objects.at(f.entry)
+	switch {
+	case f.state == formsGone:
 		return false
-	case formsPending:
-		s.reserved += n
-		f.reserved += n
+	case f.state == formsPacked && (e.self == 0 || e.serial != f.serial || one != nil):
+		return false // it was packed while nobody knew that a form would be made
+	case one != nil:
+		n := int64(0)
+		if one.body != nil {
+			n = one.body.kept()
+		}
+		f.whole = append(f.whole, *one)
 		f.bytes += n
-	default:
-		f.bytes += n
-		f.entry.size += n
-		f.entry.queue.bytes += n
-		s.used += n
+		if f.state == formsPending {
+			s.reserved += n
+			f.reserved += n
+		} else {
+			s.resizeLocked(e, e.size+n)
+		}
+	}
+	if f.state == formsStored {
+		s.repackLocked(e)
 		s.makeRoomLocked()
 	}
 	return true
@@ -310,9 +415,14 @@ func (s *Store) moveFormsLocked(f *forms, e *entry) {
 		return
 	}
 	s.reserved -= f.reserved
-	f.entry, f.reserved, f.state = e, 0, formsStored
-	if e == nil {
-		f.state = formsGone
+	f.reserved = 0
+	switch {
+	case e == nil:
+		f.entry, f.state = 0, formsGone
+	case e.where != (spot{}):
+		f.entry, f.serial, f.state = e.self, e.serial, formsPacked
+	default:
+		f.entry, f.state = e.self, formsStored
 	}
 }
 

@@ -21,6 +21,7 @@ type inquiry struct {
 	form       string // the variant of the coder that the client wants, empty for none
 	// What was stored and why it did not do, once looked up.
 	found found
+	views *views // what was found may be in
 	fwd   string
 	// detail is why the cache keeps out of it.
 	detail string

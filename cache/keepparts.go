@@ -1,29 +1,23 @@
 package cache
 
-import (
-	"net/http"
-	"slices"
-)
+import "net/http"
 
 // putPartLocked stores a part of an answer. Parts that are of other bytes, and
 // that the request would have been given, are forgotten: they belong to what was.
 // Those that hold nothing more than this one are, too. With the last one that was
 // missing the whole takes the place of all.
 func (s *Store) putPartLocked(key Key, request http.Header, a *answer) {
-	e := new(entry)
-	e.holds(a)
-	proven := false
+	var was uses
 	same := []*answer{a}
-	if o := s.objects.find(&key); o != nil {
-		for _, v := range slices.Concat(o.variants, o.parts) {
-			switch {
-			case !selected(v.answer.selectors, request):
-			case v.look(&key).gone(), !sameBytes(v.answer, a), v.answer.isPart() && len(gapsIn(v.answer.part, []span{a.part}, 1)) == 0:
-				proven = proven || v.queue == &s.queues.main
-				s.dropLocked(v)
-			case v.answer.isPart():
-				same = append(same, v.answer)
-			}
+	for e := range s.ofKey(&key) {
+		v := s.answerLocked(e)
+		switch {
+		case !selected(v.selectors, request):
+		case e.look(&key, v).gone(), !sameBytes(v, a), v.isPart() && len(gapsIn(v.part, []span{a.part}, 1)) == 0:
+			was.proven = was.proven || e.queue == mainQueue
+			s.dropLocked(e)
+		case v.isPart():
+			same = append(same, v)
 		}
 	}
 	if a.total <= s.limit/largestShare {
@@ -33,14 +27,8 @@ func (s *Store) putPartLocked(key Key, request http.Header, a *answer) {
 			return
 		}
 	}
-	o := s.addLocked(&key, e, proven)
-	if o == nil {
-		return
-	}
-	o.parts = slices.Insert(o.parts, 0, e)
-	if len(o.parts) > MaxParts {
-		s.dropLocked(o.parts[MaxParts])
-		s.reached("parts")
+	if s.addLocked(&key, a, was) {
+		s.boundLocked(&key, true, MaxParts, "parts")
 	}
 }
 
@@ -67,14 +55,14 @@ func (t *Transport) findStitches(q *inquiry, good func(*answer) bool) (found sti
 	s, key := t.store, &q.key
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	o := s.objects.find(key)
-	if o == nil {
-		return stitches{}, false
-	}
-	for _, e := range o.parts {
-		a, fate := e.answer, e.look(key)
+	for e := range s.ofKey(key) {
+		if !e.part {
+			continue
+		}
+		a := s.answerLocked(e)
+		fate := e.look(key, a)
 		if soft = soft || fate == softPurged; q.looks && fate == softPurged {
-			a, fate = e.seen(key), unpurged
+			a, fate = a.seen(key), unpurged
 		}
 		switch {
 		case !selected(a.selectors, q.req.Header) || fate != unpurged || !t.uses(a):
@@ -95,20 +83,14 @@ func (t *Transport) findStitches(q *inquiry, good func(*answer) bool) (found sti
 func (s *Store) piece(key *Key, request http.Header, whole *answer, pos int64, good func(*answer) bool) (best *answer) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	o := s.objects.find(key)
-	if o == nil {
-		return nil
-	}
-	for _, list := range [...][]*entry{o.variants, o.parts} {
-		for _, e := range list {
-			a := e.answer
-			if !a.span().holds(pos) || best != nil && best.span().end() >= a.span().end() ||
-				!selected(a.selectors, request) || e.look(key) != unpurged || !sameBytes(a, whole) || !good(a) {
-				continue
-			}
-			e.used()
-			best = a
+	for e := range s.ofKey(key) {
+		a := s.answerLocked(e)
+		if !a.span().holds(pos) || best != nil && best.span().end() >= a.span().end() ||
+			!selected(a.selectors, request) || e.look(key, a) != unpurged || !sameBytes(a, whole) || !good(a) {
+			continue
 		}
+		e.used()
+		best = a
 	}
 	return best
 }
@@ -117,44 +99,39 @@ func (s *Store) piece(key *Key, request http.Header, whole *answer, pos int64, g
 // and fields that a 304 brought (RFC 9111, section 4.3.4). Where that said nothing
 // of tags or groups each part keeps its own. What was purged is not confirmed.
 func (s *Store) freshen(key Key, request http.Header, confirmed *answer) {
-	s.eachPart(key, request, confirmed, func(e *entry) {
-		if e.look(&key).gone() {
+	s.eachPart(key, request, confirmed, func(e *entry, old *answer) {
+		if e.look(&key, old).gone() {
 			s.dropLocked(e)
 			return
 		}
 		a := *confirmed
 		if len(a.tags) == 0 {
-			a.tags = e.answer.tags
+			a.tags = old.tags
 		}
 		if len(a.groups) == 0 {
-			a.groups = e.answer.groups
+			a.groups = old.groups
 		}
-		a.body, a.length, a.part, a.total = e.answer.body, e.answer.length, e.answer.part, e.answer.total
-		a.mark, a.forms = e.answer.mark, e.answer.forms
-		size := a.size(key)
-		more := size - e.size
-		e.holds(&a)
-		e.size = size
-		e.queue.bytes += more
-		s.used += more
+		a.body, a.length, a.part, a.total = old.body, old.length, old.part, old.total
+		a.mark, a.forms = old.mark, old.forms
+		s.letGoLocked(e)
+		s.holdLocked(e, &key, &a)
 	})
 }
 
 // dropParts forgets the parts of a representation.
 func (s *Store) dropParts(key Key, request http.Header, of *answer) {
-	s.eachPart(key, request, of, func(e *entry) { s.dropLocked(e) })
+	s.eachPart(key, request, of, func(e *entry, _ *answer) { s.dropLocked(e) })
 }
 
-func (s *Store) eachPart(key Key, request http.Header, of *answer, do func(*entry)) {
+func (s *Store) eachPart(key Key, request http.Header, of *answer, do func(*entry, *answer)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := s.objects.find(&key)
-	if o == nil {
-		return
-	}
-	for _, e := range slices.Clone(o.parts) {
-		if selected(e.answer.selectors, request) && sameBytes(e.answer, of) {
-			do(e)
+	for e := range s.ofKey(&key) {
+		if !e.part {
+			continue
+		}
+		if a := s.answerLocked(e); selected(a.selectors, request) && sameBytes(a, of) {
+			do(e, a)
 		}
 	}
 	s.makeRoomLocked()

@@ -44,6 +44,18 @@ func (b *ruleBook) know(scope *Scope, r *keyRules, most int) (forgotten *keyRule
 	return forgotten
 }
 
+// named are the rules by which a key was made, nil if they are not known any more.
+func (b *ruleBook) named(k *Key) *keyRules {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, r := range b.byService[serviceKey{k.Tenant, k.Service}] {
+		if r.text == k.Rules {
+			return r
+		}
+	}
+	return nil
+}
+
 // forms are all keys under which answers for a URL may be stored: as it is, and
 // as every rule has it. Those that fields of requests and the content of a QUERY
 // tell apart are under them (see [Key.url]).
@@ -79,9 +91,9 @@ func (s *Store) learn(scope *Scope, r *keyRules) {
 	s.flights.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for o := range s.objects.all() {
-		if unreachable(&o.key) {
-			s.removeLocked(o.key)
+	for e := range s.objects.all() {
+		if k := s.keyLocked(e); unreachable(&k) {
+			s.dropLocked(e)
 		}
 	}
 }

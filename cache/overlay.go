@@ -146,14 +146,14 @@ func (t *Transport) lookup(q *inquiry) found {
 	if q.looks {
 		look = t.store.glance
 	}
-	f := look(&q.key, q.req.Header, t)
+	f := look(&q.key, q.req.Header, t, q.views)
 	if q.key.Overlay == 0 || f.answer != nil {
 		return f
 	}
 	base := q.exact
 	base.Overlay = 0
 	base = t.store.searches.keyed(base)
-	below := look(&base, q.req.Header, t)
+	below := look(&base, q.req.Header, t, q.views)
 	if below.answer == nil && f.known {
 		below.known, below.latest = true, f.latest
 	}
@@ -236,19 +236,20 @@ func (s *Store) mergeSome(id uint32) bool {
 // mergeLocked moves what is stored for a key under the layer's own. Parts of an
 // answer are forgotten.
 func (s *Store) mergeLocked(key Key) {
-	o := s.objects.find(&key)
-	if o == nil {
-		return
-	}
 	to := key
 	to.Overlay = 0
-	for _, e := range slices.Clone(o.parts) {
-		s.dropLocked(e)
+	var wholes []*entry
+	for e := range s.ofKey(&key) {
+		if e.part {
+			s.dropLocked(e)
+		} else {
+			wholes = append(wholes, e)
+		}
 	}
-	for _, e := range slices.Backward(slices.Clone(o.variants)) {
-		proven := e.queue == &s.queues.main
+	for _, e := range slices.Backward(wholes) {
+		a, was := s.answerLocked(e), usesOf(e)
 		s.dropLocked(e)
-		s.insertLocked(&to, e, proven, func(v *answer) bool { return slices.Equal(v.selectors, e.answer.selectors) })
+		s.insertLocked(&to, a, was, func(v *answer) bool { return slices.Equal(v.selectors, a.selectors) })
 	}
 }
 

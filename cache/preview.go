@@ -16,35 +16,42 @@ func (s *Store) Preview(p Purge) Hit {
 	const future = 1 << 63 // after whatever is stored
 	p.note(would, purgedAt(future, false, time.Time{}))
 	would.last.Store(future)
-	type one struct {
-		key    *Key
-		entry  *entry
-		answer *answer
-		size   int64
-	}
-	var all []one
-	s.mu.RLock()
-	for o := range s.objects.all() {
-		if o.key.Tenant != p.Tenant || o.key.Service != p.Service {
-			continue
-		}
-		for _, e := range o.variants {
-			all = append(all, one{&o.key, e, e.answer, e.size})
-		}
-	}
-	s.mu.RUnlock()
 	var h Hit
 	now := time.Now()
-	for _, a := range all {
-		if f, _ := would.fate(a.key, a.answer); !f.gone() {
-			continue
-		}
-		if f, _ := a.answer.ledger.fate(a.key, a.answer); f.gone() {
-			continue // it is gone already
-		}
-		h.Objects++
-		h.Bytes += a.size
-		h.PerSecond += float64(a.entry.asked.Load()) / max(1, now.Sub(a.answer.terms.received).Seconds())
+	var v view
+	for from := number(1); from != 0; {
+		from = s.someEntries(from, func(e *entry) {
+			key := s.keyLocked(e)
+			if key.Tenant != p.Tenant || key.Service != p.Service || e.part {
+				return
+			}
+			a, _ := s.seeLocked(e, &key, nil, &views{all: []*view{&v}})
+			if f, _ := would.fate(&key, a); !f.gone() {
+				return
+			}
+			if f, _ := a.ledger.fate(&key, a); f.gone() {
+				return // it is gone already
+			}
+			h.Objects++
+			h.Bytes += e.size
+			h.PerSecond += float64(e.asked.Load()) / max(1, now.Sub(a.terms.received).Seconds())
+		})
 	}
 	return h
+}
+
+// someEntries walks through entries from a number on, with the store's lock and no
+// longer than nobody minds. It returns where to go on, 0 at the end.
+func (s *Store) someEntries(from number, do func(*entry)) (next number) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for n := from; n <= s.objects.used; n++ {
+		if n == from+entriesAtOnce {
+			return n
+		}
+		if e := s.objects.at(n); e.self != 0 {
+			do(e)
+		}
+	}
+	return 0
 }

@@ -3,7 +3,6 @@ package cache
 import (
 	"iter"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,10 +57,8 @@ func (s *Store) Forget() {
 	s.purges.writeAll(func(l *ledger, position uint64) { l.all.join(stamp{hard: position}) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for o := range s.objects.all() {
-		for _, e := range slices.Concat(o.variants, o.parts) {
-			s.dropLocked(e)
-		}
+	for e := range s.objects.all() {
+		s.dropLocked(e)
 	}
 }
 
@@ -289,10 +286,10 @@ func (f *flight) fate(a *answer) fate {
 	return verdict
 }
 
-// look compares an entry with what was purged. Where nothing was since the last
+// look compares an entry, which holds the answer, with what was purged. Where nothing was since the last
 // time it costs one comparison.
-func (e *entry) look(key *Key) fate {
-	l := e.answer.ledger
+func (e *entry) look(key *Key, a *answer) fate {
+	l := a.ledger
 	if l == nil {
 		return unpurged
 	}
@@ -300,17 +297,11 @@ func (e *entry) look(key *Key) fate {
 	if last <= e.checked.Load() {
 		return unpurged
 	}
-	f := e.answer.fate(key)
+	f := a.fate(key)
 	if f == unpurged {
 		e.checked.Store(last)
 	}
 	return f
-}
-
-// holds puts an answer into the entry, whose purges are looked at from the start.
-func (e *entry) holds(a *answer) {
-	e.answer = a
-	e.checked.Store(a.position)
 }
 
 // soften makes stale what was purged softly for a key. What is there is
@@ -318,20 +309,17 @@ func (e *entry) holds(a *answer) {
 func (s *Store) soften(key *Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := s.objects.find(key)
-	if o == nil {
-		return
-	}
-	for _, e := range slices.Concat(o.variants, o.parts) {
-		if stale := e.seen(key); stale != e.answer {
-			e.holds(stale)
+	for e := range s.ofKey(key) {
+		a := s.answerLocked(e)
+		if stale := a.seen(key); stale != a {
+			s.letGoLocked(e)
+			s.holdLocked(e, key, stale)
 		}
 	}
 }
 
-// seen is the entry's answer, stale if it was purged softly and is not yet.
-func (e *entry) seen(key *Key) *answer {
-	a := e.answer
+// seen is the answer, stale if it was purged softly and is not yet.
+func (a *answer) seen(key *Key) *answer {
 	f, at := a.ledger.fate(key, a)
 	if f != softPurged {
 		return a

@@ -2,9 +2,9 @@ package cache
 
 import (
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/selvage-edge/selvage"
 )
@@ -30,6 +30,7 @@ type Store struct {
 	OnLimit func(limit string)
 
 	limit    int64
+	epoch    time.Time // what times are packed by
 	flights  flights
 	purges   purges
 	searches searches
@@ -40,6 +41,9 @@ type Store struct {
 
 	mu        sync.RWMutex // guards all below
 	objects   table
+	slabs     *slabs
+	packing   []byte                   // the record that is being made
+	serials   uint64                   // the last that was given
 	queries   map[Key]map[Key]struct{} // the keys for one URL that have more
 	queues    queues
 	used      int64 // by entries
@@ -48,22 +52,11 @@ type Store struct {
 	evictions int64
 }
 
-// entry is the place of an answer in the store.
-type entry struct {
-	object       *object // where it is listed, or was last
-	answer       *answer
-	checked      atomic.Uint64 // position up to which no purge concerns the answer
-	size         int64
-	frequency    atomic.Uint32
-	asked        atomic.Uint32 // how often since its answer came
-	queue        *queue
-	newer, older *entry
-}
-
 // Stats are the numbers of a store at one moment.
 type Stats struct {
 	Objects   int   // stored answers
 	Bytes     int64 // with all that is counted around them
+	Slack     int64 // bytes of memory that is held for packed answers and has none in it; within the bound, too
 	Receiving int64 // bytes reserved for bodies that are being received
 	Sending   int64 // bytes of answers that are being sent and are not stored any more
 	Flights   int   // forwards that are under way, or whose bodies are
@@ -81,10 +74,13 @@ func NewStore(limit selvage.ByteSize) *Store {
 	asked := newSketch(int(min(int64(limit)/bytesPerCount, 1<<24)))
 	s := &Store{
 		limit:    max(0, int64(limit)-int64(len(asked.counts))),
+		epoch:    time.Now(),
 		objects:  newTable(),
 		flights:  newFlights(),
 		overlays: overlays{refill: make(chan struct{}, MaxRefills)},
 	}
+	s.slabs = newSlabs(s.limit)
+	s.queues.entries = &s.objects
 	s.queues.smallShare = s.limit / 10
 	s.queues.mainShare = s.limit - s.queues.smallShare
 	s.queues.asked = asked
@@ -98,7 +94,7 @@ func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	stats.Objects, stats.Bytes, stats.Receiving = s.count, s.used, s.reserved
-	stats.Sending = s.sending.Load()
+	stats.Slack, stats.Sending = s.slabs.slack(), s.sending.Load()
 	stats.Hits, stats.Evictions = s.hits.Load(), s.evictions
 	return stats
 }
@@ -135,17 +131,18 @@ func (f *found) why() string {
 
 // glance is lookup for who only looks: no use is counted, and what was purged
 // softly is made stale for him alone.
-func (s *Store) glance(key *Key, request http.Header, t *Transport) found {
-	f, _ := s.find(key, request, t, true)
+func (s *Store) glance(key *Key, request http.Header, t *Transport, from *views) found {
+	f, _ := s.find(key, request, t, sight{views: from, only: true})
 	return f
 }
 
 // lookup finds the newest answer for the key that the request's fields select
 // (RFC 9111, section 4.1),
-// of those that the transport uses, if there is one.
-func (s *Store) lookup(key *Key, request http.Header, t *Transport) found {
+// of those that the transport uses, if there is one. Packed ones are copied into
+// the views, which may be nil.
+func (s *Store) lookup(key *Key, request http.Header, t *Transport, from *views) found {
 	for {
-		f, soft := s.find(key, request, t, false)
+		f, soft := s.find(key, request, t, sight{views: from})
 		if !soft {
 			return f
 		}
@@ -153,18 +150,35 @@ func (s *Store) lookup(key *Key, request http.Header, t *Transport) found {
 	}
 }
 
+// sight is how something is looked at.
+type sight struct {
+	views *views
+	only  bool // see glance
+}
+
 // find is lookup, or, for one who only looks, glance. With soft something for the
 // key was purged softly and must be made stale first.
-func (s *Store) find(key *Key, request http.Header, t *Transport, looks bool) (f found, soft bool) {
+func (s *Store) find(key *Key, request http.Header, t *Transport, look sight) (f found, soft bool) {
+	var l *ledger
+	if t != nil {
+		l = t.ledger
+	}
+	hash := s.objects.hash(key)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	o := s.objects.find(key)
-	if o == nil {
-		return found{}, false
-	}
-	f.parts = len(o.parts) > 0
-	for _, e := range o.variants {
-		switch e.look(key) {
+	for e := s.objects.first(hash); e != nil; e = s.objects.at(e.next) {
+		if e.part {
+			f.parts = f.parts || s.isOf(e, key)
+			continue
+		}
+		if f.answer != nil {
+			continue // only whether there are parts is still to be known
+		}
+		a, v := s.seeLocked(e, key, l, look.views)
+		if a == nil {
+			continue
+		}
+		switch e.look(key, a) {
 		case softPurged:
 			soft = true
 		case hardPurged:
@@ -173,24 +187,30 @@ func (s *Store) find(key *Key, request http.Header, t *Transport, looks bool) (f
 		case groupEnded:
 			continue
 		}
-		if !t.uses(e.answer) {
+		if !t.uses(a) {
 			f.refill = true
 			continue // nor is this
 		}
 		if !f.known {
-			f.known, f.latest = true, e.answer.selectors
+			f.known, f.latest = true, a.selectors
 		}
-		if selected(e.answer.selectors, request) {
-			f.answer, f.others = e.answer, nil
-			if looks {
-				f.answer = e.seen(key)
-			} else {
-				e.used()
+		if selected(a.selectors, request) {
+			if v != nil {
+				v.readBody(s, e)
 			}
-			return f, soft
+			f.answer, f.others = a, nil
+			if !look.only {
+				e.used()
+				return f, soft
+			}
+			f.answer = a.seen(key)
+			continue
 		}
-		if e.answer.status == http.StatusOK && len(e.answer.header["Etag"]) == 1 && !e.answer.isPart() {
-			f.others = append(f.others, e.answer)
+		if a.status == http.StatusOK && len(a.header["Etag"]) == 1 && !a.isPart() {
+			if v != nil {
+				v.readBody(s, e)
+			}
+			f.others = append(f.others, a)
 		}
 	}
 	return f, soft
@@ -215,54 +235,69 @@ func (s *Store) put(key Key, request http.Header, a *answer, reserved int64) {
 }
 
 func (s *Store) putWholeLocked(key Key, request http.Header, a *answer) {
-	e := new(entry)
-	e.holds(a)
-	s.insertLocked(&key, e, false, func(v *answer) bool { return selected(v.selectors, request) })
+	s.insertLocked(&key, a, uses{}, func(v *answer) bool { return selected(v.selectors, request) })
 }
 
-// insertLocked puts an entry into its place, and takes out what it replaces.
-// proven says that it has been in the main queue.
-func (s *Store) insertLocked(key *Key, e *entry, proven bool, replaces func(*answer) bool) {
-	if o := s.objects.find(key); o != nil {
-		for _, v := range slices.Concat(o.variants, o.parts) {
-			if replaces(v.answer) {
-				proven = proven || v.queue == &s.queues.main
-				e.frequency.Store(max(e.frequency.Load(), v.frequency.Load()))
-				s.dropLocked(v)
-			}
+// uses is how what an entry holds was asked for.
+type uses struct {
+	proven           bool // it has been in the main queue
+	frequency, asked uint32
+}
+
+// usesOf are those of an entry.
+func usesOf(e *entry) uses {
+	return uses{e.queue == mainQueue, e.frequency.Load(), e.asked.Load()}
+}
+
+// insertLocked puts an answer into its place, and takes out what it replaces.
+func (s *Store) insertLocked(key *Key, a *answer, was uses, replaces func(*answer) bool) {
+	for e := range s.ofKey(key) {
+		if replaces(s.answerLocked(e)) {
+			old := usesOf(e)
+			was.proven = was.proven || old.proven
+			was.frequency = max(was.frequency, old.frequency)
+			s.dropLocked(e)
 		}
 	}
-	o := s.addLocked(key, e, proven)
-	if o == nil {
-		return
-	}
-	o.variants = slices.Insert(o.variants, 0, e)
-	if len(o.variants) > MaxVariants {
-		s.dropLocked(o.variants[MaxVariants])
-		s.reached("variants")
+	if s.addLocked(key, a, was) {
+		s.boundLocked(key, false, MaxVariants, "variants")
 	}
 }
 
-// addLocked finds a new entry its queue and its object, in whose lists it must be
-// put. It is nil for what is larger than the store.
-func (s *Store) addLocked(key *Key, e *entry, proven bool) *object {
-	if e.size = e.answer.size(*key); e.size > s.limit {
-		s.moveFormsLocked(e.answer.forms, nil)
-		return nil
+// boundLocked drops the oldest of a key's entries, the parts or the others, where there are too many.
+func (s *Store) boundLocked(key *Key, parts bool, most int, limit string) {
+	n := 0
+	for e := range s.ofKey(key) {
+		if e.part != parts {
+			continue
+		}
+		if n++; n > most {
+			s.dropLocked(e)
+			s.reached(limit)
+			return
+		}
 	}
-	s.moveFormsLocked(e.answer.forms, e)
-	o := s.objects.find(key)
-	if o == nil {
-		o = s.objects.add(*key)
-		s.addQueryLocked(o.key)
-		s.enteredLocked(o.key)
+}
+
+// addLocked gives an answer an entry of its own. It is false for what is larger than the store.
+func (s *Store) addLocked(key *Key, a *answer, was uses) bool {
+	if key.hasMore() {
+		own := key.clone()
+		s.addQueryLocked(own)
+		s.enteredLocked(own)
 	}
-	e.object = o
-	e.answer.body.keptBy(&s.sending)
-	s.queues.add(e, proven)
-	s.used += e.size
+	e := s.objects.add(s.objects.hash(key))
+	e.further = key.hasMore()
+	e.frequency.Store(was.frequency)
+	e.asked.Store(was.asked)
+	s.holdLocked(e, key, a)
+	s.queues.add(e, was.proven)
 	s.count++
-	return o
+	if e.size > s.limit {
+		s.dropLocked(e)
+		return false
+	}
+	return true
 }
 
 // reserve takes n bytes for a body that is being received. It is refused when
@@ -270,6 +305,10 @@ func (s *Store) addLocked(key *Key, e *entry, proven bool) *object {
 func (s *Store) reserve(n int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.reserveLocked(n)
+}
+
+func (s *Store) reserveLocked(n int64) bool {
 	if s.reserved+n > s.limit/receivingShare {
 		return false
 	}
@@ -300,10 +339,8 @@ func (s *Store) removeAll(url Key) {
 }
 
 func (s *Store) removeLocked(key Key) {
-	if o := s.objects.find(&key); o != nil {
-		for _, e := range slices.Concat(o.variants, o.parts) {
-			s.dropLocked(e)
-		}
+	for e := range s.ofKey(&key) {
+		s.dropLocked(e)
 	}
 }
 
@@ -311,18 +348,10 @@ func (s *Store) removeLocked(key Key) {
 func (s *Store) replace(key Key, old, a *answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	size := a.size(key)
-	o := s.objects.find(&key)
-	if o == nil {
-		return
-	}
-	for _, e := range o.variants {
-		if e.answer == old {
-			more := size - e.size
-			e.holds(a)
-			e.size = size
-			e.queue.bytes += more
-			s.used += more
+	for e := range s.ofKey(&key) {
+		if !e.part && s.holdsLocked(e, old) {
+			s.letGoLocked(e)
+			s.holdLocked(e, &key, a)
 			s.makeRoomLocked()
 			return
 		}
@@ -333,24 +362,30 @@ func (s *Store) replace(key Key, old, a *answer) {
 func (s *Store) remove(key Key, a *answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o := s.objects.find(&key); o != nil {
-		if i := slices.IndexFunc(o.variants, func(e *entry) bool { return e.answer == a }); i >= 0 {
-			s.dropLocked(o.variants[i])
+	for e := range s.ofKey(&key) {
+		if !e.part && s.holdsLocked(e, a) {
+			s.dropLocked(e)
+			return
 		}
 	}
 }
 
 // takenLocked is what counts towards the bound.
-func (s *Store) takenLocked() int64 { return s.used + s.reserved + s.sending.Load() }
+func (s *Store) takenLocked() int64 {
+	return s.used + s.slabs.slack() + s.reserved + s.sending.Load()
+}
 
-// makeRoomLocked evicts until the bound holds.
+// makeRoomLocked brings packed answers together and evicts until the bound holds.
 func (s *Store) makeRoomLocked() {
 	for s.takenLocked() > s.limit {
+		if s.slabs.sparse() && s.slabs.compact(&s.objects) {
+			continue
+		}
 		e := s.queues.victim()
 		if e == nil {
 			return
 		}
-		s.queues.asked.count(e.object.hash, e.frequency.Load())
+		s.queues.asked.count(e.hash, e.frequency.Load())
 		s.dropLocked(e)
 		s.evictions++
 	}
@@ -358,23 +393,25 @@ func (s *Store) makeRoomLocked() {
 
 // dropLocked takes an entry out of the table and its queue.
 func (s *Store) dropLocked(e *entry) {
-	if e.queue == nil {
+	if e.queue == noQueue {
 		return
 	}
-	e.queue.remove(e)
-	s.moveFormsLocked(e.answer.forms, nil)
-	e.answer.body.left(&s.sending)
+	var key Key
+	further := e.further
+	if further {
+		key = s.keyLocked(e)
+	}
+	s.queues.remove(e)
 	s.used -= e.size
 	s.count--
-	o := e.object
-	list := &o.variants
-	if e.answer.isPart() {
-		list = &o.parts
+	s.letGoLocked(e)
+	s.objects.drop(e)
+	if !further {
+		return
 	}
-	*list = slices.DeleteFunc(*list, func(v *entry) bool { return v == e })
-	if len(o.variants)+len(o.parts) == 0 {
-		s.objects.drop(o)
-		s.removeQueryLocked(o.key)
-		s.leftLocked(o.key)
+	for range s.ofKey(&key) {
+		return // others are there
 	}
+	s.removeQueryLocked(key)
+	s.leftLocked(key)
 }

@@ -3,75 +3,111 @@ package cache
 import (
 	"hash/maphash"
 	"iter"
-	"maps"
+	"sync/atomic"
 )
 
-// table finds objects by the hashes of their keys. A key is compared, and lies in
-// memory, in the object only: in a Go map of keys it would lie there once more,
-// with the map's free places.
-type table struct {
-	seed   maphash.Seed
-	byHash map[uint64]*object
+// number is that of an entry. 0 is none.
+type number uint32
+
+// entry is the place of an answer in the store. It has no pointers, so that the
+// collector does not look at a million of them: entries name each other by their numbers.
+type entry struct {
+	hash         uint64        // of its key
+	serial       uint64        // of what it holds: never the same again
+	checked      atomic.Uint64 // position up to which no purge concerns the answer
+	size         int64
+	where        spot // of the answer's record; nowhere for an open one
+	self         number
+	next         number // with the same hash: of the same key those that are older, or of another
+	newer, older number // in its queue
+	frequency    atomic.Uint32
+	asked        atomic.Uint32 // how often since its answer came
+	queue        queueName
+	further      bool // there is more in its key than a URL: see addQueryLocked
+	part         bool // it holds a part of an answer that is not there as a whole
 }
 
-// object is all that is stored for one key.
-type object struct {
-	key      Key // never changes
-	hash     uint64
-	next     *object  // another one whose key has the same hash
-	variants []*entry // the newest first
-	parts    []*entry // of answers that are not there as a whole; the newest first
+// open is an answer that is not packed, with its key.
+type open struct {
+	key    Key
+	answer *answer
+}
+
+// entriesAtOnce is for how many entries memory is taken at a time.
+const entriesAtOnce = 1024
+
+// table finds entries by the hashes of their keys.
+type table struct {
+	seed   maphash.Seed
+	byHash map[uint64]number // the first of each
+	blocks []*[entriesAtOnce]entry
+	used   number // the highest number that was ever given
+	free   number // the first of those that are not used, by their next
+	open   map[number]*open
 }
 
 func newTable() table {
-	return table{maphash.MakeSeed(), make(map[uint64]*object)}
+	return table{seed: maphash.MakeSeed(), byHash: make(map[uint64]number), open: make(map[number]*open)}
 }
 
-// find is the object of a key, nil if there is none.
-func (t *table) find(key *Key) *object {
-	o := t.byHash[maphash.Comparable(t.seed, *key)]
-	for o != nil && o.key != *key {
-		o = o.next
+func (t *table) hash(key *Key) uint64 { return maphash.Comparable(t.seed, *key) }
+
+// at is the entry of a number, nil for 0.
+func (t *table) at(n number) *entry {
+	if n == 0 {
+		return nil
 	}
-	return o
+	return &t.blocks[n/entriesAtOnce][n%entriesAtOnce]
 }
 
-// add makes the object of a key that has none.
-func (t *table) add(key Key) *object {
-	o := &object{key: key.clone(), hash: maphash.Comparable(t.seed, key)}
-	o.next = t.byHash[o.hash]
-	t.byHash[o.hash] = o
-	return o
-}
+// first is the newest entry with a hash. Others follow by next.
+func (t *table) first(hash uint64) *entry { return t.at(t.byHash[hash]) }
 
-// drop takes an object out.
-func (t *table) drop(o *object) {
-	first := t.byHash[o.hash]
-	switch {
-	case first == o && o.next == nil:
-		delete(t.byHash, o.hash)
-	case first == o:
-		t.byHash[o.hash] = o.next
-	default:
-		for p := first; p != nil; p = p.next {
-			if p.next == o {
-				p.next = o.next
-				return
-			}
+// add makes a new entry with a hash, before all others.
+func (t *table) add(hash uint64) *entry {
+	n := t.free
+	if n != 0 {
+		t.free = t.at(n).next
+	} else {
+		t.used++
+		n = t.used
+		if int(n/entriesAtOnce) == len(t.blocks) {
+			t.blocks = append(t.blocks, new([entriesAtOnce]entry))
 		}
 	}
+	e := t.at(n)
+	e.hash, e.self, e.next = hash, n, t.byHash[hash]
+	t.byHash[hash] = n
+	return e
 }
 
-// all gives every object. The one that it has given may be dropped meanwhile.
-func (t *table) all() iter.Seq[*object] {
-	return func(yield func(*object) bool) {
-		for o := range maps.Values(t.byHash) {
-			for o != nil {
-				next := o.next
-				if !yield(o) {
-					return
-				}
-				o = next
+// drop takes an entry out.
+func (t *table) drop(e *entry) {
+	if first := t.byHash[e.hash]; first != e.self {
+		before := t.at(first)
+		for before.next != e.self {
+			before = t.at(before.next)
+		}
+		before.next = e.next
+	} else if e.next != 0 {
+		t.byHash[e.hash] = e.next
+	} else {
+		delete(t.byHash, e.hash)
+	}
+	n := e.self
+	e.hash, e.serial, e.size, e.where, e.self, e.next, e.part, e.further = 0, 0, 0, spot{}, 0, t.free, false, false
+	e.checked.Store(0)
+	e.frequency.Store(0)
+	e.asked.Store(0)
+	t.free = n
+}
+
+// all gives every entry. The one that it has given may be dropped meanwhile.
+func (t *table) all() iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		for n := number(1); n <= t.used; n++ {
+			if e := t.at(n); e.self != 0 && !yield(e) {
+				return
 			}
 		}
 	}

@@ -182,14 +182,13 @@ func (s *Store) whole() []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var out []string
-	for o := range s.objects.all() {
-		for _, e := range slices.Concat(o.variants, o.parts) {
-			out = append(out, fmt.Sprintf("%q %p %d %d %d %p", o.key.Path+o.key.Query, e.answer, e.size, e.frequency.Load(), e.asked.Load(), e.queue))
-		}
+	for e := range s.objects.all() {
+		k := s.keyLocked(e)
+		out = append(out, fmt.Sprintf("%q %d %v %d %d %d %d", k.Path+k.Query, e.serial, e.where, e.size, e.frequency.Load(), e.asked.Load(), e.queue))
 	}
 	for _, q := range []*queue{&s.queues.small, &s.queues.main} {
-		for e := q.oldest; e != nil; e = e.newer {
-			out = append(out, fmt.Sprintf("%p", e))
+		for e := s.objects.at(q.oldest); e != nil; e = s.objects.at(e.newer) {
+			out = append(out, fmt.Sprint(e.self))
 		}
 	}
 	return append(out, fmt.Sprint(s.used, s.reserved, s.count, s.evictions, s.hits.Load(), s.purges.position.Load()))

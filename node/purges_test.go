@@ -133,7 +133,7 @@ func TestPreviewSaysWhatWouldBeHitAndHitsNothing(t *testing.T) {
 			t.Fatalf("got %+v, %v", p, err)
 		}
 		hits := p.Receipts[0].Hits
-		if hits.Objects != 3 || hits.Bytes < 3*500 || hits.PerSecond != 2 || p.Receipts[1].Hits.Objects != 1 {
+		if hits.Objects != 3 || hits.Bytes < 3*200 || hits.PerSecond != 2 || p.Receipts[1].Hits.Objects != 1 {
 			t.Errorf("got %+v and %+v, want 3 objects, asked for twice a second, and 1", hits, p.Receipts[1].Hits)
 		}
 		if got := one.ask("/1"); got != one.ask("/1") || one.stored() != 3 {
