@@ -190,6 +190,8 @@ type reader struct {
 	cur  []byte        // what was taken from the body and not yet read
 	at   int           // the chunk of pos, a hint for whole bodies
 	from int64         // where that chunk begins
+	// visit is what is left to the next request by Recycle, nil for nothing.
+	visit *visit
 }
 
 // next takes the bytes that follow, waiting for them. They may be read without a lock for ever.

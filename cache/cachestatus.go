@@ -42,11 +42,10 @@ const (
 	passClosing = "closing" // nothing is stored any more
 )
 
-// cacheStatus is the member that this cache adds to Cache-Status (RFC 9211) of an
+// appendCacheStatus appends the member that this cache adds to Cache-Status (RFC 9211) of an
 // answer with this status. Without a fwd-status, that is the one of the forward too.
-func cacheStatus(c *record.Cache, answered int) string {
-	var buf [128]byte
-	b := append(buf[:0], Name...)
+func appendCacheStatus(b []byte, c *record.Cache, answered int) []byte {
+	b = append(b, Name...)
 	if c.Hit {
 		b = append(b, "; hit"...)
 	}
@@ -68,16 +67,20 @@ func cacheStatus(c *record.Cache, answered int) string {
 	if c.Detail != "" {
 		b = append(append(b, "; detail="...), c.Detail...)
 	}
-	return string(b)
+	return b
 }
 
 // status is the member that this cache adds to an answer to q with this status.
 func (t *Transport) status(q *inquiry, answered int) string {
-	s := cacheStatus(&q.rec.Cache, answered)
+	return string(t.appendStatus(nil, q, answered))
+}
+
+func (t *Transport) appendStatus(b []byte, q *inquiry, answered int) []byte {
+	b = appendCacheStatus(b, &q.rec.Cache, answered)
 	if t.scope.Policy.ShowKey {
-		s += "; key=" + quoted(q.key.text()+t.fieldsText(&q.key))
+		b = append(append(b, "; key="...), quoted(q.key.text()+t.fieldsText(&q.key))...)
 	}
-	return s
+	return b
 }
 
 // text is a key as people read it: the URL, what of its query matters where that

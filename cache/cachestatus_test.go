@@ -31,7 +31,7 @@ func TestCacheStatusIsBuiltExactly(t *testing.T) {
 		{record.Cache{Detail: "only-if-cached"}, "selvage; detail=only-if-cached"},
 	}
 	for _, tt := range tests {
-		if got := cacheStatus(&tt.c, 200); got != tt.want {
+		if got := string(appendCacheStatus(nil, &tt.c, 200)); got != tt.want {
 			t.Errorf("got %q, want %q", got, tt.want)
 		}
 	}

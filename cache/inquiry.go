@@ -22,7 +22,10 @@ type inquiry struct {
 	// What was stored and why it did not do, once looked up.
 	found found
 	views *views // what was found may be in
-	fwd   string
+	visit *visit // that it is a part of
+	// lone: the request is a hit, and nobody else has seen anything of the visit.
+	lone bool
+	fwd  string
 	// detail is why the cache keeps out of it.
 	detail string
 	// looks: nothing is done to the request, and what is stored does not notice.
@@ -58,16 +61,15 @@ func (t *Transport) newInquiry(req *http.Request) *inquiry {
 	h := req.Header
 	key := t.keys.applied(keyOf(&t.scope, req))
 	key.Fields, key.Overlay = t.keys.fields(h), t.scope.Layer.id()
-	return &inquiry{
-		req:        req,
-		rec:        record.From(req.Context()),
-		exact:      key,
-		key:        key,
-		now:        time.Now(),
-		directives: readRequestDirectives(h["Cache-Control"]).without(t.rules.ignored),
-		traits:     t.traitsOf(h),
-		partial:    req.Method == http.MethodGet && len(h["Range"]) > 0,
-	}
+	v := visits.Get().(*visit)
+	q := &v.inquiry
+	q.visit, q.views = v, &v.views
+	q.req, q.rec, q.now = req, record.From(req.Context()), time.Now()
+	q.exact, q.key = key, key
+	q.directives = readRequestDirectives(h["Cache-Control"]).without(t.rules.ignored)
+	q.traits = t.traitsOf(h)
+	q.partial = req.Method == http.MethodGet && len(h["Range"]) > 0
+	return q
 }
 
 // overrides are fields by which frameworks let a request mean another method

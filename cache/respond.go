@@ -11,19 +11,15 @@ import (
 	"time"
 )
 
-// made is an answer made from a stored one, in one piece of memory.
-type made struct {
-	res    http.Response
-	reader reader
-	age    [1]string
-	status [1]string
-}
-
 // hit answers from the store. With a detail the stored answer is stale.
 func (t *Transport) hit(q *inquiry, detail string) *http.Response {
 	t.store.hits.Add(1)
 	q.hitBy(q.found.answer, detail)
-	return t.respond(q, q.found.answer, nil, true)
+	res := t.respond(q, q.found.answer, nil, true)
+	if r, ok := res.Body.(*reader); ok && q.lone && q.form == "" {
+		r.visit = q.visit
+	}
+	return res
 }
 
 // hitBy notes that a stored answer is given. With a detail it is stale.
@@ -87,7 +83,10 @@ func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.R
 		}
 		return &m.res
 	}
-	m.reader = reader{b: b, gone: q.req.Context().Done(), pos: p.part.start, end: -1, res: &m.res}
+	m.reader = reader{b: b, pos: p.part.start, end: -1, res: &m.res}
+	if !b.whole.Load() { // else nobody waits; and a context that nobody asks need not look out
+		m.reader.gone = q.req.Context().Done()
+	}
 	if b == a.body {
 		m.reader.sent = &t.store.sending
 		b.opened(m.reader.sent)
@@ -100,23 +99,26 @@ func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.R
 	}
 	m.res.Body = &m.reader
 	if p.several != nil {
-		m.res.Body = severalBody{severalOf(&m.res, p.several, a, func(s span) io.Reader {
-			return &reader{b: b, gone: m.reader.gone, pos: s.start, end: s.end(), res: &m.res}
-		}), &m.reader}
+		m.severalParts(p.several, a)
 	}
 	return &m.res
 }
 
+// severalParts makes the body one of several parts.
+func (m *made) severalParts(parts []span, a *answer) {
+	m.res.Body = severalBody{severalOf(&m.res, parts, a, func(s span) io.Reader {
+		return &reader{b: m.reader.b, gone: m.reader.gone, pos: s.start, end: s.end(), res: &m.res}
+	}), &m.reader}
+}
+
 // headOf is an answer's head, before what the request's conditions and range make of it.
 func (t *Transport) headOf(q *inquiry, a *answer, aged bool) *made {
-	m := new(made)
-	h := make(http.Header, len(a.header)+3)
-	maps.Copy(h, a.header)
+	m, h := q.memory(a)
 	if aged {
-		m.age[0] = strconv.FormatInt(seconds(a.terms.age(q.now)), 10)
+		m.age[0] = shared(strconv.AppendInt(m.ageText[:0], seconds(a.terms.age(q.now)), 10))
 		h["Age"] = m.age[:]
 	}
-	m.status[0] = t.status(q, a.status)
+	m.status[0] = shared(t.appendStatus(m.statusText[:0], q, a.status))
 	if upstream := h["Cache-Status"]; len(upstream) > 0 {
 		h["Cache-Status"] = append(slices.Clip(upstream), m.status[0])
 	} else {
@@ -127,6 +129,23 @@ func (t *Transport) headOf(q *inquiry, a *answer, aged bool) *made {
 		Header: h, ContentLength: a.length, Request: q.req,
 	}
 	return m
+}
+
+// memory is what the answer is made in, and its header, which is the request's own.
+func (q *inquiry) memory(a *answer) (*made, http.Header) {
+	switch {
+	case !q.lone:
+		h := make(http.Header, len(a.header)+3)
+		maps.Copy(h, a.header)
+		return new(made), h
+	case q.found.copied:
+		return &q.visit.made, a.header
+	case q.visit.header == nil:
+		q.visit.header = make(http.Header, len(a.header)+3)
+	}
+	clear(q.visit.header)
+	maps.Copy(q.visit.header, a.header)
+	return &q.visit.made, q.visit.header
 }
 
 // retell says in Cache-Status what the origin answered, where the client is

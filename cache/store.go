@@ -118,6 +118,7 @@ type found struct {
 	parts  bool       // there are parts for the key
 	others []*answer  // those with entity tags that other fields select, where none is selected
 	purged bool       // there was something, and it was purged
+	copied bool       // the answer is one in the request's views
 	refill bool       // there was something that a revision made whose answers are not used
 }
 
@@ -198,7 +199,7 @@ func (s *Store) find(key *Key, request http.Header, t *Transport, look sight) (f
 			if v != nil {
 				v.readBody(s, e)
 			}
-			f.answer, f.others = a, nil
+			f.answer, f.others, f.copied = a, nil, v != nil
 			if !look.only {
 				e.used()
 				return f, soft

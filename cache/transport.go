@@ -96,6 +96,7 @@ func (t *Transport) serve(q *inquiry) (*http.Response, error) {
 	t.prepare(q)
 	for waited := 0; ; waited++ {
 		todo := t.decide(q)
+		q.lone = waited == 0 && (todo == answerFresh || todo == answerMaxStale)
 		if todo == lookForParts {
 			if res, ok, err := t.byParts(q); ok {
 				return res, err

@@ -64,8 +64,15 @@ func (b *clientBody) Buffered() bool {
 // answer sends an answer on. Whatever is read is sent at once unless the end
 // is known to be near, so that events arrive when they happen.
 func (x *exchange) answer(resp *http.Response) {
+	stored := resp.Body
 	x.deliver(resp) // first: what is closed at the end is the body that it makes
-	defer resp.Body.Close()
+	through := false
+	defer func() {
+		resp.Body.Close()
+		if through && resp.Body == stored {
+			x.giveBack(resp)
+		}
+	}()
 	protocols := resp.Header["Upgrade"]
 	h := x.passHeader(resp.Header)
 	if resp.StatusCode == http.StatusUpgradeRequired && x.r.ProtoMajor == 1 && protocols != nil {
@@ -92,6 +99,7 @@ func (x *exchange) answer(resp *http.Response) {
 		x.broken(err)
 	}
 	if len(resp.Trailer) == 0 {
+		through = true
 		return
 	}
 	_ = http.NewResponseController(x.w).Flush() // a body must have begun for trailers to follow it
@@ -102,6 +110,19 @@ func (x *exchange) answer(resp *http.Response) {
 	for name, values := range resp.Trailer {
 		h[prefix+name] = values
 	}
+}
+
+// giveBack lets the cache use the memory of its answer again. Ours of HTTP/1.1 has
+// written the head by now and is not to look at the header again; other servers
+// may still have it.
+func (x *exchange) giveBack(resp *http.Response) {
+	answer, ok := resp.Body.(interface{ Recycle() })
+	w, own := x.w.(interface{ SetHeader(http.Header) })
+	if !ok || !own || resp.StatusCode != http.StatusOK {
+		return
+	}
+	w.SetHeader(nil)
+	answer.Recycle()
 }
 
 // passHeader makes from the header of our answer. Ours of HTTP/1.1 takes it as
