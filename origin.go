@@ -1,5 +1,7 @@
 package selvage
 
+import "strings"
+
 // Origin is a pool of endpoints of the user's application, a folder of static files, or a function.
 type Origin struct {
 	// URLs with a scheme and a host, and a port where it is not 80 or 443. A DNS name stands for all its addresses and is resolved again.
@@ -34,9 +36,12 @@ type OriginTLS struct {
 	ServerName string `yaml:"server_name" example:"internal.example"`
 	// A PEM file with our client certificate.
 	Certificate string `yaml:"certificate" example:"./client.pem"`
-	// A PEM file with its key.
+	// A PEM file with its key, or the key itself by ${secret:NAME}. No key is shipped with a service that is deployed: there it is a secret.
 	Key string `yaml:"key" example:"./client.key"`
 }
+
+// HasKey says that the key itself stands in the place of a file's name.
+func (t *OriginTLS) HasKey() bool { return strings.HasPrefix(t.Key, "-----BEGIN ") }
 
 // Health is the active health check of a pool.
 type Health struct {

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -140,7 +141,7 @@ func (doc *document) secrets() {
 		if !secretPlace.MatchString(path) {
 			problems = append(problems, selvage.Problem{
 				Path: path, Message: path + ": a secret cannot stand here, where its value would be seen",
-				Hint: "write the value; secrets stand in headers and in basic_auth.users",
+				Hint: "write the value; secrets stand in headers, in basic_auth.users and in tls.key",
 			})
 		}
 	}
@@ -151,7 +152,22 @@ func (doc *document) secrets() {
 }
 
 // secretPlace is where values are that nobody is shown.
-var secretPlace = regexp.MustCompile(`^routes\[\d+\]\.(headers\.(request|response)\.(set|add)|access\.basic_auth\.users)\.`)
+var secretPlace = regexp.MustCompile(`^(routes\[\d+\]\.(headers\.(request|response)\.(set|add)|access\.basic_auth\.users)\.|origins\.[^.]+\.tls\.key$)`)
+
+// keys reports private keys that are not secrets: what is shipped with a
+// revision, everybody reads who may look at revisions.
+func (doc *document) keys(s *selvage.Service) {
+	for _, name := range slices.Sorted(maps.Keys(s.Origins)) {
+		path := "origins." + string(name) + ".tls.key"
+		if _, outside := doc.dec.outside[path]; s.Origins[name].TLS.Key == "" || outside {
+			continue
+		}
+		doc.problems = append(doc.problems, doc.dec.locate(selvage.Problem{
+			Path: path, Message: path + ": a private key is not shipped with a service that is deployed",
+			Hint: "write ${secret:NAME}, and the key's file under secrets in the node file",
+		}))
+	}
+}
 
 // within says that a path is the other one, or a part of what it names.
 func within(path, whole string) bool {

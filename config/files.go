@@ -40,7 +40,18 @@ func (f *files) content(at, subject string, path *string) []byte {
 // pair checks that a certificate and a key belong together.
 func (f *files) pair(at, subject string, certificate, key *string) {
 	chain := f.content(at+".certificate", subject, certificate)
-	secret := f.content(at+".key", subject, key)
+	if f.expand.deployed && f.expand.secret == nil {
+		return // the key is a secret, which the nodes know
+	}
+	secret := []byte(*key)
+	switch t := (selvage.OriginTLS{Key: *key}); {
+	case t.HasKey():
+	case f.expand.deployed && *key != "": // no machine's file is opened for it, nor named
+		f.mistake(at+".key", "put the key's PEM file under secrets in the node file", "%sthe secret is not a private key", subject)
+		return
+	default:
+		secret = f.content(at+".key", subject, key)
+	}
 	if chain == nil || secret == nil {
 		return
 	}

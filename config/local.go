@@ -2,6 +2,8 @@ package config
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -48,6 +50,17 @@ func PackLocal(s selvage.Service, o selvage.Outside) ([]byte, error) {
 		return nil, fmt.Errorf("write manifest of service %s: %w", s.Service, err)
 	}
 	return data, nil
+}
+
+// LocalRevision is the name that the revision of a file has on this machine: the
+// beginning of its manifest's digest, as of one that is deployed.
+func LocalRevision(s selvage.Service, o selvage.Outside) (selvage.RevisionID, error) {
+	data, err := PackLocal(s, o)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return selvage.RevisionID(hex.EncodeToString(sum[:8])), nil
 }
 
 // newEmitter makes one that writes these texts at their paths.

@@ -115,6 +115,7 @@ func ReadManifest(data []byte) (*Manifest, error) {
 	}
 	m.values = doc.values()
 	doc.secrets()
+	doc.keys(&m.Service)
 	doc.found(m.Service.Validate())
 	if err := eachFile(&m.Service, func(r *fileReference) error { return m.check(r) }); err != nil {
 		return nil, err
@@ -265,7 +266,7 @@ func eachFile(s *selvage.Service, do func(*fileReference) error) error {
 		origins[name] = &o
 		at := "origins." + string(name)
 		refs = append(refs, &fileReference{at + ".folder", &o.Folder, true}, &fileReference{at + ".tls.ca", &o.TLS.CA, false},
-			&fileReference{at + ".tls.certificate", &o.TLS.Certificate, false}, &fileReference{at + ".tls.key", &o.TLS.Key, false})
+			&fileReference{at + ".tls.certificate", &o.TLS.Certificate, false}) // its key is never shipped
 	}
 	functions := make(map[selvage.FunctionName]*selvage.Function, len(s.Functions))
 	for name, f := range s.Functions {

@@ -52,6 +52,7 @@ func Pack(file string) (*Bundle, error) {
 	var s selvage.Service
 	if doc.decode(reflect.ValueOf(&s).Elem(), nodeKeys) {
 		doc.secrets()
+		doc.keys(&s)
 		doc.found(s.Validate())
 		doc.found(doc.serviceFiles(&s)) // it makes their names absolute
 		if len(doc.problems) == 0 {

@@ -93,3 +93,49 @@ routes:
 		t.Errorf("%d mistakes, want 2: %v", n, err)
 	}
 }
+
+func TestAPrivateKeyIsNeverShipped(t *testing.T) {
+	service := func(key string) string {
+		return `service: shop
+hosts: [shop.example]
+origins: {web: {endpoints: [https://a.example], tls: {certificate: cert.pem, key: "` + key + `"}}}
+routes: [{match: {path: /*}, origin: web}]
+`
+	}
+	folder := writeFiles(t, map[string]string{"plain.yaml": service("key.pem"), "shop.yaml": service("${secret:tls-key}")})
+	certificate(t, folder)
+	_, err := Pack(filepath.Join(folder, "plain.yaml"))
+	if err == nil || !strings.Contains(err.Error(), "plain.yaml:3:") || !strings.Contains(err.Error(), "a private key is not shipped") {
+		t.Errorf("a key's file: %v", err)
+	}
+	b := pack(t, folder)
+	if len(b.Blobs) != 1 || strings.Contains(string(b.Data), "PRIVATE") {
+		t.Fatalf("%d files are shipped, want the certificate alone: %s", len(b.Blobs), b.Data)
+	}
+	key, err := os.ReadFile(filepath.Join(folder, "key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := t.TempDir()
+	certificate(t, elsewhere)
+	other, err := os.ReadFile(filepath.Join(elsewhere, "key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for value, want := range map[string]string{string(key): "", string(other): "certificate and key", "/etc/ssl/key.pem": "is not a private key"} {
+		s, err := Unpack(b.Data, Unpacking{
+			Folder: t.TempDir(), Open: opener(b),
+			Secret: func(selvage.ServiceName, string) (string, error) { return value, nil },
+		})
+		switch {
+		case want == "" && (err != nil || s.Origins["web"].TLS.Key != value):
+			t.Errorf("with its key: %v", err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), value)):
+			t.Errorf("with another secret: %v, want %q without the value", err, want)
+		}
+	}
+	forged := strings.Replace(string(b.Data), "${secret:tls-key}", "/etc/ssl/private/key.pem", 1)
+	if _, err := ReadManifest([]byte(forged)); selvage.KindOf(err) != selvage.Invalid {
+		t.Errorf("a manifest that names a machine's key: %v", err)
+	}
+}

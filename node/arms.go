@@ -413,9 +413,13 @@ func (x *exchange) pin() bool {
 }
 
 // compileAll compiles all services or none.
-func (reg *registry) compileAll(tenant selvage.Tenant, services []selvage.Service) (all []*revision, err error) {
-	for _, s := range services {
-		rev, err := reg.compile(config.Revision(s), tenant, s, nil)
+func (reg *registry) compileAll(tenant selvage.Tenant, conf *selvage.Config) (all []*revision, err error) {
+	for _, s := range conf.Services {
+		id, err := config.LocalRevision(s, conf.Outside[s.Service])
+		var rev *revision
+		if err == nil {
+			rev, err = reg.compile(id, tenant, s, nil)
+		}
 		if err != nil {
 			releaseAll(all)
 			return nil, err

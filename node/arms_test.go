@@ -161,7 +161,11 @@ func TestRecordedRequestsAreReplayedOnBothRevisions(t *testing.T) {
 		}
 		s := parse(t, oldService[:len(oldService)-1]+"\n")
 		s.Routes[0].Headers.Request.Set = map[string]string{"X-New": "yes"}
-		id, old := config.Revision(s), config.Revision(parse(t, oldService))
+		id := config.Revision(s)
+		old, err := config.LocalRevision(parse(t, oldService), selvage.Outside{})
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := b.node.Prepare(b.t.Context(), rollout.Revision{ID: id, Tenant: selvage.DefaultTenant, Service: s}); err != nil {
 			t.Fatal(err)
 		}

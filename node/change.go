@@ -41,7 +41,7 @@ var (
 func (n *Node) Agent(folder string, reports rollout.Reports) *rollout.Agent {
 	return rollout.NewAgent(rollout.AgentOptions{
 		Node: n.place.Node, POP: n.place.POP, Zone: n.place.Zone, Tenant: n.tenant, Folder: folder, Store: n.state, Runtime: n,
-		Unpack: n.unpack, Reports: reports, Log: n.log,
+		Unpack: n.unpack, Reports: reports, Log: n.log, OnLimit: n.LimitHit,
 	})
 }
 

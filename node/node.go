@@ -101,7 +101,7 @@ func New(o Options) (*Node, error) {
 	} else {
 		n.state = state.Memory(state.EdgeLimits(n.LimitHit))
 	}
-	if n.local, err = n.registry.compileAll(n.tenant, o.Config.Services); err != nil {
+	if n.local, err = n.registry.compileAll(n.tenant, &o.Config); err != nil {
 		return nil, err
 	}
 	t, err := n.newTable(n.local, nil)
@@ -196,7 +196,7 @@ func (n *Node) drain(ctx context.Context) {
 func (n *Node) Reload(conf selvage.Config) (restart []string, err error) {
 	n.compiling.Lock()
 	defer n.compiling.Unlock()
-	local, err := n.registry.compileAll(n.tenant, conf.Services)
+	local, err := n.registry.compileAll(n.tenant, &conf)
 	if err != nil {
 		return nil, err
 	}

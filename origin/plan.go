@@ -173,13 +173,16 @@ func loadTLS(o selvage.OriginTLS) (*secrets, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read tls.certificate: %w", err)
 		}
-		key, err := os.ReadFile(o.Key)
-		if err != nil {
-			return nil, fmt.Errorf("read tls.key: %w", err)
+		key, where := []byte(o.Key), "the key that is given"
+		if !o.HasKey() {
+			where = "tls.key " + o.Key
+			if key, err = os.ReadFile(o.Key); err != nil {
+				return nil, fmt.Errorf("read tls.key: %w", err)
+			}
 		}
 		pair, err := tls.X509KeyPair(chain, key)
 		if err != nil {
-			return nil, fmt.Errorf("read tls.certificate %s with tls.key %s: %w", o.Certificate, o.Key, err)
+			return nil, fmt.Errorf("read tls.certificate %s with %s: %w", o.Certificate, where, err)
 		}
 		s.certificates = []tls.Certificate{pair}
 		all = fmt.Appendf(all, "pair %q %q", chain, key)

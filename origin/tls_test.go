@@ -44,6 +44,16 @@ func newAuthority(t *testing.T) *authority {
 
 func (a *authority) file(name string) string { return filepath.Join(a.folder, name+".pem") }
 
+// text is what a file holds.
+func (a *authority) text(name string) string {
+	a.Helper()
+	data, err := os.ReadFile(a.file(name))
+	if err != nil {
+		a.Fatal(err)
+	}
+	return string(data)
+}
+
 // issue writes NAME.pem and NAME-key.pem.
 func (a *authority) issue(name string, hosts []string, ca bool) tls.Certificate {
 	a.Helper()
@@ -160,6 +170,7 @@ func TestOriginsCertificateIsVerified(t *testing.T) {
 		{"with our certificate", mutual, false, selvage.OriginTLS{CA: a.file("ca"), Certificate: a.file("client"), Key: a.file("client-key")}, "client", ""},
 		{"without our certificate", mutual, false, selvage.OriginTLS{CA: a.file("ca")}, "", selvage.TLSProtocolError},
 		{"without it, in TLS 1.2", mutual12, false, selvage.OriginTLS{CA: a.file("ca")}, "", selvage.TLSProtocolError},
+		{"with the key itself", mutual, false, selvage.OriginTLS{CA: a.file("ca"), Certificate: a.file("client"), Key: a.text("client-key")}, "client", ""},
 		{"with one that is not wanted", mutual, false, selvage.OriginTLS{CA: a.file("ca"), Certificate: stranger.file("client"), Key: stranger.file("client-key")}, "", selvage.TLSProtocolError},
 		{"no TLS at all", nil, true, selvage.OriginTLS{CA: a.file("ca")}, "", selvage.TLSProtocolError},
 		{"too old", &tls.Config{Certificates: []tls.Certificate{server}, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}, false, selvage.OriginTLS{CA: a.file("ca")}, "", selvage.TLSProtocolError},

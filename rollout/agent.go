@@ -36,6 +36,8 @@ type AgentOptions struct {
 	// Unpack makes the service of a manifest, with its files in the folder. What is there is not opened.
 	Unpack  func(manifest []byte, open func(state.Digest) (io.ReadCloser, error), folder string) (selvage.Service, error)
 	Reports Reports // may be nil
+	// OnLimit, if set, hears of every limit of the judging that is reached.
+	OnLimit func(limit string)
 	Log     *slog.Logger
 }
 
@@ -53,6 +55,9 @@ const (
 func NewAgent(o AgentOptions) *Agent {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.OnLimit == nil {
+		o.OnLimit = func(string) {}
 	}
 	return &Agent{
 		o: o, disk: disk{o.Folder}, services: map[selvage.ServiceName]*tended{},

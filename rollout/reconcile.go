@@ -142,7 +142,7 @@ func (a *Agent) countFrom(s *tended, change selvage.ChangeID, now time.Time) err
 	again := m.Begun == change
 	kept := m.Book
 	m.Book = nil // it must not be taken twice
-	o := judge.Options{Node: a.o.Node, Life: m.Life, Nodes: max(s.doc.Rollout.Pinned, 1), OnLimit: func(string) {}}
+	o := judge.Options{Node: a.o.Node, Life: m.Life, Nodes: max(s.doc.Rollout.Pinned, 1), OnLimit: a.o.OnLimit}
 	if again && kept != nil && kept.Change == change {
 		if err := s.watch.restore(o, kept.Data, now); err == nil {
 			s.begun, s.elapsed = change, kept.Elapsed

@@ -37,6 +37,9 @@ func Limits() []Field {
 		{"forms", "an answer was not compressed for the store, since too many were being"},
 		{"refills", "a fetch for what an undone revision had stored waited, since so many were under way"},
 		{"refreshes", "a stale answer was not refreshed in the background, since too many were"},
+		{"strata", "a rollout was counted in more nodes and routes than are told apart; the others are one"},
+		{"cohorts", "a rollout waited for so many requests that its next epoch stayed open until some had ended"},
+		{"fingerprints", "a rollout met more different failures than are told apart; the others count as failures alone"},
 		{"access_log", "a line of the access log was dropped, since too many waited for the disk"},
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/selvage-edge/selvage"
-	"github.com/selvage-edge/selvage/config"
 	"github.com/selvage-edge/selvage/control"
 	"github.com/selvage-edge/selvage/node"
 	"github.com/selvage-edge/selvage/state"
@@ -219,7 +218,8 @@ func (e *edge) reload(load func() (selvage.Config, error)) {
 		return
 	}
 	for i := range conf.Services {
-		e.log.Info("reloaded", "service", conf.Services[i].Service, "revision", config.Revision(conf.Services[i]))
+		s := &conf.Services[i]
+		e.log.Info("reloaded", "service", s.Service, "revision", localRevision(s, conf.Outside[s.Service]))
 	}
 	e.guard.hear(files{conf.Services, conf.Outside, "reload"})
 	if len(restart) > 0 {

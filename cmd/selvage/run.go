@@ -272,7 +272,7 @@ func greet(w io.Writer, u ui, e *edge, conf *selvage.Config) {
 	for i := range conf.Services {
 		s := &conf.Services[i]
 		row(u.sign(signOK), "service", "%s for %s, %s, revision %s", u.strong(string(s.Service)),
-			hostList(s.Hosts), count(len(s.Routes), "route"), config.Revision(*s))
+			hostList(s.Hosts), count(len(s.Routes), "route"), localRevision(s, conf.Outside[s.Service]))
 	}
 	if addr := e.control.AdminAddr(); addr != nil {
 		row(u.sign(signOK), "metrics", "%s", webAddress(u, addr, false, "/metrics"))

@@ -76,8 +76,26 @@ func sayValid(w io.Writer, u ui, l *config.Loaded) {
 	for i, file := range l.ServiceFiles {
 		s := &l.Services[i]
 		fmt.Fprintf(w, "%s: %s. service %s, %s, %s; revision %s\n", file, u.ok("valid"), s.Service,
-			count(len(s.Routes), "route"), count(len(s.Origins), "origin"), config.Revision(*s))
+			count(len(s.Routes), "route"), count(len(s.Origins), "origin"), revisionWords(file, s, l.Outside[s.Service]))
 	}
+}
+
+// revisionWords is what plan and deploy call the revision of a file, or, where
+// it is for this machine alone, what run calls it.
+func revisionWords(file string, s *selvage.Service, o selvage.Outside) string {
+	if b, err := config.Pack(file); err == nil {
+		return string(b.Manifest.ID) + " when it is deployed"
+	}
+	return localRevision(s, o) + ", on this machine alone"
+}
+
+// localRevision is what a file's revision is called where it is run.
+func localRevision(s *selvage.Service, o selvage.Outside) string {
+	id, err := config.LocalRevision(*s, o)
+	if err != nil {
+		return "unknown"
+	}
+	return string(id)
 }
 
 // mistakes counts them, and names the file if it is one.
