@@ -157,26 +157,32 @@ func (c *Client) Rollouts(ctx context.Context) ([]Rollout, error) {
 	return out.Rollouts, err
 }
 
+// away is how long a node may be away in the middle of a stream.
+const away = 30 * time.Second
+
 // Watch tells how a rollout goes on until it has an outcome. A stream that
-// breaks is opened again, as often as it then tells something; what it tells is
-// how things stand, so nothing is missed by it.
+// breaks after it has told something is opened again, for as long as a node takes
+// to start once more; what it tells is how things stand, so nothing is missed by it.
 func (c *Client) Watch(ctx context.Context, of Of) iter.Seq2[*Progress, error] {
 	return func(yield func(*Progress, error) bool) {
+		var heard time.Time // of the last that was told
 		for {
 			told, over, err := c.follow(ctx, of, yield)
 			if over {
 				return
 			}
-			if ctx.Err() != nil {
-				err = ctx.Err()
+			if told {
+				heard = time.Now()
 			}
-			if _, refused := errors.AsType[*Problem](err); err == nil && told || err != nil && told && !refused && ctx.Err() == nil {
-				if wait(ctx, time.Second) == nil {
-					continue
-				}
-				err = ctx.Err()
+			problem, refused := errors.AsType[*Problem](err)
+			refused = refused && problem.Status != http.StatusServiceUnavailable // a node that starts
+			if !refused && !heard.IsZero() && time.Since(heard) < away && wait(ctx, time.Second) == nil {
+				continue
 			}
-			if err == nil {
+			switch {
+			case ctx.Err() != nil:
+				err = ctx.Err()
+			case err == nil:
 				err = errors.New("the node ended the stream before the rollout was over")
 			}
 			yield(nil, err)

@@ -204,7 +204,7 @@ func (a *Agent) take(ctx context.Context, c state.Change) {
 	}
 	s := a.service(selvage.ServiceName(c.Key.ID))
 	before := s.doc.Rollout
-	s.doc, s.decided = d, c.Time
+	s.doc, s.decided = d, decidedAt(c.Time, time.Now())
 	if r := d.Rollout; r != nil {
 		if before == nil || before.Change.ID != r.Change.ID {
 			s.turned, s.over, s.replay = 0, time.Time{}, replay{}
@@ -217,6 +217,18 @@ func (a *Agent) take(ctx context.Context, c state.Change) {
 		}
 	}
 	a.reconcile(ctx, s)
+}
+
+// clockOff is how far this machine's clock may be from the store's.
+const clockOff = time.Minute
+
+// decidedAt is when a document was written, by this machine's clock: that of the
+// store, or where the two cannot both be right, when it was heard of.
+func decidedAt(written, heard time.Time) time.Time {
+	if off := heard.Sub(written); off < 0 || off > clockOff {
+		return heard
+	}
+	return written
 }
 
 // end leaves the disk as a clean end does: the journal empty, the count kept.

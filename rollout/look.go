@@ -138,9 +138,10 @@ func (e looked) spread(d *document, now time.Time) {
 // tooQuiet says that the next gate is further away than [judge.QuietAfter], for
 // want of traffic and not because the canary is bad. A fifth of bad ones is bad
 // also where nothing was made by the baseline, which has its answers in store:
-// then there is no evidence against the canary, and more would meet it.
+// then there is no evidence against the canary, and more would meet it. What is
+// slow is no bad here, and its evidence speaks all the same.
 func (e looked) tooQuiet(r *rollout) bool {
-	if e.bads > 0 && e.verdict.Evidence > 0 || e.bads >= badBads && 5*e.bads >= e.made {
+	if e.verdict.Evidence >= math.Log(quietAgainst) || e.bads > 0 && e.verdict.Evidence > 0 || e.bads >= badBads && 5*e.bads >= e.made {
 		return false
 	}
 	return judge.Quiet(e.verdict.Gate.More, e.rate*r.At.Share)

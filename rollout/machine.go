@@ -15,18 +15,19 @@ import (
 
 // What a rollout waits for, and for how long.
 const (
-	hearFor     = 500 * time.Millisecond // for the first words of nodes that are there
-	prepareFor  = 30 * time.Second       // for nodes that do not say whether they are ready
-	replayFor   = 30 * time.Second       // for the node that replays
-	watchFor    = time.Hour              // a promoted revision's level is watched
-	doubtFor    = 2 * time.Minute        // of calm, then what was doubted is believed again
-	badBads     = 2                      // that are a fifth of all: it is not for want of traffic that nothing is known
-	quietLeast  = 3                      // makings without a bad that quiet mode needs
-	quietDraw   = 20 * time.Second       // without a making of the canary the units are drawn anew
-	strikesOut  = 2                      // shared harm that followed the share so often undoes
-	glassStep   = time.Second            // between steps with the glass broken …
-	glassQuiet  = 30 * time.Second       // … and instead of two minutes of quiet
-	glassExpose = 0.02                   // every gate is that of this exposure
+	hearFor      = 500 * time.Millisecond // for the first words of nodes that are there
+	prepareFor   = 30 * time.Second       // for nodes that do not say whether they are ready
+	replayFor    = 30 * time.Second       // for the node that replays
+	watchFor     = time.Hour              // a promoted revision's level is watched
+	doubtFor     = 2 * time.Minute        // of calm, then what was doubted is believed again
+	badBads      = 2                      // that are a fifth of all: it is not for want of traffic that nothing is known
+	quietAgainst = 2                      // to one, against the canary: half of the units are too many to find out
+	quietLeast   = 3                      // makings without a bad that quiet mode needs
+	quietDraw    = 20 * time.Second       // without a making of the canary the units are drawn anew
+	strikesOut   = 2                      // shared harm that followed the share so often undoes
+	glassStep    = time.Second            // between steps with the glass broken …
+	glassQuiet   = 30 * time.Second       // … and instead of two minutes of quiet
+	glassExpose  = 0.02                   // every gate is that of this exposure
 )
 
 // event is something that happens to a service's rollout.
@@ -350,10 +351,25 @@ func (e crashed) apply(d *document, now time.Time) error {
 		ends, exposure = ends+c.Ends, exposure+c.Exposure
 	}
 	if lnE := judge.Crashes(ends, exposure); lnE >= math.Log(1/judge.Alpha) && r.From.Revision != "" {
-		d.end(undone, "crash", fmt.Sprintf("undone after %d crash of a node that had it for %s: node %s, evidence %s to 1",
-			ends, exposure.Round(time.Second/10), e.node, thousands(toOne(lnE))), now)
+		d.end(undone, "crash", fmt.Sprintf("undone after %s %s: node %s, evidence %s to 1",
+			crashWords(ends), had(exposure), e.node, thousands(toOne(lnE))), now)
 	}
 	return nil
+}
+
+func crashWords(ends int) string {
+	if ends == 1 {
+		return "1 crash of a node that had it for"
+	}
+	return fmt.Sprintf("%d crashes of nodes that had it for", ends)
+}
+
+// had is how long nodes had a change, as far as their journals say.
+func had(exposure time.Duration) string {
+	if exposure < journalFor {
+		return fmt.Sprintf("less than %s", journalFor)
+	}
+	return exposure.Round(time.Second / 10).String()
 }
 
 // nodesHeard counts what nodes said; waiting are those that said nothing.

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +94,7 @@ var transitions = []struct {
 	{"too little traffic", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(100_000)), quiet, 0.5, "old", "step"},
 	{"a bad canary is not too little traffic", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(100_000), made(10, 2), func(e *looked) { e.verdict.Evidence = 1 }), spreading, 0.01, "old", ""},
 	{"a bad canary without a baseline is not either", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(-1), made(10, 2)), spreading, 0.01, "old", ""},
+	{"a slow canary is not too little traffic", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(100_000), made(11, 0), func(e *looked) { e.verdict.Evidence = math.Log(6) }), spreading, 0.01, "old", ""},
 	{"one bad of few does not keep from quiet", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(-1), made(3, 1)), quiet, 0.5, "old", "step"},
 	{"the evidence is bad", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Held), spreading, 0.01, "old", client.Held},
 	{"held by hand", spreading, []func(*rollout){func(r *rollout) { r.HoldBy = "mira" }, stood(time.Minute)}, seen(judge.Open), spreading, 0.01, "old", ""},

@@ -42,6 +42,7 @@ type sim struct {
 	sticky  bool   // a client's arm is its own, as in a node
 	want    string // the outcome that is waited for, if not the first
 	out     func(at time.Duration, n *simNode, canary bool) judge.Outcome
+	also    func(at time.Duration) // what else comes in; may be nil
 	began   time.Time
 	first   time.Duration // of a making of the canary, since the beginning; -1 before
 	bads    int           // served by the canary
@@ -251,8 +252,7 @@ func (s *sim) serve() {
 			client := s.rng.Uint64N(uint64(s.clients))
 			canary := s.rng.Float64() < arms.Share
 			if s.sticky {
-				own := rand.New(rand.NewPCG(binary.LittleEndian.Uint64(arms.Secret[:]), client))
-				canary = own.Float64() < arms.Share
+				canary = s.ownArm(arms, client)
 			}
 			arm := selvage.Baseline
 			if canary {
@@ -269,6 +269,9 @@ func (s *sim) serve() {
 			s.wheel[due] = append(s.wheel[due], m)
 		}
 	}
+	if s.also != nil {
+		s.also(at)
+	}
 	time.Sleep(s.every)
 	s.slot++
 	due := &s.wheel[s.slot%len(s.wheel)]
@@ -281,6 +284,12 @@ func (s *sim) serve() {
 		m.w.Sample(m.m, bad, f)
 	}
 	*due = (*due)[:0]
+}
+
+// ownArm says whether a client gets the canary.
+func (s *sim) ownArm(arms Arms, client uint64) bool {
+	own := rand.New(rand.NewPCG(binary.LittleEndian.Uint64(arms.Secret[:]), client))
+	return own.Float64() < arms.Share
 }
 
 func poisson(rng *rand.Rand, mean float64) int {

@@ -165,19 +165,27 @@ func (c *Changes) Changes(ctx context.Context, most int) ([]client.Change, error
 const (
 	progressEvery = 100 * time.Millisecond
 	numbersEvery  = 500 * time.Millisecond
+	receiptWait   = 2 * time.Second // for the nodes to say that they turned, before the outcome is told
 )
 
 // Watch tells how a change goes on until it has an outcome or ctx ends.
 func (c *Changes) Watch(ctx context.Context, id selvage.ChangeID) iter.Seq2[client.Progress, error] {
 	return func(yield func(client.Progress, error) bool) {
 		var last client.Rollout
-		var told time.Time
+		var told, ended time.Time
 		seq := uint64(0)
 		for {
 			now, err := c.Status(ctx, Request{Change: id})
 			if err != nil {
 				yield(client.Progress{}, err)
 				return
+			}
+			if ended.IsZero() && client.Over(now.Change.State) {
+				ended = time.Now()
+			}
+			if late(&now) && time.Since(ended) < receiptWait {
+				sleep(ctx, progressEvery)
+				continue
 			}
 			for _, event := range happened(&last, &now, seq == 0) {
 				if event == client.Watching && time.Since(told) < numbersEvery {
@@ -199,6 +207,12 @@ func (c *Changes) Watch(ctx context.Context, id selvage.ChangeID) iter.Seq2[clie
 			}
 		}
 	}
+}
+
+// late says that a node is not known to have turned back yet.
+func late(r *client.Rollout) bool {
+	return r.Change.State == client.Undone && r.Receipt != nil &&
+		slices.ContainsFunc(r.Receipt.Nodes, func(n client.NodeReceipt) bool { return n.Late })
 }
 
 // happened are the events between two looks.

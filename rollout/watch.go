@@ -21,6 +21,7 @@ type Watch struct {
 	usual   Level    // of the time without a rollout, the older the less
 	arms    [2]Level // since the rollout began
 	harm    harm
+	loud    loud
 	rate    rate
 	samples samples
 }
@@ -119,9 +120,10 @@ func (w *Watch) End(m Making, o judge.Outcome) judge.Set {
 		}
 		return o.Bad
 	}
-	// The level is of all that was made, whoever asked: where nearly all comes from
-	// one client, as behind a proxy that nobody declared, it alone sees the harm.
-	w.arms[m.side()].add(bad)
+	// The level is of all that was made, whoever asked, but for what one client alone meets.
+	if !w.loud.leaves(now, m.client, bad) {
+		w.arms[m.side()].add(bad)
+	}
 	if !m.counts {
 		return o.Bad
 	}
@@ -189,7 +191,7 @@ func (w *Watch) begin(o judge.Options, now time.Time) {
 	w.settleLocked()
 	w.book = w.bookLocked().Heir(o)
 	w.clients = judge.NewClients(now)
-	w.share, w.arms, w.harm, w.samples = 0, [2]Level{}, harm{}, samples{}
+	w.share, w.arms, w.harm, w.loud, w.samples = 0, [2]Level{}, harm{}, loud{}, samples{}
 }
 
 // restore goes on with what an earlier start of this node had counted: an error

@@ -25,7 +25,6 @@ import (
 	"github.com/selvage-edge/selvage/examples/shop"
 	"github.com/selvage-edge/selvage/node"
 	"github.com/selvage-edge/selvage/rollout"
-	"github.com/selvage-edge/selvage/state"
 )
 
 // What the traffic is: enough clients at once that a change can be judged while
@@ -49,40 +48,53 @@ func tryCommand() *cobra.Command {
 		Use: "try", Short: "Three nodes, a toy shop and a little traffic, all in here", Args: noArgs,
 		Long: `Start a toy shop as the origin, three nodes in three places in front of it and a
 little traffic, all in one process and a temporary folder. The other commands
-find it from a second terminal. Ctrl-C ends everything and leaves nothing behind.`,
+find it from a second terminal. A change may kill that process: it is started
+again, on what ran before. Ctrl-C ends everything and leaves nothing behind.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := try(cmd.Context(), cmd.ErrOrStderr(), newUI(os.Stderr), f)
-			return sayProblems(cmd, err)
+			if f.folder == "" {
+				return sayProblems(cmd, keepTry(cmd.Context(), cmd.ErrOrStderr(), f))
+			}
+			return sayProblems(cmd, try(cmd.Context(), cmd.ErrOrStderr(), newUI(os.Stderr), f))
 		},
 	}
 	cmd.Flags().Var(word{&f.listen, "address"}, "listen", "where the shop is, through the first node")
 	cmd.Flags().Var(word{&f.admin, "address"}, "admin", "where operators come in, or off")
 	cmd.Flags().Var(word{&f.origin, "address"}, "origin", "where the shop itself is; the examples look for it there")
 	cmd.Flags().BoolVar(&f.quiet, "quiet", false, "no traffic of our own")
+	cmd.Flags().StringVar(&f.folder, "folder", "", "of the process that is the edge")
+	cmd.Flags().IntVar(&f.start, "start", 1, "how often it was started")
+	_ = cmd.Flags().MarkHidden("folder") // there is one of this name
+	_ = cmd.Flags().MarkHidden("start")
 	return cmd
 }
 
 type tryFlags struct {
 	listen, admin, origin string
 	quiet                 bool
+	folder                string // empty: this process keeps the one that is the edge
+	start                 int
 }
 
-func try(ctx context.Context, w io.Writer, u ui, f tryFlags) (err error) {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP) // a closed terminal, too, must leave nothing behind
+// try is the edge, its shop and its traffic, in a process that may be killed.
+func try(ctx context.Context, w io.Writer, u ui, f tryFlags) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
 	defer stop()
-	others, errFound := client.Find(dataFolders()...)
-	folder, err := os.MkdirTemp("", tryPrefix)
+	go func() { // ends with the process
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		stop() // whoever keeps us is gone
+	}()
+	list, err := trySockets(f.sockets())
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	origin, err := startShop(ctx, folder, f.origin)
+	others, errFound := client.Find(dataFolders()...)
+	origin, err := startShop(ctx, f, list[len(tryPlaces)])
 	if err != nil {
 		return err
 	}
 	defer origin.stop()
 	log := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	t, err := newTryFleet(ctx, folder, origin.url, f, log)
+	t, err := newTryFleet(ctx, origin.url, f, list, log)
 	if err != nil {
 		return err
 	}
@@ -90,9 +102,19 @@ func try(ctx context.Context, w io.Writer, u ui, f tryFlags) (err error) {
 	if errFound == nil && others != nil {
 		screen.data = t.conf.Node.Data // another node would be found before this one
 	}
-	screen.greet()
+	if f.start == 1 {
+		screen.greet()
+	}
 	context.AfterFunc(ctx, func() { fmt.Fprintln(w, "\n  Ending.") })
 	return t.run(ctx, !f.quiet)
+}
+
+// sockets is how many there are: the nodes', the shop's, the operators'.
+func (f tryFlags) sockets() int {
+	if f.admin == "off" {
+		return len(tryPlaces) + 1
+	}
+	return len(tryPlaces) + 2
 }
 
 // tryFleet is three nodes over one store, the first of them a whole edge.
@@ -109,22 +131,25 @@ type satellite struct {
 	agent *rollout.Agent
 }
 
-func newTryFleet(ctx context.Context, folder, originURL string, f tryFlags, log *slog.Logger) (*tryFleet, error) {
+func newTryFleet(ctx context.Context, originURL string, f tryFlags, list []net.Listener, log *slog.Logger) (*tryFleet, error) {
 	t := new(tryFleet)
-	store := state.Memory(state.EdgeLimits(func(limit string) { t.node.LimitHit("state_" + limit) }))
 	for i := range tryPlaces {
 		began := time.Now()
-		conf, err := tryConfig(folder, originURL, f, i)
+		opened := list[i : i+1]
+		if i == 0 {
+			opened = append([]net.Listener{list[0]}, list[len(tryPlaces)+1:]...)
+		}
+		conf, err := tryConfig(f, originURL, i, opened)
 		if err != nil {
 			t.close()
 			return nil, err
 		}
 		if i == 0 {
 			t.conf = conf
-			if t.edge, err = openEdge(ctx, conf, log, nil, &store); err != nil {
+			if t.edge, err = openEdge(ctx, conf, log, newSockets(opened), nil); err != nil {
 				return nil, err
 			}
-		} else if err := t.add(conf, &store, log); err != nil {
+		} else if err := t.add(conf, newSockets(opened), log); err != nil {
 			t.close()
 			return nil, err
 		}
@@ -133,12 +158,13 @@ func newTryFleet(ctx context.Context, folder, originURL string, f tryFlags, log 
 	return t, nil
 }
 
-func (t *tryFleet) add(conf selvage.Config, store *state.Store, log *slog.Logger) error {
-	n, err := node.New(node.Options{Config: conf, Version: versionString(), Log: log, State: store})
+// add adds a node to the store of the first.
+func (t *tryFleet) add(conf selvage.Config, opened sockets, log *slog.Logger) error {
+	store := t.store.Store()
+	n, err := node.New(node.Options{Config: conf, Version: versionString(), Log: log, State: &store, Opened: opened})
 	if err != nil {
 		return err
 	}
-	t.control.Others = append(t.control.Others, n)
 	t.others = append(t.others, &satellite{n, n.Agent(node.RolloutFolder(conf.Node.Data), t.guard.coordinator)})
 	return nil
 }
@@ -199,8 +225,8 @@ func (s *satellite) run(ctx context.Context) error {
 
 // tryConfig is the shop's own service file in front of the shop that was
 // started, on one of the nodes.
-func tryConfig(folder, originURL string, f tryFlags, place int) (selvage.Config, error) {
-	file, err := shop.WriteService(folder, originURL)
+func tryConfig(f tryFlags, originURL string, place int, opened []net.Listener) (selvage.Config, error) {
+	file, err := shop.WriteService(f.folder, originURL)
 	if err != nil {
 		return selvage.Config{}, err
 	}
@@ -212,17 +238,15 @@ func tryConfig(folder, originURL string, f tryFlags, place int) (selvage.Config,
 	n := &conf.Node
 	at := tryPlaces[place]
 	n.Name, n.POP, n.Zone = selvage.NodeName(at.pop+"-1"), at.pop, at.zone
-	n.Listen = []selvage.Listener{{Address: f.listen}}
-	n.Admin.Address = f.admin
-	if place > 0 {
-		host, _, _ := net.SplitHostPort(f.listen) // checked below
-		n.Listen[0].Address = net.JoinHostPort(host, "0")
-		n.Admin.Address = "off"
+	n.Listen = []selvage.Listener{{Address: opened[0].Addr().String()}}
+	n.Admin.Address = "off"
+	if len(opened) > 1 {
+		n.Admin.Address = opened[1].Addr().String()
 	}
 	n.Cache.Memory = tryMemory
 	n.TrustedProxies = []selvage.Prefix{{Prefix: netip.MustParsePrefix("127.0.0.0/8")}, {Prefix: netip.MustParsePrefix("::1/128")}}
-	n.Data = filepath.Join(folder, string(n.Name))
-	n.AccessLog = filepath.Join(folder, string(n.Name)+".log")
+	n.Data = filepath.Join(f.folder, string(n.Name))
+	n.AccessLog = filepath.Join(f.folder, string(n.Name)+".log")
 	n.Deadlines.Drain = selvage.Duration(2 * time.Second)
 	if err := os.MkdirAll(n.Data, 0o700); err != nil {
 		return selvage.Config{}, err
@@ -260,21 +284,14 @@ type shopServer struct {
 	moved bool // it is not where it was to be
 }
 
-// startShop serves the shop at an address of this machine, or on a free port
-// where another program has it.
-func startShop(ctx context.Context, folder, address string) (*shopServer, error) {
-	s, err := shop.New(shop.Options{Data: folder})
+// startShop serves the shop. It has moved where another program has its address.
+func startShop(ctx context.Context, f tryFlags, l net.Listener) (*shopServer, error) {
+	s, err := shop.New(shop.Options{Data: f.folder})
 	if err != nil {
 		return nil, err
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	moved := errors.Is(err, syscall.EADDRINUSE)
-	if moved {
-		l, err = new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("the shop's own address: %w: name another with --origin", err)
-	}
+	_, wanted, _ := net.SplitHostPort(f.origin) // it was listened on
+	_, got, _ := net.SplitHostPort(l.Addr().String())
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	srv := &http.Server{Handler: s, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	ended := make(chan struct{}, 2)
@@ -285,5 +302,5 @@ func startShop(ctx context.Context, folder, address string) (*shopServer, error)
 		srv.Close()
 		<-ended
 		<-ended
-	}, moved}, nil
+	}, wanted != "0" && wanted != got}, nil
 }

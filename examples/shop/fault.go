@@ -1,9 +1,11 @@
 package shop
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -23,7 +25,7 @@ const (
 	Slower       Fault = "slower"    // three times as slow, slowerLeast at least
 	Empty        Fault = "empty"     // 200, and nothing in it
 	RedirectLoop Fault = "loop"      // to where one is
-	Memory       Fault = "memory"    // the program grows until it dies
+	Memory       Fault = "memory"    // the program grows to 512 MiB and is killed
 	Plain500     Fault = "plain-500" // always, for everybody
 )
 
@@ -34,7 +36,8 @@ var faults = []Fault{Always500, Some500, Rare500, Slower, Empty, RedirectLoop, M
 
 const (
 	slowerLeast = 40 * time.Millisecond
-	grownBy     = 32 << 20 // bytes, at each request that the fault Memory hits
+	grownBy     = 32 << 20  // bytes, at each request that the fault Memory hits …
+	grownTo     = 512 << 20 // … until the program dies, as by a kernel that has no more
 )
 
 // faultOf is the fault that a request asks for, empty if it asks for none.
@@ -53,6 +56,7 @@ func faultOf(r *http.Request) Fault {
 
 // hoard is what the fault Memory keeps.
 type hoard struct {
+	die  func()
 	mu   sync.Mutex
 	kept [][]byte // guarded by mu
 }
@@ -65,6 +69,18 @@ func (h *hoard) grow() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.kept = append(h.kept, more)
+	if len(h.kept)*grownBy >= grownTo {
+		h.die()
+	}
+}
+
+// kill ends the program as a kernel without memory does.
+func kill() {
+	p, err := os.FindProcess(os.Getpid())
+	if err == nil {
+		err = p.Kill()
+	}
+	panic(fmt.Errorf("out of memory: %w", err)) // it is not reached
 }
 
 // fail answers as a fault does.

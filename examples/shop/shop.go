@@ -72,7 +72,7 @@ func New(o Options) (*Shop, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Shop{name: o.Name, tick: o.Tick, log: o.Log, prices: newPrices(), room: newRoom(), ended: make(chan struct{})}
+	s := &Shop{name: o.Name, tick: o.Tick, log: o.Log, prices: newPrices(), room: newRoom(), hoard: hoard{die: kill}, ended: make(chan struct{})}
 	if err := s.behave.set(o.Behave); err != nil {
 		return nil, err
 	}
