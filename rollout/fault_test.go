@@ -60,6 +60,9 @@ func (s *sim) sound() map[string]string {
 			outcomes[f.Change.ID] = ""
 		}
 		if client.Over(f.Event) {
+			if f.Change.State != f.Event {
+				s.t.Errorf("the log says of %s that it is %s, at the event %s", f.Change.ID, f.Change.State, f.Event)
+			}
 			if was := outcomes[f.Change.ID]; was != "" && (was != client.Promoted || f.Event != client.Undone) {
 				s.t.Errorf("%s is %s and %s", f.Change.ID, was, f.Event)
 			}

@@ -123,8 +123,7 @@ func (e looked) spread(d *document, now time.Time) {
 	case e.verdict.Word == judge.Open:
 		r.move(next)
 		if _, last := r.plan().Next(next); last {
-			d.promote(e.verdict.String(), now)
-			r.to(holdingBack)
+			d.promote(holdingBack, e.verdict.String(), now)
 			return
 		}
 		d.note("step", fmt.Sprintf("share %s in %s: %s", percent(r.At.Share), r.where(), e.verdict), now)
@@ -166,16 +165,12 @@ func (e looked) quiet(d *document, now time.Time) {
 	case r.HoldBy != "" || r.Held || r.Frozen:
 		return
 	case e.verdict.Word == judge.Open && r.Stood >= judge.StepEvery:
-		d.promote(e.verdict.String(), now)
+		d.promote(watched, e.verdict.String(), now)
 	case r.Stood >= after && made >= quietLeast:
-		d.promote(fmt.Sprintf("%d makings in %s without a bad; watched for an hour", made, r.Stood.Round(time.Second)), now)
+		d.promote(watched, fmt.Sprintf("%d makings in %s without a bad; watched for an hour", made, r.Stood.Round(time.Second)), now)
 	case made == 0 && r.Stood >= quietDraw:
 		r.Secret, r.Stood = e.secret, 0
-		return
-	default:
-		return
 	}
-	r.to(watched)
 }
 
 // shared does what is advised about harm of both arms. One outage that ends soon

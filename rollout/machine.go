@@ -76,8 +76,7 @@ func (e submitted) apply(d *document, now time.Time) error {
 	d.Rollout = r
 	if e.change.To == d.Promoted.Revision || e.change.Kind == selvage.LocalChange {
 		// A local change is served already; what is promoted already needs no rollout.
-		d.promote("at once", now)
-		r.to(watched)
+		d.promote(watched, "at once", now)
 	}
 	return nil
 }
@@ -153,8 +152,7 @@ func (r ReplayResult) convicts() bool {
 func (d *document) begin(now time.Time) {
 	r := d.Rollout
 	if r.From.Revision == "" {
-		d.promote("it is the service's first revision", now)
-		r.to(watched)
+		d.promote(watched, "it is the service's first revision", now)
 		return
 	}
 	r.to(spreading)
@@ -176,9 +174,10 @@ func (r *rollout) move(p judge.Position) {
 	r.Since = Level{}
 }
 
-// promote makes the revision the service's.
-func (d *document) promote(how string, now time.Time) {
+// promote makes the revision the service's, and goes on to a phase in which it is.
+func (d *document) promote(to phase, how string, now time.Time) {
 	r := d.Rollout
+	r.to(to)
 	d.Promoted, d.Back = promoted{r.Change.To, r.Manifest, r.Change}, r.From
 	r.Held, r.Promoted, r.Span.Ended = false, 0, now
 	words := fmt.Sprintf("promoted: %s", how)
@@ -281,8 +280,7 @@ func (d *document) goOn(words string, now time.Time) {
 	r.HoldBy = ""
 	switch r.Phase {
 	case quiet:
-		d.promote(words, now)
-		r.to(watched)
+		d.promote(watched, words, now)
 	case holdingBack, doubted:
 		r.to(watched)
 		d.note("step", words, now)

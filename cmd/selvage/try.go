@@ -165,6 +165,7 @@ func (t *tryFleet) add(conf selvage.Config, opened sockets, log *slog.Logger) er
 	if err != nil {
 		return err
 	}
+	t.control.Others = append(t.control.Others, n)
 	t.others = append(t.others, &satellite{n, n.Agent(node.RolloutFolder(conf.Node.Data), t.guard.coordinator)})
 	return nil
 }
