@@ -44,7 +44,8 @@ func header(
 	return h
 }
 
-// Header is the fields of a message. Names are in lower case.
+// Header is the fields of a message. Names are in lower case; the methods take
+// them in any. Fields of one connection only are left out on the way (RFC 9110, section 7.6.1).
 type Header map[string][]string
 
 // Get is the first value of a field, empty without one.
@@ -67,7 +68,8 @@ func (h Header) Add(name, value string) {
 // Del takes a field away.
 func (h Header) Del(name string) { delete(h, strings.ToLower(name)) }
 
-// Request is a request: of a client, or to an origin.
+// Request is a request: of a client, or to an origin. One of a client may be
+// changed and sent on, with its body as it comes.
 type Request struct {
 	Method string
 	URL    string // with scheme and host
@@ -123,7 +125,10 @@ func (r *Request) Client() string {
 	return a.String()
 }
 
-// Send sends the request to an origin and waits for the head of its answer.
+// Send sends the request to an origin, by the name that the service has for it,
+// and waits for the head of its answer. An answer of any status is no error; there
+// is none where the service has no such origin, the origin cannot be reached or is too
+// slow, or the function has made all the requests that its limit fetches allows.
 func (r *Request) Send(origin string) (*Response, error) {
 	p, err := r.Start(origin)
 	if err != nil {
@@ -133,7 +138,7 @@ func (r *Request) Send(origin string) (*Response, error) {
 }
 
 // Start sends the request to an origin and does not wait. Its body belongs to
-// the origin then.
+// the origin then. Requests that are started one after the other are under way together.
 func (r *Request) Start(origin string) (*Pending, error) {
 	var handle uint32
 	must("make a request", hostRequestNew(&handle))
@@ -178,7 +183,7 @@ type Pending struct {
 	origin string
 }
 
-// Wait waits for the head of the answer, once.
+// Wait waits for the head of the answer, once. Its errors are those of [Request.Send].
 func (p *Pending) Wait() (*Response, error) {
 	var handle, body uint32
 	if err := failed("wait for "+p.origin, hostWait(p.handle, &handle, &body)); err != nil {
@@ -200,7 +205,8 @@ func (p *Pending) Wait() (*Response, error) {
 	return r, nil
 }
 
-// Response is an answer: an origin's, or the program's own.
+// Response is an answer: an origin's, or the program's own. A status of 0 is 200.
+// An origin's may be changed and given to the client, with its body as it comes.
 type Response struct {
 	Status int
 	Header Header
@@ -223,6 +229,7 @@ func Redirect(status int, to string) *Response {
 }
 
 // Stream sends the head now and returns what takes the body, which must be closed.
+// What is written is sent at once; a write waits while the client does not read.
 // The handler returns nil then.
 func (r *Response) Stream() (io.WriteCloser, error) {
 	body, err := r.send(1)
@@ -312,7 +319,7 @@ func (b *Body) Read(p []byte) (int, error) {
 	return int(n), nil
 }
 
-// Text reads the body to its end.
+// Text reads the body to its end. It may need memory for all of it, twice.
 func (b *Body) Text() (string, error) {
 	all, err := io.ReadAll(b)
 	return string(all), err
@@ -334,7 +341,7 @@ func (b *Body) take() uint32 {
 	return handle
 }
 
-// Config is a value of a config store.
+// Config is a value of a config store, false where the store or the key is not there.
 func Config(store, key string) (string, bool) {
 	var handle uint32
 	p, size := at(store)
@@ -347,7 +354,8 @@ func Config(store, key string) (string, bool) {
 	})
 }
 
-// Secret is a value of a secret store that the service was granted.
+// Secret is a value of a secret store that the service was granted, false where
+// there is none.
 func Secret(store, key string) (string, bool) {
 	var handle, secret uint32
 	p, size := at(store)
