@@ -90,6 +90,9 @@ type Invocation struct {
 	// Log takes what the function writes to its standard output and error, a
 	// line or a part of one at a time. Nil: it is dropped.
 	Log func(p []byte)
+	// Holds is how many bytes of the answer W takes without waiting for a
+	// client. 0: it may wait for each.
+	Holds int
 	// Extra is what an ABI's maker wants to hand to its sessions.
 	Extra any
 	// Usage is filled by Serve.

@@ -7,7 +7,9 @@ func (g *Guest) CPU() time.Duration {
 	if g.meter.paused > 0 {
 		return g.meter.cpu
 	}
-	return g.meter.tick(time.Now())
+	now := time.Now()
+	defer g.meter.again(now)
+	return g.meter.tick(now)
 }
 
 // Hit notes that a limit of the ABI's own was reached, once for each request.

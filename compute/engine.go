@@ -74,7 +74,7 @@ type counters struct {
 }
 
 // New makes an engine.
-func New(o Options) (*Engine, error) {
+func New(o Options) *Engine {
 	if o.FolderBytes <= 0 {
 		o.FolderBytes = 2 << 30
 	}
@@ -82,7 +82,7 @@ func New(o Options) (*Engine, error) {
 	if o.Folder != "" {
 		e.kept = &folder{path: o.Folder, most: o.FolderBytes}
 	}
-	return e, nil
+	return e
 }
 
 // Stats are the counts now.

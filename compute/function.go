@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/selvage-edge/selvage"
@@ -32,6 +33,7 @@ type Function struct {
 	// mu guards what follows.
 	mu     sync.Mutex
 	idle   []*sandbox // the last used one last
+	spare  int        // the fewest that were idle at once since the last Trim
 	inside int
 	closed bool
 }
@@ -154,6 +156,7 @@ func (f *Function) take(ctx context.Context) (*sandbox, error) {
 		b = f.idle[n-1]
 		f.idle = f.idle[:n-1]
 	}
+	f.spare = min(f.spare, len(f.idle))
 	f.mu.Unlock()
 	if b != nil && !b.current() {
 		f.engine.stats.replaced.Add(1)
@@ -198,12 +201,14 @@ func (f *Function) giveBack(b *sandbox, healthy bool) {
 	}
 }
 
-// Trim throws idle sandboxes away until this many are left.
-func (f *Function) Trim(keep int) {
+// Trim throws away the sandboxes that no request needed since the last Trim,
+// and gives their memory back. One stays, so that the next request finds it.
+func (f *Function) Trim() {
 	f.mu.Lock()
-	n := max(len(f.idle)-max(keep, 0), 0)
-	drop := append([]*sandbox(nil), f.idle[:n]...)
-	f.idle = append(f.idle[:0], f.idle[n:]...)
+	n := max(min(f.spare, len(f.idle)-1), 0)
+	drop := slices.Clone(f.idle[:n])
+	f.idle = slices.Delete(f.idle, 0, n)
+	f.spare = len(f.idle)
 	f.mu.Unlock()
 	for _, b := range drop {
 		b.close()

@@ -83,11 +83,7 @@ const testImports = `
 // engines are the drivers of memory.
 func newTestEngine(t testing.TB, o Options) *Engine {
 	t.Helper()
-	e, err := New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
+	return New(o)
 }
 
 func compileText(t testing.TB, e *Engine, text string, p Program) *Function {

@@ -230,11 +230,30 @@ func TestTimeOnABusyMachineIsNotTheGuests(t *testing.T) {
 	m.tick(time.Now())
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	m.again()
+	m.again(time.Now())
 	before := m.cpu
 	time.Sleep(20 * time.Millisecond) // what a machine does that gives the processor to others
 	if used := m.tick(time.Now()) - before; used > 15*time.Millisecond {
 		t.Errorf("%v were counted", used)
+	}
+}
+
+func TestOnlyALongPieceAsksTheThreadsClock(t *testing.T) {
+	var m meter
+	now := time.Now()
+	m.start(now)
+	for range 100 {
+		now = now.Add(patience)
+		m.tick(now)
+		m.again(now)
+	}
+	if m.exact || m.cpu != 100*patience {
+		t.Fatalf("got %v and %v for pieces that last as long as patience", m.exact, m.cpu)
+	}
+	now = now.Add(time.Hour)
+	m.tick(now)
+	if m.again(now); !m.exact || m.cpu != 101*patience {
+		t.Errorf("got %v and %v, want the hour to count as patience, and the clock to be asked from then on", m.exact, m.cpu)
 	}
 }
 

@@ -223,3 +223,43 @@ func (handlerABI) Serve(ctx context.Context, g *Guest) error {
 	}
 	return err
 }
+
+func TestSandboxesThatNobodyNeedsGiveTheirMemoryBack(t *testing.T) {
+	const most = 4
+	var inside, leave sync.WaitGroup
+	inside.Add(most)
+	leave.Add(1)
+	abi := &testABI{version: new(int), slow: func(context.Context, *Guest) {
+		inside.Done()
+		leave.Wait()
+	}}
+	e := newTestEngine(t, Options{})
+	f := compileText(t, e, "func $_start export=_start\n call $ask / if\n call $slow\n end\n i32.const 7 / call $answer\n endfunc", Program{ABI: abi})
+	var requests sync.WaitGroup
+	for range most {
+		requests.Go(func() { wantAnswers(t, f, 1, 7) })
+	}
+	inside.Wait()
+	leave.Done()
+	requests.Wait()
+	started := e.Stats().Started
+	wantIdle := func(want int) {
+		t.Helper()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if len(f.idle) != want {
+			t.Errorf("%d sandboxes are kept, want %d", len(f.idle), want)
+		}
+	}
+	f.Trim() // all of them were needed at once since the last one
+	wantIdle(most)
+	wantAnswers(t, f, 0, 7)
+	f.Trim() // all but one were not
+	wantIdle(1)
+	f.Trim()
+	wantIdle(1)
+	wantAnswers(t, f, 0, 7)
+	if now := e.Stats().Started; now != started {
+		t.Errorf("%d sandboxes were started, want none beside the first %d", now, started)
+	}
+}

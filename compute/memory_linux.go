@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -172,11 +173,20 @@ func (p *mappedBacking) drop(from, to uint64) error {
 	if from >= to {
 		return nil
 	}
-	if err := unix.Madvise(p.whole[from:to], unix.MADV_DONTNEED); err != nil {
-		return fmt.Errorf("drop pages: %w", err)
+	// The scheduler is told of a call that may take long, and not of the rest:
+	// it would give the processor to another thread for it.
+	call := syscall.RawSyscall
+	if to-from > quickDrop {
+		call = syscall.Syscall
+	}
+	if _, _, errno := call(syscall.SYS_MADVISE, uintptr(unsafe.Pointer(&p.whole[from])), uintptr(to-from), unix.MADV_DONTNEED); errno != 0 {
+		return fmt.Errorf("drop pages: %w", errno)
 	}
 	return nil
 }
+
+// quickDrop is how many bytes are dropped in some microseconds, if all of them were written.
+const quickDrop = 1 << 20
 
 // In the highest byte of an entry of the page map.
 const present, swapped, ofFile = 0x80, 0x40, 0x20

@@ -29,28 +29,12 @@ type sandbox struct {
 	frozen     *frozen // nil until the program asked for its first request
 	remembered []func() bool
 	running    bool // within run: its stack can be set back
-	done       <-chan struct{}
-	deadline   time.Time
+	request    *requestContext
 	cut        *LimitError // what ended the guest, if that was a limit
 }
 
-// callContext carries the sandbox to host functions.
-type callContext struct {
-	context.Context
-	box *sandbox
-}
-
-type boxKey struct{}
-
-func (c *callContext) Value(key any) any {
-	if key == (boxKey{}) {
-		return c.box
-	}
-	return c.Context.Value(key)
-}
-
-// boxOf is the sandbox of a call.
-func boxOf(ctx context.Context) *sandbox { return ctx.Value(boxKey{}).(*sandbox) }
+// yieldAfter is how long a guest computes before it makes way for others.
+const yieldAfter = 100 * time.Microsecond
 
 // newSandbox makes an instance that has not begun.
 func (f *Function) newSandbox(ctx context.Context) (*sandbox, error) {
@@ -91,17 +75,16 @@ func (b *sandbox) close() {
 func (b *sandbox) serve(ctx context.Context, in *Invocation) (err error) {
 	limits := &b.f.program.Limits
 	now := time.Now()
-	b.deadline = now.Add(limits.Wall)
-	ctx, cancel := context.WithDeadlineCause(ctx, b.deadline, errWall)
-	defer cancel()
+	b.request = &requestContext{Context: ctx, box: b, deadline: now.Add(limits.Wall)}
+	defer b.request.end()
 	g := &b.guest
 	g.in, g.headerBytes = in, 0
 	in.Usage = Usage{Hit: in.Usage.Hit}
-	b.done, b.cut = ctx.Done(), nil
+	b.cut = nil
 	if b.memory != nil {
 		b.memory.refused = false
 	}
-	g.session = b.f.program.ABI.Begin(ctx, in)
+	g.session = b.f.program.ABI.Begin(b.request, in)
 	defer func() {
 		b.f.program.ABI.End(g.session)
 		g.session = nil
@@ -110,7 +93,7 @@ func (b *sandbox) serve(ctx context.Context, in *Invocation) (err error) {
 	b.fuel.Set(fuelPerTick)
 	in.Usage.Rewound = b.frozen != nil
 	b.count()
-	err = b.judge(b.execute(&callContext{ctx, b}))
+	err = b.judge(b.execute(b.request))
 	end := time.Now()
 	if g.meter.paused == 0 {
 		g.meter.tick(end)
@@ -190,19 +173,26 @@ func (b *sandbox) answer(ctx context.Context, h *HostFunc, stack []uint64) {
 	}
 	b.guest.meter.pause(time.Now())
 	h.Call(ctx, &b.guest, stack)
-	b.guest.meter.resume(time.Now())
-	b.check(ctx)
+	now := time.Now()
+	b.guest.meter.resume(now)
+	b.check(ctx, now)
 }
 
 // tick is called by the guest when its fuel has run out.
 func (b *sandbox) tick(ctx context.Context) {
-	b.guest.in.Usage.Ticks++
+	g := &b.guest
+	g.in.Usage.Ticks++
 	b.f.engine.stats.ticks.Add(1)
-	b.guest.meter.tick(time.Now())
-	b.check(ctx)
-	b.f.engine.yield()
+	now := time.Now()
+	g.meter.tick(now)
+	b.check(ctx, now)
+	if now.Sub(g.meter.yielded) >= yieldAfter {
+		b.f.engine.yield()
+		now = time.Now()
+		g.meter.yielded = now
+	}
 	b.fuel.Set(fuelPerTick)
-	b.guest.meter.again()
+	g.meter.again(now)
 }
 
 // charge takes the work of a host function from the fuel.
@@ -216,16 +206,15 @@ func (b *sandbox) charge(ctx context.Context, instructions uint64) {
 }
 
 // check ends the guest when a limit is reached.
-func (b *sandbox) check(ctx context.Context) {
+func (b *sandbox) check(ctx context.Context, now time.Time) {
 	g := &b.guest
 	switch {
 	case g.meter.cpu > g.limits.CPU:
 		b.end(limitErrorf(LimitCPU, "the function computed for %v, %v are allowed", g.meter.cpu.Round(time.Millisecond), g.limits.CPU))
-	case ctx.Err() != nil:
-		if context.Cause(ctx) == errWall {
-			b.end(limitErrorf(LimitWall, "the request took %v", g.limits.Wall))
-		}
-		panic(abort{context.Cause(ctx)})
+	case b.request.Context.Err() != nil:
+		panic(abort{context.Cause(b.request.Context)})
+	case !now.Before(b.request.deadline):
+		b.end(limitErrorf(LimitWall, "the request took %v", g.limits.Wall))
 	}
 	if used := stackUsed(ctx); used > g.limits.Stack {
 		b.end(limitErrorf(LimitStack, "%d KiB of stack are in use, %d KiB are allowed", used>>10, g.limits.Stack>>10))

@@ -90,7 +90,7 @@ func (b *sandbox) sleep(ns int64) {
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-		case <-b.done:
+		case <-b.request.Done():
 		}
 	})
 }

@@ -186,7 +186,7 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 	p = p.keep()
 	w := newGuestAnswer(req, body)
 	// What goes on behind a complete answer ends with the node; before that, with the request.
-	ctx, cancel := context.WithCancelCause(context.WithValue(context.WithoutCancel(req.Context()), callKey{}, c))
+	ctx, cancel := context.WithCancelCause(callContext{req.Context(), c})
 	stopNode := fs.atEnd(func() { cancel(errNodeEnds) })
 	stopRequest := context.AfterFunc(req.Context(), func() {
 		if !w.complete() {
@@ -196,8 +196,9 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 	log := &guestLog{f: f}
 	in := &compute.Invocation{
 		W: w, R: guestRequest(req, body, ctx), Client: clientOf(&c.rec), Fetch: c.fetch, Log: log.take,
+		Holds: answerBuffer,
 	}
-	fs.running.Go(func() {
+	fs.running.run(func() {
 		defer f.rev.release()
 		defer p.release()
 		err := p.fn.Serve(ctx, in)

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/compute"
@@ -32,7 +33,7 @@ type functions struct {
 	onLimit func(limit string)
 	listen  func(service selvage.ServiceName, name selvage.FunctionName, p []byte) // nil: nobody does
 
-	running sync.WaitGroup                    // programs that go on behind their answers
+	running *runners                          // of the programs, some of which go on behind their answers
 	atEnd   func(f func()) (stop func() bool) // calls f when the node ends
 	end     context.CancelFunc
 
@@ -71,21 +72,18 @@ type guestStores struct {
 const maxKVStores = 64
 
 // newFunctions makes the engine. Compiled files are kept in folder, if there is one.
-func newFunctions(o *functions, folder string) (*functions, error) {
-	engine, err := compute.New(compute.Options{
+func newFunctions(o *functions, folder string) *functions {
+	o.engine = compute.New(compute.Options{
 		Folder: folder, Compilers: o.rights.Compilers,
 		OnLimit: func(limit string) { o.onLimit("function_" + limit) },
 	})
-	if err != nil {
-		return nil, err
-	}
-	o.engine = engine
+	o.running = newRunners()
 	var ended context.Context
 	ended, o.end = context.WithCancel(context.Background())
 	o.atEnd = func(f func()) func() bool { return context.AfterFunc(ended, f) }
 	o.programs, o.stores = make(map[string]*program), make(map[selvage.ServiceName]*guestStores)
 	o.before = make(map[functionKey]*program)
-	return o, nil
+	return o
 }
 
 // acquire compiles a function, or finds it compiled. It may take seconds and
@@ -114,6 +112,45 @@ func (fs *functions) acquire(ctx context.Context, s *selvage.Service, name selva
 		return nil, p.err
 	}
 	return p, nil
+}
+
+// trimEvery is how long a sandbox or a goroutine that nobody needs is kept, and at most twice that.
+const trimEvery = 30 * time.Second
+
+// trim gives back what functions needed when more was asked of them, until ctx ends.
+func (fs *functions) trim(ctx context.Context) error {
+	tick := time.NewTicker(trimEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		fs.running.trim()
+		for _, p := range fs.all() {
+			p.fn.Trim()
+			p.release()
+		}
+	}
+}
+
+// all are the programs that are compiled. The caller releases each.
+func (fs *functions) all() []*program {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	var all []*program
+	for _, p := range fs.programs {
+		select {
+		case <-p.ready:
+			if p.err == nil {
+				p.users++
+				all = append(all, p)
+			}
+		default: // it is being compiled
+		}
+	}
+	return all
 }
 
 // release gives a user's share back. The last one ends the program; requests
@@ -343,7 +380,7 @@ func clientOf(rec *record.Record) compute.Client {
 // close ends what runs behind its answer, and lets the rest go.
 func (fs *functions) close() {
 	fs.end()
-	fs.running.Wait()
+	fs.running.wait()
 	fs.mu.Lock()
 	before := fs.before
 	fs.before = nil

@@ -163,6 +163,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.run(loops, stop, "shared key", func(ctx context.Context) error {
 		return n.registry.shared.find(ctx, n.state.Documents, n.tenant)
 	})
+	g.run(loops, stop, "functions", n.registry.functions.trim)
 	select {
 	case <-ctx.Done():
 		n.drain(ctx)

@@ -265,6 +265,9 @@ func (x *exchange) outgoing(ctx context.Context, upgrade string) *http.Request {
 		own.Scheme, own.Host = asForwarded(h, u.Scheme, u.Host)
 		ctx = cache.WithURL(ctx, &own)
 	}
+	if ctx != x.r.Context() {
+		ctx = valuesContext{ctx, x.r.Context()}
+	}
 	out := x.r.WithContext(ctx)
 	out.Header, out.URL = h, u
 	out.RequestURI = ""

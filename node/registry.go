@@ -42,12 +42,10 @@ func (n *Node) newRegistry(o Options) (*registry, error) {
 	reg.limits.OnLimit, reg.store.OnLimit = reg.metrics.LimitHit, reg.metrics.LimitHit
 	reg.coders.OnLimit = reg.metrics.LimitHit
 	reg.origins = &origin.Registry{Dial: o.Dial, Resolve: o.Resolve, Log: o.Log, OnLimit: reg.metrics.LimitHit}
-	var err error
-	if reg.functions, err = n.newFunctions(&o, reg); err != nil {
-		return nil, fmt.Errorf("functions: %w", err)
-	}
+	reg.functions = n.newFunctions(&o, reg)
 	access := o.AccessLog
 	if access == nil {
+		var err error
 		if access, err = telemetry.NewAccessLog(conf.AccessLog, o.Log); err != nil {
 			return nil, fmt.Errorf("access log: %w", err)
 		}
@@ -59,7 +57,7 @@ func (n *Node) newRegistry(o Options) (*registry, error) {
 }
 
 // newFunctions makes what functions need. Compiled files are kept in the data folder.
-func (n *Node) newFunctions(o *Options, reg *registry) (*functions, error) {
+func (n *Node) newFunctions(o *Options, reg *registry) *functions {
 	folder := ""
 	if o.Config.Node.Data != "" {
 		folder = filepath.Join(o.Config.Node.Data, "functions")

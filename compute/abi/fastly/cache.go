@@ -483,6 +483,6 @@ func (x *exchange) objectBody(o *object, from, end, length int64) *body {
 	case length >= 0:
 		left = length - from
 	}
-	s := &stream{r: o.content.reader(x.ctx, from, end), left: left}
+	s := &stream{r: o.content.reader(x.context(), from, end), left: left}
 	return &body{parts: []part{{stream: s}}, held: &x.held}
 }

@@ -12,11 +12,13 @@ import (
 // exchange is what one request's guest sees and holds. The guest's calls come
 // one after the other; what goes on beside them has its own locks.
 type exchange struct {
-	ctx     context.Context // of the request; it ends with the wall time
+	whole   context.Context // of the request; it ends with the wall time
+	inner   context.Context // what context gives; nil until it was asked for
 	cancel  context.CancelFunc
 	abi     *ABI
 	request *Request
 	fetch   func(backend string, r *http.Request) (*http.Response, error)
+	holds   int // bytes of the answer that its writer takes without waiting
 
 	handles handles
 	first   [16]any // the first handles, for speed
@@ -28,7 +30,7 @@ type exchange struct {
 	work sync.WaitGroup // fetches and deliveries
 
 	current atomic.Pointer[downstream] // is down, for who watches the context
-	unwatch func() bool                // false: it has begun to cut
+	unwatch func() bool                // nil: nobody watches; false: it has begun to cut
 	cutDone chan struct{}
 }
 
@@ -44,12 +46,28 @@ type downstream struct {
 }
 
 func begin(ctx context.Context, a *ABI, d Downstream) *exchange {
-	x := &exchange{abi: a, cutDone: make(chan struct{})}
+	x := &exchange{abi: a, whole: ctx}
 	x.handles.items = x.first[:0]
-	x.ctx, x.cancel = context.WithCancel(ctx)
 	x.attach(d)
-	x.unwatch = context.AfterFunc(ctx, x.cut)
 	return x
+}
+
+// context is the request's, and ends with the exchange too. It is made when
+// something first waits: most answers are complete before anything does.
+func (x *exchange) context() context.Context {
+	if x.inner == nil {
+		x.inner, x.cancel = context.WithCancel(x.whole)
+	}
+	return x.inner
+}
+
+// watch lets the end of the request end reads and writes that wait for the
+// client. It is called by the guest's calls, before the first of those.
+func (x *exchange) watch() {
+	if x.unwatch == nil {
+		x.cutDone = make(chan struct{})
+		x.unwatch = context.AfterFunc(x.whole, x.cut)
+	}
 }
 
 // attach makes d the client's side.
@@ -86,9 +104,11 @@ func (x *exchange) end() {
 			_ = c.Close() // caches' transactions, pending requests
 		}
 	}
-	x.cancel()
+	if x.cancel != nil {
+		x.cancel()
+	}
 	x.work.Wait()
-	if !x.unwatch() {
+	if x.unwatch != nil && !x.unwatch() {
 		<-x.cutDone // nothing touches the connection after this
 	}
 	x.handles = handles{}

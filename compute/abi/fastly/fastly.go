@@ -130,7 +130,7 @@ func (a *ABI) Begin(ctx context.Context, in *compute.Invocation) any {
 	}
 	x := begin(ctx, a, d)
 	x.request = request
-	x.fetch = in.Fetch
+	x.fetch, x.holds = in.Fetch, in.Holds
 	return x
 }
 

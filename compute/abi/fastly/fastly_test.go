@@ -126,7 +126,7 @@ func (b *bench) call(name string, args ...any) Status {
 	if len(flat) != len(f.Params) {
 		b.t.Fatalf("%s.%s has %d parameters, the test gives %d", module, name, len(f.Params), len(flat))
 	}
-	return b.x.run(b.x.ctx, b.p, f.call, flat)
+	return b.x.run(b.x.context(), b.p, f.call, flat)
 }
 
 // must calls a function that has to work.

@@ -20,10 +20,7 @@ import (
 // run compiles a program and returns what it answers to requests.
 func run(t *testing.T, module []byte, o Options, fetch func(string, *http.Request) (*http.Response, error)) func(*http.Request) *httptest.ResponseRecorder {
 	t.Helper()
-	e, err := compute.New(compute.Options{Folder: os.Getenv("SELVAGE_TEST_COMPILED")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := compute.New(compute.Options{Folder: os.Getenv("SELVAGE_TEST_COMPILED")})
 	f, err := e.Compile(t.Context(), module, compute.Program{ABI: New(o), Env: Facts{ServiceID: "service-1"}.Env(), Limits: compute.Limits{CPU: 20 * time.Second}})
 	if err != nil {
 		t.Fatal(err)

@@ -272,7 +272,7 @@ func (x *exchange) readAll(b *body, most int) ([]byte, error) {
 	var out []byte
 	buf := make([]byte, chunkSize)
 	for {
-		n, err := b.read(x.ctx, buf)
+		n, err := b.read(x.context(), buf)
 		if len(out)+n > most {
 			return nil, LimitExceeded
 		}

@@ -87,6 +87,7 @@ func (x *exchange) downstreamBody() *body {
 	if d.R.Body == nil || d.R.ContentLength == 0 {
 		return &body{held: &x.held}
 	}
+	x.watch()
 	s := &stream{r: d.client, left: d.R.ContentLength, trailer: clientTrailer(d.R)}
 	return &body{parts: []part{{stream: s}}, pending: true, held: &x.held}
 }

@@ -158,6 +158,7 @@ func (x *exchange) drop(n uint32, b *body) {
 
 // hints sends an informational answer.
 func (x *exchange) hints(r *response) {
+	x.watch()
 	h := x.down.W.Header()
 	before := maps.Clone(h)
 	r.header.removeHops()
@@ -171,6 +172,9 @@ func (x *exchange) hints(r *response) {
 func (x *exchange) sendHead(r *response, b *body, streaming bool) {
 	d := x.down
 	d.sent = true
+	if streaming {
+		x.watch()
+	}
 	r.header.removeHops()
 	h := d.W.Header()
 	r.header.toHTTP(h)
@@ -228,7 +232,7 @@ func (x *exchange) copyBody(b *body, to io.Writer) error {
 		if buf == nil {
 			buf = make([]byte, chunkSize)
 		}
-		n, err := b.read(x.ctx, buf)
+		n, err := b.read(x.context(), buf)
 		if n > 0 {
 			if _, werr := to.Write(buf[:n]); werr != nil {
 				b.close()
@@ -247,14 +251,19 @@ func (x *exchange) copyBody(b *body, to io.Writer) error {
 
 // deliver sends a whole body: at once if it is in memory, else beside the guest.
 func (x *exchange) deliver(b *body, to *answerSink) {
-	inMemory := true
+	inMemory, size := true, 0
 	for _, p := range b.parts {
 		inMemory = inMemory && p.stream == nil
+		size += len(p.data)
+	}
+	if !inMemory || size > x.holds {
+		x.watch()
 	}
 	if inMemory {
 		x.copyWhole(b, to)
 		return
 	}
+	x.context() // made here, and not by several at once
 	to.flush, to.done = true, make(chan struct{})
 	go func() { // settle waits for it
 		defer close(to.done)

@@ -157,7 +157,7 @@ func (x *exchange) start(mem program, r *request, b *body, to outgoing) (*pendin
 	p := &pending{done: make(chan struct{}), gunzip: r.gunzip, head: r.method == http.MethodHead, aside: aside{override: r.override}}
 	p.aside.override.Pass = r.override.Pass || to.uncached
 	var ctx context.Context
-	ctx, p.cancel = context.WithCancel(context.WithValue(x.ctx, asideKey{}, &p.aside))
+	ctx, p.cancel = context.WithCancel(context.WithValue(x.context(), asideKey{}, &p.aside))
 	out := (&http.Request{Method: r.method, URL: u, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}}).
 		WithContext(ctx)
 	x.outgoing(out, r, b, to.streaming)
