@@ -69,6 +69,7 @@ var house = map[string]imports{
 	"judge":          {ours: []string{"."}}, // pure: no I/O, no clock
 	"bench/judge":    {ours: []string{".", "judge"}},
 	"bench/recovery": {ours: []string{everything}},
+	"bench/compute":  {ours: []string{"compute/wasm/asm"}},
 	"bench/store":    {ours: []string{".", "cache", "record", "node"}},
 	"rollout":        {ours: []string{".", "judge", "state", "client"}}, // client has the shapes that its log and answers are made of
 
@@ -185,7 +186,8 @@ func (r imports) allows(s source, what string) bool {
 		if slices.Contains(r.ours, everything) || slices.Contains(r.ours, ours) {
 			return true
 		}
-		return s.test && (ours == "edgetest" || ours == "compute/wasm/asm" || ours == s.folder || s.folder == ".")
+		return s.test && (ours == "edgetest" || ours == "compute/wasm/asm" || ours == s.folder || s.folder == "." ||
+			s.folder == "compute" && ours == "compute/abi/fastly") // its benchmarks need an interface
 	}
 	is := func(allowed string) bool { return what == allowed || strings.HasPrefix(what, allowed+"/") }
 	return slices.ContainsFunc(r.others, is) || s.test && slices.ContainsFunc(forTests, is)

@@ -3,7 +3,9 @@ package compute
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/selvage-edge/selvage/compute/wasm"
 	"github.com/selvage-edge/selvage/compute/wasm/asm"
@@ -202,4 +204,24 @@ func meterHosts(b *testing.B, r wazero.Runtime, n uint32) {
 	if _, err := host.WithGoFunction(api.GoFunc(func(context.Context, []uint64) { benchTimer.StopTimer() }), []api.ValueType{i32}, nil).Export("answer").Instantiate(ctx); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// BenchmarkOvershoot is by how much a limit of 50 ms is too late.
+func BenchmarkOvershoot(b *testing.B) {
+	f, err := New(Options{}).Compile(b.Context(), asm.Assemble(testImports+"func $_start export=_start\n call $ask / call $answer\n loop\n br 0\n end\n endfunc"), Program{ABI: &testABI{version: new(int)}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	var late []time.Duration
+	for b.Loop() {
+		in := &Invocation{Extra: &exchange{}}
+		if err := f.Serve(b.Context(), in); err == nil {
+			b.Fatal("the loop ended by itself")
+		}
+		late = append(late, in.Usage.CPU-f.program.Limits.CPU)
+	}
+	slices.Sort(late)
+	b.ReportMetric(float64(late[len(late)/2])/1e6, "late-ms")
+	b.ReportMetric(float64(late[len(late)-1])/1e6, "latest-ms")
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -31,8 +30,9 @@ type Options struct {
 	// called by many goroutines at once.
 	OnLimit func(limit string)
 
-	// plain takes the memory driver of all systems, for tests.
-	plain bool
+	// plain takes the memory driver of all systems, and older the way of older
+	// Linux, for tests.
+	plain, older bool
 }
 
 // Program is what to compile a module for.
@@ -54,6 +54,7 @@ type Engine struct {
 	compile  chan struct{} // one token for each compiler
 	memories memories
 	kept     *folder // nil without one
+	turns    turns
 	stats    counters
 }
 
@@ -78,7 +79,7 @@ func New(o Options) *Engine {
 	if o.FolderBytes <= 0 {
 		o.FolderBytes = 2 << 30
 	}
-	e := &Engine{options: o, compile: make(chan struct{}, max(1, o.Compilers)), memories: newMemories(o.plain)}
+	e := &Engine{options: o, compile: make(chan struct{}, max(1, o.Compilers)), memories: newMemories(o), turns: newTurns()}
 	if o.Folder != "" {
 		e.kept = &folder{path: o.Folder, most: o.FolderBytes}
 	}
@@ -276,10 +277,4 @@ func (f *Function) hostModules(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// yield makes way for the collector and for neighbours.
-func (e *Engine) yield() {
-	e.stats.yields.Add(1)
-	runtime.Gosched()
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/tetratelabs/wazero/api"
 )
@@ -205,11 +204,7 @@ func (a abort) Unwrap() error { return a.err }
 
 // Wait runs f without counting its time as the guest's, for a function that
 // waits only sometimes.
-func (g *Guest) Wait(f func()) {
-	g.meter.pause(time.Now())
-	defer func() { g.meter.resume(time.Now()) }()
-	f()
-}
+func (g *Guest) Wait(f func()) { g.box.wait(f) }
 
 // Charge says that a host function did work that costs as much as this many
 // instructions, so that the guest yields as often as if it had done it itself.

@@ -10,16 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func newMemories(plain bool) memories {
-	if plain {
+func newMemories(o Options) memories {
+	if o.plain {
 		return plainMemories{}
 	}
-	return mappedMemories{}
+	return mappedMemories{older: o.older}
 }
 
 // mappedMemories map a file in memory copy-on-write: what a guest writes is its
 // own, and dropping it brings the file's content back.
-type mappedMemories struct{}
+type mappedMemories struct{ older bool }
 
 var osPage = uint64(os.Getpagesize())
 
@@ -84,7 +84,7 @@ func (i *mappedImage) mapAt(all []byte) error {
 }
 
 // open implements [memories].
-func (mappedMemories) open(limit uint64, first image) (*memory, error) {
+func (ms mappedMemories) open(limit uint64, first image) (*memory, error) {
 	all, err := unix.Mmap(-1, 0, int(max(limit, osPage)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 	if err != nil {
 		return nil, fmt.Errorf("reserve memory: %w", err)
@@ -92,7 +92,7 @@ func (mappedMemories) open(limit uint64, first image) (*memory, error) {
 	// A large page would have to be cleared as a whole for one byte of it.
 	_ = unix.Madvise(all, unix.MADV_NOHUGEPAGE) // not every kernel has them
 	m := &memory{all: all[:limit], limit: limit}
-	b := &mappedBacking{m: m, whole: all}
+	b := &mappedBacking{m: m, whole: all, older: ms.older}
 	m.backing = b
 	if i, ok := first.(*mappedImage); ok {
 		b.first = i.size
@@ -111,7 +111,9 @@ type mappedBacking struct {
 	first  uint64 // the length of the image that it began with
 	frozen *mappedImage
 	shared []byte // the frozen image, to copy from
-	hot    []span // pages that requests write to, learned
+	older  bool   // take the system for one that does not say what was written
+	found  []region
+	hot    []span // pages that requests write to, learned where the system cannot be asked for what was written
 	rounds int
 }
 
@@ -138,16 +140,28 @@ func (p *mappedBacking) freeze(n uint64) error {
 	return p.drop(i.size, n)
 }
 
+// mostHot is how many pages stay resident for the next request.
+const mostHot = 1024
+
+// back implements [backing].
+func (p *mappedBacking) back(n uint64) error {
+	p.rounds++
+	if ok, err := p.backWritten(n); ok || err != nil {
+		return err
+	}
+	return p.backLearned(n)
+}
+
 // Where requests write is looked at after so many of them, and then again, for
 // the first may not be like the rest.
 const (
 	learnFirst = 16
 	learnAgain = 1024
-	mostHot    = 1024 // pages
 )
 
-func (p *mappedBacking) back(n uint64) error {
-	if p.rounds++; p.rounds == learnFirst || p.rounds%learnAgain == 0 {
+// backLearned copies back what requests are known to write to, and drops the rest.
+func (p *mappedBacking) backLearned(n uint64) error {
+	if p.rounds == learnFirst || p.rounds%learnAgain == 0 {
 		p.learn(n)
 	}
 	at := uint64(0)

@@ -2,4 +2,4 @@
 
 package compute
 
-func newMemories(bool) memories { return plainMemories{} }
+func newMemories(Options) memories { return plainMemories{} }

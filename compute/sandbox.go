@@ -30,11 +30,9 @@ type sandbox struct {
 	remembered []func() bool
 	running    bool // within run: its stack can be set back
 	request    *requestContext
+	turn       *bell       // what a long guest computes with
 	cut        *LimitError // what ended the guest, if that was a limit
 }
-
-// yieldAfter is how long a guest computes before it makes way for others.
-const yieldAfter = 100 * time.Microsecond
 
 // newSandbox makes an instance that has not begun.
 func (f *Function) newSandbox(ctx context.Context) (*sandbox, error) {
@@ -77,6 +75,7 @@ func (b *sandbox) serve(ctx context.Context, in *Invocation) (err error) {
 	now := time.Now()
 	b.request = &requestContext{Context: ctx, box: b, deadline: now.Add(limits.Wall)}
 	defer b.request.end()
+	defer b.leaveTurn()
 	g := &b.guest
 	g.in, g.headerBytes = in, 0
 	in.Usage = Usage{Hit: in.Usage.Hit}
@@ -171,10 +170,7 @@ func (b *sandbox) answer(ctx context.Context, h *HostFunc, stack []uint64) {
 		h.Call(ctx, &b.guest, stack)
 		return
 	}
-	b.guest.meter.pause(time.Now())
-	h.Call(ctx, &b.guest, stack)
-	now := time.Now()
-	b.guest.meter.resume(now)
+	now := b.wait(func() { h.Call(ctx, &b.guest, stack) })
 	b.check(ctx, now)
 }
 
@@ -187,7 +183,7 @@ func (b *sandbox) tick(ctx context.Context) {
 	g.meter.tick(now)
 	b.check(ctx, now)
 	if now.Sub(g.meter.yielded) >= yieldAfter {
-		b.f.engine.yield()
+		b.makeWay()
 		now = time.Now()
 		g.meter.yielded = now
 	}

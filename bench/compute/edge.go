@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// address is the node's.
+const address = "127.0.0.1:9961"
+
+// node is a running node with functions, each on a route of its own name.
+type node struct {
+	cmd *exec.Cmd
+	log string
+}
+
+// functions is the service: name of the function, and its module.
+func (b *bench) writeService(functions map[string]string) error {
+	var text strings.Builder
+	fmt.Fprint(&text, "service: bench\nhosts: [\"127.0.0.1\"]\nfunctions:\n")
+	for name, module := range functions {
+		fmt.Fprintf(&text, "  %s: {module: %s}\n", name, module)
+	}
+	fmt.Fprint(&text, "routes:\n")
+	for name := range functions {
+		fmt.Fprintf(&text, "  - {match: {path: /%s}, function: %s}\n", name, name)
+	}
+	return os.WriteFile(filepath.Join(b.dir, "service.yaml"), []byte(text.String()), 0o600)
+}
+
+// start starts a node on core 0, and waits until it answers.
+func (b *bench) start(ctx context.Context, functions map[string]string) (*node, error) {
+	if err := b.writeService(functions); err != nil {
+		return nil, err
+	}
+	conf := fmt.Sprintf("name: bench\nlisten: [{address: %s}]\nadmin: {address: \"off\"}\naccess_log: \"off\"\ndata: %s\n", address, filepath.Join(b.dir, "data"))
+	if err := os.WriteFile(filepath.Join(b.dir, "node.yaml"), []byte(conf), 0o600); err != nil {
+		return nil, err
+	}
+	n := &node{log: filepath.Join(b.dir, "node.log")}
+	log, err := os.Create(n.log)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	n.cmd = exec.CommandContext(ctx, "taskset", "-c", "0", filepath.Join(b.dir, "selvage"), "run", "-c", filepath.Join(b.dir, "node.yaml"), filepath.Join(b.dir, "service.yaml"))
+	n.cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GODEBUG=gctrace=1")
+	n.cmd.Stdout, n.cmd.Stderr = log, log
+	if err := n.cmd.Start(); err != nil {
+		return nil, err
+	}
+	for end := time.Now().Add(20 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) { // what was never compiled takes its time
+		if n.status(ctx, "/nothing") == http.StatusNotFound {
+			return n, nil
+		}
+	}
+	text, _ := os.ReadFile(n.log)
+	n.stop()
+	return nil, fmt.Errorf("the node does not answer:\n%s", text)
+}
+
+// status is how a path is answered; 0 if it is not.
+func (n *node) status(ctx context.Context, path string) int {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		return 0
+	}
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0
+	}
+	res.Body.Close()
+	return res.StatusCode
+}
+
+func (n *node) stop() {
+	_ = n.cmd.Process.Signal(syscall.SIGTERM)
+	_ = n.cmd.Wait() // it was told to end
+}
+
+// rate is one slice of load.
+type rate struct {
+	requests float64 // a second
+	cpu      float64 // µs of processor time a request
+}
+
+var (
+	errNothing = errors.New("no answer was counted")
+	rateLine   = regexp.MustCompile(`Requests/sec:\s+([\d.]+)`)
+	totalLine  = regexp.MustCompile(`(\d+) requests in`)
+	badLine    = regexp.MustCompile(`Non-2xx or 3xx responses:.*`)
+)
+
+// load asks for a path over 16 connections as fast as it can.
+func (n *node) load(ctx context.Context, path string, d time.Duration) (rate, error) {
+	before, err := n.cpu()
+	if err != nil {
+		return rate{}, err
+	}
+	out, err := exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c16", fmt.Sprintf("-d%ds", max(1, int(d.Seconds()))), "http://"+address+path).CombinedOutput()
+	if err != nil {
+		return rate{}, fmt.Errorf("wrk: %w: %s", err, out)
+	}
+	after, err := n.cpu()
+	if err != nil {
+		return rate{}, err
+	}
+	per, total := rateLine.FindSubmatch(out), totalLine.FindSubmatch(out)
+	if per == nil || total == nil || badLine.Match(out) {
+		return rate{}, fmt.Errorf("%w: %s", errNothing, out)
+	}
+	requests, err := strconv.ParseFloat(string(per[1]), 64)
+	count, err2 := strconv.ParseFloat(string(total[1]), 64)
+	if err = errors.Join(err, err2); err != nil || count == 0 {
+		return rate{}, errors.Join(err, errNothing)
+	}
+	return rate{requests, float64((after - before).Microseconds()) / count}, nil
+}
+
+// tick is the unit of /proc/PID/stat: USER_HZ is 100 on every Linux that Go runs on.
+const tick = 10 * time.Millisecond
+
+// cpu is the processor time of the node so far.
+func (n *node) cpu() (time.Duration, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	f := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:])) // the name before it may hold spaces
+	user, err1 := strconv.ParseInt(f[11], 10, 64)
+	system, err2 := strconv.ParseInt(f[12], 10, 64)
+	return time.Duration(user+system) * tick, errors.Join(err1, err2)
+}
+
+// resident is the resident memory of the node in MiB.
+func (n *node) resident() (float64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+			return kb / 1024, err
+		}
+	}
+	return 0, errors.New("the system does not say how much memory is resident")
+}
+
+// edge measures every guest through the whole edge.
+func (b *bench) edge(ctx context.Context) error {
+	functions := map[string]string{}
+	for _, g := range b.guests {
+		functions[g.name] = g.module
+	}
+	n, err := b.start(ctx, functions)
+	if err != nil {
+		return err
+	}
+	defer n.stop()
+	results := make([][]rate, len(b.guests))
+	for round := range b.rounds + 1 {
+		for i, g := range b.guests {
+			got, err := n.load(ctx, "/"+g.name, b.slice)
+			if err != nil {
+				return fmt.Errorf("%s: %w", g.name, err)
+			}
+			if round > 0 { // the first one warms
+				results[i] = append(results[i], got)
+			}
+			fmt.Fprintf(os.Stderr, "edge, round %d of %d: %s %.0f/s, %.0f µs\n", round, b.rounds, g.name, got.requests, got.cpu)
+		}
+	}
+	fmt.Fprint(&b.report, "\n## Hello through the whole edge\n\n16 connections that are kept.\n\n| guest | requests/s | wanted | µs of CPU a request |\n|---|---:|---:|---:|\n")
+	for i, g := range b.guests {
+		var requests, cpu []float64
+		for _, r := range results[i] {
+			requests, cpu = append(requests, r.requests), append(cpu, r.cpu)
+		}
+		fmt.Fprintf(&b.report, "| %s | %.0f | %.0f | %.1f |\n", g.name, median(requests), g.target, median(cpu))
+	}
+	return nil
+}

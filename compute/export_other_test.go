@@ -1,0 +1,6 @@
+//go:build !linux
+
+package compute
+
+// look counts nothing where memory is copied.
+func (*WasReset) look(*memory) {}
