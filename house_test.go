@@ -20,6 +20,8 @@ const (
 // the file and what is in it: node/node.go Run.
 var exceptions = map[string]string{
 	"compute/abi/fastly/call.go call":         "one call of a host function",
+	"compute/context.go requestContext":       "it is a context itself",
+	"node/fetch.go valuesContext":             "it is a context itself",
 	"compute/abi/fastly/exchange.go exchange": "one request, which lives as long as its context",
 	"edgetest/client.go client1":              "a test's client ends with the test's context",
 	"edgetest/player.go player":               "a scenario ends with the test's context",
