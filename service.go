@@ -192,7 +192,7 @@ type Cache struct {
 	StaleWhileRevalidate Duration `yaml:"stale_while_revalidate" default:"0s" example:"30s"`
 	// For how long after that it may be used when the origin fails, where the answer does not say (RFC 5861).
 	StaleIfError Duration `yaml:"stale_if_error" default:"0s" example:"1h"`
-	// A lifetime of its own for answers of a status that do not say it themselves, instead of ttl: a status such as 404, or a class such as 4xx. With 0s they are not stored. Only for statuses that RFC 9110, section 15.1, lets be stored by a guess: 200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501; of a class it takes those.
+	// A lifetime of its own for answers of a status that do not say it themselves, instead of ttl: a status such as 404, or a class such as 4xx. With 0s they are not stored. Only for statuses that RFC 9110, section 15.1, and RFC 7725 let be stored by a guess: 200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 451, 501; of a class it takes those.
 	TTLStatus map[string]Duration `yaml:"ttl_status" example:"{404: 10s, 5xx: 0s}"`
 	// The largest body that is stored.
 	MaxBody ByteSize `yaml:"max_body" default:"64MiB"`

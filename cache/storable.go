@@ -38,9 +38,9 @@ const (
 )
 
 // exchange is what the rules for storing look at: a request as far as it
-// matters, and the head of its answer. The method is GET: nothing else comes here.
+// matters, and the head of its answer. The method is GET, and the request does not
+// say no-store: nothing else comes here.
 type exchange struct {
-	noStore       bool // the request's directive
 	authorization bool // the request has such a field
 	cookie        bool // and such a one
 	status        int
@@ -108,9 +108,7 @@ func forbidden(x *exchange, d answerDirectives) refusal {
 	_, selectable := varyNames(x.header["Vary"])
 	forAll := d.public || d.sharedMaxAge.set
 	switch {
-	case x.noStore:
-		return refuseRequest
-	case x.status < 200 || x.status == http.StatusPartialContent || x.status == http.StatusNotModified:
+	case x.status < 200 || x.status == http.StatusPartialContent || x.status == http.StatusNotModified || ofTheRequest(x.status):
 		return refuseStatus
 	case d.malformed:
 		return refuseMalformed
@@ -134,6 +132,21 @@ func forbidden(x *exchange, d answerDirectives) refusal {
 	return storeIt
 }
 
+// ofTheRequest says whether a status tells of a request, or of who sent it, and not
+// of what the URL names: of its length or its pace, of a field that the key does not
+// have. Four of them must not be stored (RFC 6585, sections 3 to 6); with any an
+// attacker would take the page from everybody.
+func ofTheRequest(status int) bool {
+	switch status {
+	case http.StatusPreconditionRequired, http.StatusTooManyRequests, http.StatusRequestHeaderFieldsTooLarge,
+		http.StatusNetworkAuthenticationRequired,
+		http.StatusProxyAuthRequired, http.StatusRequestTimeout, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge,
+		http.StatusRequestedRangeNotSatisfiable, http.StatusExpectationFailed, http.StatusTooEarly, http.StatusUpgradeRequired:
+		return true
+	}
+	return false
+}
+
 // isEventStream knows the one type whose beginning is worthless to those who come later.
 func isEventStream(h http.Header) bool {
 	if len(h["Content-Type"]) == 0 {
@@ -153,7 +166,7 @@ func heuristic(status int) bool { return slices.Contains(heuristicStatuses, stat
 // these, nothing beyond RFC 9111.
 func understood(status int) bool {
 	switch status {
-	case 302, 303, 307, 400, 403, 406, 409, 421, 451, 500, 502, 503, 504:
+	case 302, 303, 307, 400, 403, 406, 409, 421, 500, 502, 503, 504:
 		return true
 	}
 	return heuristic(status)

@@ -9,7 +9,7 @@ import (
 func TestStorable(t *testing.T) {
 	const fresh = "Cache-Control: max-age=60\n"
 	const long = "Last-Modified: Sat, 21 Nov 2020 12:00:00 GMT\n"
-	type request struct{ noStore, authorization, cookie, trailer bool }
+	type request struct{ authorization, cookie, trailer bool }
 	policy := rules{maxBody: 1000}
 	withTTL := rules{maxBody: 1000, ttl: time.Minute}
 	tests := []struct {
@@ -53,13 +53,27 @@ func TestStorable(t *testing.T) {
 		{"304", 304, fresh, policy, request{}, refuseStatus},
 		{"101", 101, fresh, policy, request{}, refuseStatus},
 		{"103", 103, fresh, policy, request{}, refuseStatus},
+		{"428", 428, fresh, policy, request{}, refuseStatus},
+		{"429", 429, "Cache-Control: public, s-maxage=60", policy, request{}, refuseStatus},
+		{"431", 431, fresh, policy, request{}, refuseStatus},
+		{"511", 511, fresh, policy, request{}, refuseStatus},
+		{"407", 407, fresh, policy, request{}, refuseStatus},
+		{"408", 408, fresh, policy, request{}, refuseStatus},
+		{"412", 412, fresh, policy, request{}, refuseStatus},
+		{"413", 413, fresh, policy, request{}, refuseStatus},
+		{"416", 416, fresh, policy, request{}, refuseStatus},
+		{"417", 417, fresh, policy, request{}, refuseStatus},
+		{"425", 425, fresh, policy, request{}, refuseStatus},
+		{"426", 426, fresh, policy, request{}, refuseStatus},
+		{"explicit 400", 400, fresh, policy, request{}, storeIt},
+		{"414, a ttl", 414, "", withTTL, request{}, storeIt},
+		{"451, a ttl", 451, "", withTTL, request{}, storeIt},
 		{"no-store", 200, "Cache-Control: no-store, max-age=60", policy, request{}, refuseNoStore},
 		{"no-store on a line of its own", 200, fresh + "Cache-Control: No-Store", policy, request{}, refuseNoStore},
 		{"private", 200, "Cache-Control: private, max-age=60", policy, request{}, refusePrivate},
 		{"private fields", 200, `Cache-Control: private="set-cookie", max-age=60`, policy, request{}, refusePrivate},
 		{"private and s-maxage", 200, "Cache-Control: private, s-maxage=60", policy, request{}, refusePrivate},
 		{"malformed", 200, "Cache-Control: max-age=60; public", policy, request{}, refuseMalformed},
-		{"request's no-store", 200, fresh, policy, request{noStore: true}, refuseRequest},
 		{"authorization", 200, fresh, policy, request{authorization: true}, refuseAuthorized},
 		{"authorization, public", 200, "Cache-Control: public, max-age=60", policy, request{authorization: true}, storeIt},
 		{"authorization, s-maxage", 200, "Cache-Control: s-maxage=60", policy, request{authorization: true}, storeIt},
@@ -85,7 +99,7 @@ func TestStorable(t *testing.T) {
 	}
 	for _, tt := range tests {
 		x := exchange{
-			noStore: tt.ask.noStore, authorization: tt.ask.authorization, cookie: tt.ask.cookie,
+			authorization: tt.ask.authorization, cookie: tt.ask.cookie,
 			status: tt.status, header: head(tt.head), trailer: tt.ask.trailer, length: 10,
 		}
 		_, _, got := storable(&x, control(x.header, nil), tt.rules, epoch)

@@ -88,7 +88,15 @@ func isHearsay(name string) bool {
 	case "X-Real-Ip", "X-Client-Ip", "X-Original-Url", "X-Rewrite-Url":
 		return true
 	}
-	return strings.HasPrefix(name, "X-Forwarded-")
+	return strings.HasPrefix(name, "X-Forwarded-") || slices.Contains(linkedBy[:], name)
+}
+
+// linkedBy are the fields, beside the two in [asForwarded], by which some application makes the
+// links in its pages: with one of them a stranger would write into what is stored
+// for all.
+var linkedBy = [...]string{
+	"X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Server", "X-Forwarded-Scheme", "X-Forwarded-Ssl",
+	"X-Host", "X-Original-Host", "X-Http-Host-Override", "X-Scheme", "X-Url-Scheme", "Front-End-Https",
 }
 
 // dropFromTrailer takes away the trailers that no header would be believed to
@@ -307,17 +315,49 @@ func forwarded(h http.Header, who party, peer netip.Addr, host string, tls bool)
 }
 
 // asForwarded is the scheme and the host by which answers are told apart behind
-// a trusted proxy: as the origin is told that they are. The Host that came is a
-// part of it too, since origins may look at either. Without that, who can make
-// the proxy pass on a field of theirs chose what everybody gets.
+// a trusted proxy: as the origin is told that they are, with our own Forwarded
+// already in the header. The Host that came is a part of it too, since origins may
+// look at any. Without that, who can make the proxy pass on a field of theirs chose
+// what everybody gets: most proxies write one of these fields and pass the others on.
 func asForwarded(h http.Header, scheme, host string) (string, string) {
 	if proto := h["X-Forwarded-Proto"]; len(proto) > 0 {
 		scheme = strings.Join(proto, ",")
 	}
+	own := host
 	if as := strings.Join(h["X-Forwarded-Host"], ","); as != "" && !strings.EqualFold(as, host) {
 		host += "," + as
 	}
+	add := func(name, value string) {
+		if value != "" && !saysNothing(value, scheme, own) {
+			host += "," + name + "=" + value
+		}
+	}
+	for _, name := range linkedBy {
+		add(name, strings.Join(h[name], ","))
+	}
+	if elements := splitQuoted(strings.Join(h["Forwarded"], ","), ','); len(elements) > 1 {
+		for _, element := range elements[:len(elements)-1] { // the last one is ours
+			for _, pair := range splitQuoted(element, ';') {
+				name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+				if name = strings.ToLower(name); name == "host" || name == "proto" {
+					add(name, strings.Trim(value, `"`))
+				}
+			}
+		}
+	}
 	return scheme, host
+}
+
+// saysNothing: what nearly every proxy sends tells of no other scheme and host
+// than those that are known, so that most answers are found by their plain URL.
+func saysNothing(value, scheme, host string) bool {
+	switch value {
+	case "https", "on", "443":
+		return scheme == "https"
+	case "http", "off", "80":
+		return scheme == "http"
+	}
+	return strings.EqualFold(value, host)
 }
 
 func joinBefore(before []string, last string) string {
