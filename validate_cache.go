@@ -36,7 +36,9 @@ var requestDirectives = []string{"max-age", "max-stale", "min-fresh", "no-cache"
 // HeuristicStatuses are the final statuses whose answers may be given a lifetime
 // that they do not say themselves (RFC 9110, section 15.1; RFC 9111, section
 // 4.2.2). 206 is one of them too: a part is not an answer of its own.
-func HeuristicStatuses() []int { return []int{200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 451, 501} }
+func HeuristicStatuses() []int {
+	return []int{200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 451, 501}
+}
 
 // StatusClass reads a status such as 404, which is from 404 to 404, or a class
 // such as 4xx, from 400 to 499.

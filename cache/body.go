@@ -36,7 +36,7 @@ type body struct {
 	size     int64      // bytes that have come, the dropped ones too
 	ended    bool
 	err      error       // why it broke off
-	trailer  http.Header // fields that came after the end
+	trailer  http.Header // fields that came after the end; before it, those that were announced, without values
 	furthest int64       // the position of the fastest reader
 	grown    chan struct{}
 	taken    chan struct{}
@@ -110,11 +110,11 @@ func (b *body) tryRecycle() <-chan struct{} {
 func (b *body) end(err error, trailer http.Header) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.ended, b.err, b.trailer = true, err, trailer
+	b.ended, b.err, b.trailer = true, err, trailer // whole readers see them without mu
 	if n := len(b.chunks); n > 0 && cap(b.chunks[n-1])-len(b.chunks[n-1]) > len(b.chunks[n-1])/8 {
 		b.chunks[n-1] = append(make([]byte, 0, len(b.chunks[n-1])), b.chunks[n-1]...)
 	}
-	if err == nil && b.start == 0 && len(trailer) == 0 {
+	if err == nil && b.start == 0 {
 		b.whole.Store(true)
 	}
 	b.wakeReadersLocked()
@@ -225,7 +225,15 @@ func (r *reader) nextWhole() ([]byte, error) {
 		r.from += int64(len(c))
 		r.at++
 	}
+	r.ended()
 	return nil, io.EOF
+}
+
+// ended gives the answer the fields that come after its body. A part has none.
+func (r *reader) ended() {
+	if r.end < 0 && len(r.b.trailer) > 0 {
+		r.res.Trailer = r.b.trailer.Clone()
+	}
 }
 
 // nextGrowing is next for a body that grows: what is there, or what to wait for.
@@ -255,7 +263,7 @@ func (r *reader) nextGrowing() (p []byte, wait <-chan struct{}, err error) {
 	case p != nil:
 		return p, nil, nil
 	case b.ended && b.err == nil:
-		r.res.Trailer = b.trailer.Clone()
+		r.ended()
 		return nil, nil, io.EOF
 	case b.ended:
 		return nil, nil, b.err

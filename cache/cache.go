@@ -15,9 +15,8 @@
 // to be somebody else's alone; and that the store keeps its bound in bytes.
 //
 // It refuses to combine parts that are not known to be of one representation, to
-// store answers to methods other than GET and QUERY, answers with trailers, and
-// whatever its directives leave in doubt. It knows
-// nothing of origins: an error says that there is no answer.
+// store answers to methods other than GET and QUERY, and whatever its directives
+// leave in doubt. It knows nothing of origins: an error says that there is no answer.
 //
 // Stored data is keyed by [Key], then by the request fields that Vary names. Tags
 // and groups (RFC 9875) are no index: a purge writes one number, which a stored

@@ -146,7 +146,6 @@ func (f *flight) arrived(ctx context.Context, res *http.Response, requested, rec
 	x := f.exchange(res.StatusCode, res.Header)
 	x.surrogate, x.tags, x.manyTags = surrogate, tags, !ok
 	x.length = res.ContentLength
-	x.trailer = len(res.Trailer) > 0 || len(res.Header["Trailer"]) > 0
 	part, total, isPart := partOf(res)
 	if isPart = isPart && f.want != ""; isPart {
 		x.status, x.length = http.StatusOK, part.length // what is said of the whole, is said of its parts
@@ -185,6 +184,8 @@ func (f *flight) arrived(ctx context.Context, res *http.Response, requested, rec
 	a.header = storedHeader(res.Header, received)
 	if isPart {
 		a.become(part, total)
+	} else {
+		a.body.announce(res.Trailer)
 	}
 	f.settle(outcome{
 		answer: a, shared: judge(received, &a.terms, requestDirectives{}) == useFresh, status: res.StatusCode,
@@ -262,7 +263,7 @@ func (w *filler) run(ctx context.Context, res *http.Response) {
 	if err != nil {
 		w.flight.closeToOthers() // first: who comes after the break begins anew
 	}
-	w.body.end(err, res.Trailer)
+	w.body.end(err, w.answer.storedTrailer(res))
 	t := w.flight.transport
 	defer w.body.left(&t.store.sending)
 	if w.body.whole.Load() && w.body.size <= t.rules.maxBody {

@@ -429,7 +429,7 @@ func (s *Store) moveFormsLocked(f *forms, e *entry) {
 // size is what an answer takes with its body and the forms that hang on it. It is
 // called with the store's lock.
 func (a *answer) size(key Key) int64 {
-	n := a.cost(key) + a.body.kept()
+	n := a.cost(key) + a.body.kept() + a.body.trailerCost()
 	if a.forms != nil {
 		n += costForms + a.forms.bytes
 	}

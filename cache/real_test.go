@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,8 +19,18 @@ import (
 // real is a cache in front of a server of net/http on a socket.
 func real(t *testing.T, policy selvage.Cache, h http.HandlerFunc) (*Transport, string) {
 	t.Helper()
-	server := httptest.NewServer(h)
-	next := &http.Transport{}
+	return realOver(t, 1, policy, h)
+}
+
+// realOver is real, over HTTP/1 or HTTP/2.
+func realOver(t *testing.T, version int, policy selvage.Cache, h http.HandlerFunc) (*Transport, string) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(h)
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(version == 1)
+	server.Config.Protocols.SetUnencryptedHTTP2(version == 2)
+	server.Start()
+	next := &http.Transport{Protocols: server.Config.Protocols}
 	store := NewStore(8 << 20)
 	t.Cleanup(func() {
 		store.Close()
@@ -59,31 +70,81 @@ func TestOverSocketsBytesArriveAsTheyCome(t *testing.T) {
 }
 
 func TestOverSocketsATruncatedAnswerIsNotStored(t *testing.T) {
-	var asked atomic.Int32
-	cached, url := real(t, oneMinute, func(w http.ResponseWriter, r *http.Request) {
-		if asked.Add(1) > 1 {
-			io.WriteString(w, "whole")
-			return
+	tests := map[string]struct {
+		version int
+		fields  http.Header
+	}{
+		"a length":                   {1, http.Header{"Content-Length": {"100"}}},
+		"a length, a strong tag":     {1, http.Header{"Content-Length": {"100"}, "Etag": {`"a"`}}},
+		"chunks":                     {1, nil},
+		"chunks, a strong tag":       {1, http.Header{"Etag": {`"a"`}}},
+		"chunks, and trailers":       {1, http.Header{"Trailer": {"X-Sum"}}},
+		"HTTP/2 with a length":       {2, http.Header{"Content-Length": {"100"}}},
+		"HTTP/2 without one":         {2, nil},
+		"HTTP/2 before its trailers": {2, http.Header{"Trailer": {"X-Sum"}}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var asked atomic.Int32
+			cached, url := realOver(t, tt.version, oneMinute, func(w http.ResponseWriter, r *http.Request) {
+				if asked.Add(1) > 1 {
+					io.WriteString(w, "whole")
+					return
+				}
+				maps.Copy(w.Header(), tt.fields)
+				io.WriteString(w, "only this much")
+				w.(http.Flusher).Flush()
+				panic(http.ErrAbortHandler)
+			})
+			res, err := cached.RoundTrip(get(t, url))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(res.Body); err == nil {
+				t.Errorf("got %q without an error", body)
+			}
+			res.Body.Close()
+			res, err = cached.RoundTrip(get(t, url))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := readAll(t, res); got != "whole" {
+				t.Errorf("then got %q, want the whole", got)
+			}
+		})
+	}
+}
+
+func TestOverSocketsTrailersOfAHitAreThoseThatCame(t *testing.T) {
+	for version := 1; version <= 2; version++ {
+		for _, announced := range []bool{true, false} {
+			var asked atomic.Int32
+			cached, url := realOver(t, version, oneMinute, func(w http.ResponseWriter, r *http.Request) {
+				asked.Add(1)
+				if announced {
+					w.Header().Set("Trailer", "X-Sum")
+				}
+				io.WriteString(w, "page")
+				w.(http.Flusher).Flush()
+				w.Header().Set(http.TrailerPrefix+"X-Sum", "7")
+				if announced {
+					w.Header().Del(http.TrailerPrefix + "X-Sum")
+					w.Header().Set("X-Sum", "7")
+				}
+			})
+			for _, what := range []string{"first", "hit"} {
+				res, err := cached.RoundTrip(get(t, url))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if body := readAll(t, res); body != "page" || res.Trailer.Get("X-Sum") != "7" {
+					t.Errorf("HTTP/%d, announced %v, %s: got %q with trailers %v", version, announced, what, body, res.Trailer)
+				}
+			}
+			if n := asked.Load(); n != 1 {
+				t.Errorf("HTTP/%d, announced %v: the origin was asked %d times, want once", version, announced, n)
+			}
 		}
-		w.Header().Set("Content-Length", "100")
-		io.WriteString(w, "only this much")
-		w.(http.Flusher).Flush()
-		panic(http.ErrAbortHandler)
-	})
-	res, err := cached.RoundTrip(get(t, url))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if body, err := io.ReadAll(res.Body); err == nil {
-		t.Errorf("got %q without an error", body)
-	}
-	res.Body.Close()
-	res, err = cached.RoundTrip(get(t, url))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := readAll(t, res); got != "whole" {
-		t.Errorf("then got %q, want the whole", got)
 	}
 }
 

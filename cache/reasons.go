@@ -52,7 +52,6 @@ var details = []Reason{
 	{string(refuseNoStore), "the answer forbids it", "9111 section 5.2.2.5"},
 	{string(refusePrivate), "the answer is for one user", "9111 section 5.2.2.7"},
 	{string(refuseVary), "no other request can be told to select it", "9111 section 4.1"},
-	{string(refuseTrailer), "it has fields behind its body", ours},
 	{string(refuseStream), "it is a stream of events", ours},
 	{string(refuseAuthorized), "the request had credentials, and the answer does not say that it is for all", "9111 section 3.5"},
 	{string(refuseSetCookie), "it sets a cookie, and does not say that it is for all", ours},

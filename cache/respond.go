@@ -91,7 +91,9 @@ func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.R
 		m.reader.sent = &t.store.sending
 		b.opened(m.reader.sent)
 	}
-	if !p.whole {
+	if p.whole {
+		m.announce(b)
+	} else {
 		m.reader.end = p.part.start + p.part.length
 	}
 	if f != nil {

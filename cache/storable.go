@@ -23,7 +23,6 @@ const (
 	refuseNoStore     refusal = "no-store"         // 5.2.2.5
 	refusePrivate     refusal = "private"          // 5.2.2.7
 	refuseVary        refusal = "vary"             // 4.1
-	refuseTrailer     refusal = "trailer"
 	refuseStream      refusal = "event-stream"
 	refuseAuthorized  refusal = "authorization" // 3.5
 	refuseSetCookie   refusal = "set-cookie"
@@ -45,7 +44,6 @@ type exchange struct {
 	cookie        bool // and such a one
 	status        int
 	header        http.Header
-	trailer       bool   // fields will follow the body
 	length        int64  // of the body, -1 if unknown
 	position      uint64 // of purges when it was requested
 	tags          []string
@@ -120,8 +118,6 @@ func forbidden(x *exchange, d answerDirectives) refusal {
 		return refusePrivate
 	case !selectable:
 		return refuseVary
-	case x.trailer:
-		return refuseTrailer
 	case isEventStream(x.header):
 		return refuseStream
 	case x.authorization && !forAll && !d.mustRevalidate:

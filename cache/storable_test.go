@@ -9,7 +9,7 @@ import (
 func TestStorable(t *testing.T) {
 	const fresh = "Cache-Control: max-age=60\n"
 	const long = "Last-Modified: Sat, 21 Nov 2020 12:00:00 GMT\n"
-	type request struct{ authorization, cookie, trailer bool }
+	type request struct{ authorization, cookie bool }
 	policy := rules{maxBody: 1000}
 	withTTL := rules{maxBody: 1000, ttl: time.Minute}
 	tests := []struct {
@@ -89,7 +89,6 @@ func TestStorable(t *testing.T) {
 		{"vary *", 200, fresh + "Vary: *", policy, request{}, refuseVary},
 		{"vary among others *", 200, fresh + "Vary: Accept\nVary: Cookie, *", policy, request{}, refuseVary},
 		{"vary that names nothing", 200, fresh + "Vary: a b", policy, request{}, refuseVary},
-		{"trailer", 200, fresh, policy, request{trailer: true}, refuseTrailer},
 		{"event stream", 200, fresh + "Content-Type: text/event-stream;charset=utf-8", policy, request{}, refuseStream},
 		{"no-cache with a validator", 200, "Cache-Control: no-cache\nEtag: \"a\"", policy, request{}, storeIt},
 		{"no-cache without", 200, "Cache-Control: no-cache", policy, request{}, refuseUseless},
@@ -100,7 +99,7 @@ func TestStorable(t *testing.T) {
 	for _, tt := range tests {
 		x := exchange{
 			authorization: tt.ask.authorization, cookie: tt.ask.cookie,
-			status: tt.status, header: head(tt.head), trailer: tt.ask.trailer, length: 10,
+			status: tt.status, header: head(tt.head), length: 10,
 		}
 		_, _, got := storable(&x, control(x.header, nil), tt.rules, epoch)
 		if got != tt.want {

@@ -520,35 +520,64 @@ func TestCallerMayChangeTheHeaderItIsGiven(t *testing.T) {
 	})
 }
 
-func TestTrailersPassAndAreNotStored(t *testing.T) {
-	onVirtualTime(t, func(t *testing.T) {
-		for _, announced := range []bool{true, false} {
-			origin := &script{answer: func(req *http.Request) (*http.Response, error) {
-				res := reply(req, 200, "", "one")
-				res.ContentLength = -1
-				delete(res.Header, "Content-Length")
-				if announced {
-					res.Trailer = http.Header{"X-Sum": nil}
-				}
-				res.Body = &trailing{res.Body, res}
-				return res, nil
-			}}
-			e := newEdge(t, oneMinute, origin)
-			res, err := e.RoundTrip(get(t, "http://shop.example/"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			io.ReadAll(res.Body)
-			res.Body.Close()
-			if res.Trailer.Get("X-Sum") != "7" {
-				t.Errorf("announced %v: trailer %v", announced, res.Trailer)
-			}
-			settled()
-			if e.store.Stats().Objects != 0 {
-				t.Errorf("announced %v: an answer with trailers is stored", announced)
-			}
+func TestTrailersAreStoredWithTheBody(t *testing.T) {
+	for _, announced := range []bool{true, false} {
+		for _, long := range []bool{true, false} { // as HTTP/2 allows: with a length, and trailers behind it
+			onVirtualTime(t, func(t *testing.T) { testTrailers(t, announced, long) })
 		}
-	})
+	}
+}
+
+func testTrailers(t *testing.T, announced, long bool) {
+	origin := &script{answer: func(req *http.Request) (*http.Response, error) {
+		if req.Header.Get("If-None-Match") != "" {
+			return reply(req, 304, "", ""), nil
+		}
+		res := reply(req, 200, "Etag: \"a\"\nConnection: X-Hop", "one")
+		if !long {
+			res.ContentLength = -1
+			delete(res.Header, "Content-Length")
+		}
+		if announced {
+			res.Trailer = http.Header{"X-Sum": nil}
+		}
+		res.Body = &trailing{res.Body, res}
+		return res, nil
+	}}
+	e := newEdge(t, oneMinute, origin)
+	ask := func(what string, sum string, fields ...string) {
+		t.Helper()
+		req := get(t, "http://shop.example/", fields...)
+		if what == "HEAD" {
+			req.Method = "HEAD"
+		}
+		res, err := e.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := res.Trailer["X-Sum"]; ok != (sum != "") && (announced || what != "first") {
+			t.Errorf("%s: announced %v", what, res.Trailer)
+		}
+		if sum != "" && res.Trailer != nil && (res.ContentLength >= 0 || res.Header.Get("Content-Length") != "") {
+			t.Errorf("%s: a length is said, behind which no trailer can follow", what)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if got := res.Trailer.Get("X-Sum"); got != sum || err != nil || res.Trailer.Get("Set-Cookie") != "" || res.Trailer.Get("X-Hop") != "" {
+			t.Errorf("%s (announced %v, long %v): %q with trailers %v, %v; want X-Sum %q", what, announced, long, body, res.Trailer, err, sum)
+		}
+	}
+	ask("first", "7")
+	settled()
+	ask("hit", "7")
+	ask("part", "", "Range", "bytes=0-1")
+	ask("HEAD", "")
+	ask("304", "", "If-None-Match", `"a"`)
+	time.Sleep(2 * time.Minute)
+	ask("confirmed", "7")
+	if n := origin.count(); n != 2 {
+		t.Errorf("the origin was asked %d times, want once and once whether it is right", n)
+	}
 }
 
 // trailing sets a trailer when the body has been read.
@@ -560,7 +589,7 @@ type trailing struct {
 func (b *trailing) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
-		b.res.Trailer = http.Header{"X-Sum": {"7"}}
+		b.res.Trailer = http.Header{"X-Sum": {"7"}, "Set-Cookie": {"a=b"}, "X-Hop": {"1"}}
 	}
 	return n, err
 }
