@@ -127,6 +127,10 @@ func (t *Transport) join(q *inquiry, alone bool) (*flight, part) {
 	if !t.lookup(q).answer.is(q.found.answer) || t.hasWanted(q) {
 		return nil, lookAgain
 	}
+	if q.ahead && int64(s.ahead) >= min(MaxAhead, max(1, t.store.limit/aheadShare/SliceSize)) {
+		t.store.reached("ahead")
+		return nil, noPart
+	}
 	f := t.newFlight(q, alone)
 	f.holds = 1
 	t.startLocked(f, !alone)

@@ -12,6 +12,7 @@ type flights struct {
 	running                    map[Key]map[*flight]struct{} // the joinable ones too, by path
 	count                      int
 	makers                     int   // of forms
+	ahead                      int   // fetches of slices that nobody waited for when they began
 	refreshes                  int   // that are under way
 	refreshed, refreshFailures int64 // that have come to an end
 	unstorables                unstorables
@@ -62,6 +63,9 @@ func (t *Transport) startLocked(f *flight, joinable bool) {
 	}
 	same[f] = struct{}{}
 	s.count++
+	if f.ahead {
+		s.ahead++
+	}
 	s.wg.Go(f.run)
 }
 
@@ -98,6 +102,9 @@ func (f *flight) finish() {
 	}
 	if f.refreshing {
 		s.refreshes--
+	}
+	if f.ahead {
+		s.ahead--
 	}
 }
 

@@ -44,6 +44,7 @@ type order struct {
 	wantAt int64   // the position that it must bring
 	about  *answer // the whole whose stored parts are asked about; may be nil
 	whole  *answer // the stored whole that it is to belong to; may be nil
+	ahead  bool    // nobody waits for it yet, see [source.lookAhead]
 	// For the whole: stored answers that other fields select, one of which the origin may choose.
 	others []*answer
 }

@@ -391,3 +391,98 @@ func FuzzContentRange(f *testing.F) {
 		}
 	})
 }
+
+// TestNextSliceIsFetchedWhileOneIsSent: who reads on does not wait for the origin
+// once a slice, each slice is asked for once, and nobody's leaving brings more than one.
+func TestNextSliceIsFetchedWhileOneIsSent(t *testing.T) {
+	onVirtualTime(t, func(t *testing.T) {
+		f := &file{size: 10 << 30, tag: `"a"`}
+		const away = 50 * time.Millisecond
+		e := newEdge(t, selvage.Cache{}, &script{answer: func(req *http.Request) (*http.Response, error) {
+			time.Sleep(away)
+			return f.answer(req)
+		}})
+		e.store.limit = 64 * mib
+		began := time.Now()
+		res, err := e.RoundTrip(get(t, "http://shop.example/", "Range", "bytes=1048577-5242879"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 4*mib-1)
+		if _, err := io.ReadFull(res.Body, got[:1]); err != nil {
+			t.Fatal(err)
+		}
+		settled()
+		time.Sleep(away)
+		e.expectRanges("1048576-2097151", "2097152-3145727")
+		for pos := 1; pos < len(got); pos += mib { // he takes as long for a slice as the origin does
+			if _, err := io.ReadFull(res.Body, got[pos:min(pos+mib, len(got))]); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(away)
+		}
+		res.Body.Close()
+		if string(got) != f.bytes(span{mib + 1, 4*mib - 1}) {
+			t.Error("the bytes are others")
+		}
+		if n := e.origin.count(); n != 4 {
+			t.Errorf("the origin was asked %d times, want once for each of four slices", n)
+		}
+		if took := time.Since(began); took > 6*away {
+			t.Errorf("reading took %v, want no more than the first slice and four times %v", took, away)
+		}
+
+		res, err = e.RoundTrip(get(t, "http://shop.example/", "Range", "bytes=104857600-"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(res.Body, got[:1]); err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		time.Sleep(10 * away)
+		if n := e.origin.count(); n != 6 {
+			t.Errorf("the origin was asked %d times, want two more for one who left in the first of many slices", n-4)
+		}
+		if s := e.store.Stats(); s.Flights != 0 || s.Receiving != 0 || s.Sending != 0 {
+			t.Errorf("left behind %+v", s)
+		}
+	})
+}
+
+func TestSlicesThatAreFetchedAheadAreBounded(t *testing.T) {
+	onVirtualTime(t, func(t *testing.T) {
+		f := &file{size: 10 << 30, tag: `"a"`}
+		held := make(chan struct{})
+		e := newEdge(t, selvage.Cache{}, &script{answer: func(req *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(req.Header.Get("Range"), "97151") || strings.HasSuffix(req.Header.Get("Range"), "00999") {
+				<-held
+			}
+			return f.answer(req)
+		}})
+		limits := make(map[string]int)
+		e.store.OnLimit = func(limit string) { limits[limit]++ }
+		var all []*http.Response
+		for _, path := range []string{"/1", "/2", "/3"} { // the store has room for one slice ahead
+			res, err := e.RoundTrip(get(t, "http://shop.example"+path, "Range", "bytes=0-2097151"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(res.Body, make([]byte, 10)); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, res)
+		}
+		settled()
+		if n := e.origin.count(); n != 4 || limits["ahead"] != 2 {
+			t.Errorf("the origin was asked %d times, with limits %v; want 3 times and once ahead, and the limit twice", n, limits)
+		}
+		close(held)
+		for i, res := range all {
+			if body, err := io.ReadAll(res.Body); err != nil || string(body) != f.bytes(span{10, 2*mib - 10}) {
+				t.Errorf("%d: %d bytes, %v", i, len(body), err)
+			}
+			res.Body.Close()
+		}
+	})
+}

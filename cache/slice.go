@@ -17,6 +17,10 @@ const (
 	SliceSize = 1 << 20
 	// MaxParts is how many parts are stored for one URL. Beyond it the oldest goes.
 	MaxParts = 4096
+	// MaxAhead is how many slices are fetched at once before anybody waits for them;
+	// they take an eighth of the store at most, or are one. Beyond it a reader waits for his next slice.
+	MaxAhead   = 256
+	aheadShare = 8
 	// maxGaps: an answer from the beginning to the end is put together from stored
 	// parts only where no more than so many fetches complete it.
 	maxGaps = 4

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 )
 
 // errOtherBytes breaks an answer whose later parts the origin does not have any
@@ -123,7 +124,9 @@ func (p *places) reader() (*reader, error) {
 	case p.pos >= p.end:
 		return nil, io.EOF
 	}
-	p.cur, p.err = p.source.at(p.pos, p.end)
+	if p.cur, p.err = p.source.at(p.pos, p.end); p.err == nil {
+		p.source.lookAhead(p.pos+p.cur.end-p.cur.pos, p.end)
+	}
 	return p.cur, p.err
 }
 
@@ -141,14 +144,7 @@ func (s *source) at(pos, end int64) (*reader, error) {
 		if a := s.t.store.piece(&s.q.key, s.q.req.Header, s.head, pos, s.t.and(good)); a != nil {
 			return s.readerOf(a, pos, end, nil), nil
 		}
-		have := s.t.stitches(s.q, good)
-		if have.head == nil || !sameBytes(have.head, s.head) {
-			have.spans = nil
-		}
-		sub := *s.q
-		sub.found, sub.order = found{}, order{whole: s.head, wantAt: pos}
-		sub.want = rangeField(sliceAround(pos, s.head.length, have.spans, min(SliceSize, s.t.rules.maxBody)))
-		f, part := s.t.joinPiece(&sub)
+		f, part := s.t.joinPiece(s.sliceAt(pos, s.stored(good)))
 		switch part {
 		case noPart:
 			return nil, context.Canceled
@@ -174,6 +170,46 @@ func (s *source) at(pos, end int64) (*reader, error) {
 	return nil, errOtherBytes
 }
 
+// stored are the parts of the whole that are stored.
+func (s *source) stored(good func(*answer) bool) []span {
+	have := s.t.stitches(s.q, good)
+	if have.head == nil || !sameBytes(have.head, s.head) {
+		return nil
+	}
+	return have.spans
+}
+
+// sliceAt asks for the slice of a position, without what is stored of it.
+func (s *source) sliceAt(pos int64, have []span) *inquiry {
+	sub := *s.q
+	sub.found, sub.order = found{}, order{whole: s.head, wantAt: pos}
+	sub.want = rangeField(sliceAround(pos, s.head.length, have, min(SliceSize, s.t.rules.maxBody)))
+	return &sub
+}
+
+// lookAhead lets the slice of the position that is read next be fetched while what
+// stands before it is sent: else a reader would wait for the origin once a slice.
+func (s *source) lookAhead(pos, end int64) {
+	if pos >= end || s.q.standsIn || s.q.directives.onlyIfCached || strongValidator(s.head.header, s.head.terms.received) == "" {
+		return
+	}
+	if f := s.flight; f != nil && f.outcome.answer.part.holds(pos) {
+		return
+	}
+	have := s.stored(s.q.good)
+	if slices.ContainsFunc(have, func(h span) bool { return h.holds(pos) }) {
+		return
+	}
+	next := s.sliceAt(pos, have)
+	if _, known := s.t.knownUnstorable(next); known {
+		return
+	}
+	next.ahead = true
+	if f, part := s.t.joinPiece(next); part == leads || part == waits {
+		f.leave(part == leads) // it is kept, and finds its way into the store
+	}
+}
+
 // takes says whether the answer goes on with what a flight brought, is to look
 // again since that was purged, or breaks.
 func (s *source) takes(f *flight, pos int64, leader bool) (afterwards, error) {
@@ -184,7 +220,9 @@ func (s *source) takes(f *flight, pos int64, leader bool) (afterwards, error) {
 		return done, o.err
 	case o.why == refusePurged, a != nil && !leader && f.fate(a) != unpurged:
 		return tryNext, nil
-	case a == nil || !sameBytes(a, s.head) || !a.span().holds(pos), !leader && (!o.shared || !selected(a.selectors, s.q.req.Header)):
+	case !leader && (a == nil || !o.shared || !selected(a.selectors, s.q.req.Header)):
+		return tryNext, nil // it was for somebody else: what is there for us?
+	case a == nil || !sameBytes(a, s.head) || !a.span().holds(pos):
 		return done, errOtherBytes
 	}
 	return done, nil

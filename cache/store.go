@@ -26,7 +26,7 @@ const (
 // revisions. It is safe for concurrent use.
 type Store struct {
 	// OnLimit is told the name of a limit that was reached: memory, max_body,
-	// variants, parts, refreshes, forms, key_rules. Set it before the store is used; it may be nil and must not block.
+	// variants, parts, refreshes, forms, ahead, key_rules. Set it before the store is used; it may be nil and must not block.
 	OnLimit func(limit string)
 
 	limit    int64

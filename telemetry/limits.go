@@ -35,6 +35,7 @@ func Limits() []Field {
 		{"tags", "an answer named more than 1,024 tags, or more than 16 KiB of them, and was not stored"},
 		{"key_rules", "a service had more different rules for cache keys than are known; what was stored by the oldest went"},
 		{"forms", "an answer was not compressed for the store, since too many were being"},
+		{"ahead", "a slice of a large answer was not fetched before its reader came to it, since too many were"},
 		{"refills", "a fetch for what an undone revision had stored waited, since so many were under way"},
 		{"refreshes", "a stale answer was not refreshed in the background, since too many were"},
 		{"strata", "a rollout was counted in more nodes and routes than are told apart; the others are one"},
