@@ -53,9 +53,9 @@ const (
 	bitHadAge
 )
 
-// packs says whether an answer may be packed: it is whole, and nobody adds to it.
+// packs says whether an answer may be packed: it is whole, nobody adds to it, and it has no trailers.
 func (s *Store) packs(a *answer) bool {
-	return !a.isPart() && a.mark == nil && a.search == nil && a.body != nil && a.body.whole.Load() &&
+	return !a.isPart() && a.mark == nil && a.search == nil && a.body != nil && a.body.whole.Load() && len(a.body.trailer) == 0 &&
 		a.body.size < int64(s.slabs.most()) && (a.forms == nil || a.forms.making == 0)
 }
 
