@@ -73,11 +73,12 @@ func (w *watching) of(rec *record.Record) counter {
 	return nil
 }
 
-// making is one that is under way.
+// making is one that is under way, with its answer's body: one allocation.
 type making struct {
 	watch counter
 	m     rollout.Making
 	facts rollout.Facts
+	body  madeBody
 }
 
 // begin notes that an arm makes an answer: a run of a function, a forward, a
@@ -214,7 +215,8 @@ const (
 
 // watchBody ends the making with the answer's body.
 func watchBody(m *making, o *judge.Outcome, req *http.Request, res *http.Response) {
-	b := &madeBody{making: m, outcome: *o, ctx: req.Context().Err, length: res.ContentLength}
+	b := &m.body
+	b.making, b.outcome, b.asked, b.length = m, *o, req, res.ContentLength
 	switch {
 	case req.Method == http.MethodHead, res.StatusCode == http.StatusNoContent, res.StatusCode == http.StatusNotModified,
 		isEvents(res.Header):
@@ -242,8 +244,8 @@ type madeBody struct {
 	io.ReadCloser
 	making  *making
 	outcome judge.Outcome
-	ctx     func() error // of the request
-	length  int64        // -1 if unknown
+	asked   *http.Request
+	length  int64 // -1 if unknown
 	read    atomic.Int64
 	timer   *time.Timer // set after the first read that is not the last
 	done    atomic.Bool
@@ -295,7 +297,7 @@ func (b *madeBody) finish(open bool, err error) {
 	case !open:
 		o.NoBody, o.Bytes = false, b.read.Load()
 	}
-	if err != nil && b.ctx() == nil {
+	if err != nil && b.asked.Context().Err() == nil {
 		o.Bad, o.NoBody = o.Bad.With(judge.OriginError), true // it broke off
 	}
 	b.making.end(o)

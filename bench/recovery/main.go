@@ -77,6 +77,15 @@ type flags struct {
 	trace    bool
 }
 
+func (f flags) wants(r row) bool { return len(f.only) == 0 || slices.Contains(f.only, r.title()) }
+
+// say says a run, if it is wanted.
+func (f flags) say(r result) {
+	if f.verbose {
+		fmt.Fprintln(os.Stderr, time.Now().UTC().Format("15:04:05"), r.line())
+	}
+}
+
 // The rates beyond which one fleet has the machine for itself.
 const aloneFrom = 500
 
@@ -126,6 +135,10 @@ func run() error {
 	for _, rate := range f.rates {
 		got, err := measure(ctx, f, rate)
 		all = append(all, got...)
+		if err == nil {
+			got, err = measureVictims(ctx, f, rate)
+			all = append(all, got...)
+		}
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -141,6 +154,9 @@ func run() error {
 // measure plays all rows at a rate. Fleets take runs as they come, so that the
 // rows of one are not all of one minute.
 func measure(ctx context.Context, f flags, rate int) ([]result, error) {
+	if !slices.ContainsFunc(rows, func(r row) bool { return f.wants(r) && r.name != killer }) {
+		return nil, nil
+	}
 	fleets := f.atOnce
 	if rate >= aloneFrom {
 		fleets = 1
@@ -161,7 +177,7 @@ func measure(ctx context.Context, f flags, rate int) ([]result, error) {
 		defer close(jobs)
 		for range f.times {
 			for _, r := range rows {
-				if len(f.only) > 0 && !slices.Contains(f.only, r.title()) {
+				if !f.wants(r) || r.name == killer {
 					continue
 				}
 				select {
@@ -176,9 +192,7 @@ func measure(ctx context.Context, f flags, rate int) ([]result, error) {
 	var all []result
 	for r := range results {
 		all = append(all, r)
-		if f.verbose {
-			fmt.Fprintln(os.Stderr, time.Now().UTC().Format("15:04:05"), r.line())
-		}
+		f.say(r)
 	}
 	return all, context.Cause(ctx)
 }

@@ -27,6 +27,7 @@ type result struct {
 	asked   time.Duration // from the deploy to the outcome
 	took    time.Duration // from the canary's first making to the outcome
 	turned  time.Duration // from it to the last making
+	back    time.Duration // from the death of the edge to an answer; 0: it did not die
 	receipt client.Receipt
 }
 
@@ -170,6 +171,9 @@ func (r *result) line() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-17s %4d/s  %-10s %4d bad of %5d, %4d users", r.row.title(), r.rate, r.state, r.bads, r.made, r.users)
 	fmt.Fprintf(&b, "  %6.1f s (%.1f s from the deploy, last making %.1f s)", r.took.Seconds(), r.asked.Seconds(), r.turned.Seconds())
+	if r.back > 0 {
+		fmt.Fprintf(&b, "  back after %.2f s", r.back.Seconds())
+	}
 	if r.lost > 0 {
 		fmt.Fprintf(&b, "  LOST %d (%v)", r.lost, r.why)
 	}

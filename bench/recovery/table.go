@@ -20,10 +20,10 @@ func table(f flags, all []result, took time.Duration) string {
 	b.WriteString(`Three nodes in three POPs with the toy shop as their origin, in one process over sockets of this machine. The rate is of
 requests at the nodes. Most of them are answered from the cache: the changes fail for the cart, which is a fifth to a fourth of the requests.
 Shoppers are as with selvage try: one request in 2 s each, a new address with each visit of some twenty requests. Bads, users and the canary's first
-making are counted at the shop. A time is from the canary's first making to the decision. Medians, in brackets the greatest.
+making are counted at the shop, those of bad-memory by the nodes. A time is from the canary's first making to the decision. Medians, in brackets the greatest.
 
-| change | requests/s | undone | promoted | neither | bads served | users hurt | undone after | to 95 % | lost | target |
-|---|---|---|---|---|---|---|---|---|---|---|
+| change | requests/s | undone | promoted | neither | bads served | users hurt | undone after | back after a crash | to 95 % | lost | target |
+|---|---|---|---|---|---|---|---|---|---|---|---|
 `)
 	for _, r := range rows {
 		for _, rate := range f.rates {
@@ -83,17 +83,22 @@ func line(r row, rate int, of []result) string {
 		return out
 	}
 	lost := int64(0)
+	var backs []float64
 	for _, v := range of {
 		lost += v.lost
+		if v.back > 0 {
+			backs = append(backs, v.back.Seconds())
+		}
 	}
 	wrong := ""
 	if r.healthy && undone > 0 {
 		wrong = " **false**"
 	}
-	return fmt.Sprintf("| %s | %d | %d%s | %d | %d | %s | %s | %s | %s | %d | %s |\n", r.title(), rate, undone, wrong, promoted, len(of)-undone-promoted,
+	return fmt.Sprintf("| %s | %d | %d%s | %d | %d | %s | %s | %s | %s | %s | %d | %s |\n", r.title(), rate, undone, wrong, promoted, len(of)-undone-promoted,
 		middle(in("", func(v result) float64 { return float64(v.bads) }), ""),
 		middle(in("", func(v result) float64 { return float64(v.users) }), ""),
 		middle(in(client.Undone, func(v result) float64 { return v.took.Seconds() }), " s"),
+		middle(backs, " s"),
 		middle(in(client.Promoted, func(v result) float64 { return v.asked.Seconds() }), " s"),
 		lost, cmp.Or(r.target[rate], "–"))
 }
