@@ -82,8 +82,9 @@ type ledger struct {
 
 	mu     sync.RWMutex // guards all below
 	all    stamp
-	marks  marks // tags and URLs
-	groups marks // of RFC 9875; answers to unsafe requests write them
+	trial  *tried // nil without one
+	marks  marks  // tags and URLs
+	groups marks  // of RFC 9875; answers to unsafe requests write them
 }
 
 // ledger is that of a service, made where it is not there yet. It stays as long as the store.
@@ -176,7 +177,7 @@ type cause struct {
 // touching are the purges of all that an answer is purged by. The lock is held.
 func (l *ledger) touching(key *Key, a *answer) iter.Seq2[cause, stamp] {
 	return func(yield func(cause, stamp) bool) {
-		if !yield(cause{what: "service"}, l.all) || !yield(cause{what: "old"}, l.marks.floor) || len(l.marks.at) == 0 {
+		if !yield(cause{what: "service"}, l.all) || !yield(cause{what: "service"}, l.trial.of(key)) || !yield(cause{what: "old"}, l.marks.floor) || len(l.marks.at) == 0 {
 			return
 		}
 		for _, names := range [...][]string{a.tags, a.groups} { // a group's name is a tag, too
@@ -219,6 +220,7 @@ func (l *ledger) before(key *Key, position uint64) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	s := l.all
+	s.join(l.trial.of(key))
 	s.join(l.marks.floor)
 	for one := range l.paths(key) {
 		s.join(one.whole())

@@ -45,7 +45,8 @@ func Over(state string) bool {
 type Submission struct {
 	Tenant     string `json:"tenant,omitempty" doc:"main if empty"`
 	Service    string `json:"service" minLength:"1" maxLength:"63"`
-	Manifest   string `json:"manifest" pattern:"^[0-9a-f]{64}$" doc:"SHA-256 of the manifest, which is a blob"`
+	Kind       string `json:"kind,omitempty" enum:"revision,purge" doc:"revision if empty; purge: all that is stored of the service is forgotten, some of its URLs first"`
+	Manifest   string `json:"manifest,omitempty" pattern:"^[0-9a-f]{64}$" doc:"SHA-256 of the manifest, which is a blob; none for a purge"`
 	Why        string `json:"why,omitempty" maxLength:"1000"`
 	BreakGlass bool   `json:"break_glass,omitempty" doc:"shorter gates; none is left out"`
 }

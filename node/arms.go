@@ -27,6 +27,7 @@ type deployment struct {
 	arms  rollout.Arms
 	watch *rollout.Watch
 	cut   *cut // of the canary's requests; nil without one
+	purge *purgeTrial
 	// overruled: its file was changed after this, which holds until something else
 	// is deployed.
 	overruled bool
@@ -121,7 +122,7 @@ func (n *Node) Serve(service selvage.ServiceName, a rollout.Arms, w *rollout.Wat
 		next = make(map[selvage.ServiceName]*deployment)
 	}
 	d := &deployment{arms: a, watch: w}
-	if a.Canary != "" {
+	if a.Canary != "" && !d.purges() {
 		if d.cut = new(cut); old != nil && old.arms.Change == a.Change && old.arms.Canary == a.Canary {
 			d.cut = old.cut
 		}
@@ -165,6 +166,7 @@ func (n *Node) turnWatch(service selvage.ServiceName, change selvage.ChangeID, w
 // is not used any more, as far as what goes on does not make the same.
 func (n *Node) afterLocked(service selvage.ServiceName, old, d *deployment) {
 	store := n.registry.store
+	n.purgeLocked(service, old, d)
 	if !d.overruled {
 		n.layer(service, d.arms.Baseline, func(l *cache.Layer) { n.choreLocked(service, func() { store.Merge(l) }) })
 	}
@@ -357,7 +359,7 @@ func (n *Node) newServed(name selvage.ServiceName, file *revision, d *deployment
 	if d.arms.Baseline != "" {
 		s.baseline = n.revisionLocked(name, d.arms.Baseline)
 	}
-	if d.arms.Canary == "" || d.arms.Canary == d.arms.Baseline {
+	if d.arms.Canary == "" || d.arms.Canary == d.arms.Baseline && !d.purges() {
 		return s, nil
 	}
 	s.canary, s.change, s.cut = n.revisionLocked(name, d.arms.Canary), d.arms.Change, d.cut

@@ -48,6 +48,9 @@ func (n *Node) Agent(folder string, reports rollout.Reports) *rollout.Agent {
 // Submit implements [control.Changes]: the manifest is read and every file of it
 // is there, before anybody hears of the change.
 func (c *Changes) Submit(ctx context.Context, s client.Submission, who string) (client.Change, error) {
+	if s.Kind == string(selvage.PurgeChange) {
+		return c.submitPurge(ctx, s, who)
+	}
 	digest, err := state.ParseDigest(s.Manifest)
 	if err != nil {
 		return client.Change{}, err
@@ -76,6 +79,21 @@ func (c *Changes) Submit(ctx context.Context, s client.Submission, who string) (
 	}
 	change, err := c.Rollouts.Submit(ctx, rollout.Submission{
 		Tenant: c.Tenant, Service: m.Service.Service, Manifest: digest, Who: who, Why: s.Why, BreakGlass: s.BreakGlass,
+	})
+	if err != nil {
+		return client.Change{}, err
+	}
+	r, err := c.Status(ctx, "", string(change.ID))
+	return r.Change, err
+}
+
+// submitPurge asks for a purge of all of a service, step by step.
+func (c *Changes) submitPurge(ctx context.Context, s client.Submission, who string) (client.Change, error) {
+	if s.Manifest != "" {
+		return client.Change{}, selvage.Errorf(selvage.Invalid, "a purge of service %s has no manifest", s.Service)
+	}
+	change, err := c.Rollouts.Submit(ctx, rollout.Submission{
+		Tenant: c.Tenant, Service: selvage.ServiceName(s.Service), Kind: selvage.PurgeChange, Who: who, Why: s.Why, BreakGlass: s.BreakGlass,
 	})
 	if err != nil {
 		return client.Change{}, err
@@ -144,7 +162,9 @@ func (c *Changes) Status(ctx context.Context, service, change string) (client.Ro
 	if err != nil {
 		return client.Rollout{}, err
 	}
-	if p, err := c.plan(ctx, r.Change.From, r.Change.To); err == nil {
+	if r.Change.Kind == string(selvage.PurgeChange) {
+		r.Plan = []string{"all that is stored of it is forgotten, some of its URLs first"}
+	} else if p, err := c.plan(ctx, r.Change.From, r.Change.To); err == nil {
 		r.Plan = planWords(p)
 	}
 	return r, nil

@@ -15,7 +15,7 @@ import (
 // joinArm prepares a canary's request for what may become of it: its arm may be
 // undone while it runs, and it may have to run again on the old revision.
 func (x *exchange) joinArm() {
-	if x.rec.Target.Arm != selvage.Canary {
+	if x.rec.Target.Arm != selvage.Canary || x.served.cut == nil {
 		return
 	}
 	x.rec.Target.Rescuable = x.served.baseline != nil && !x.rec.Target.Forced && isIdempotent(x.r.Method) &&

@@ -13,7 +13,7 @@ import (
 )
 
 // units tells the units of a rollout apart: clients by their address, the /56
-// in IPv6, or by the cookie that says which one they had, or keys by host and path. The hash is one block of a cipher under
+// in IPv6, or by the cookie that says which one they had, or keys by their path. The hash is one block of a cipher under
 // the rollout's secret: who does not have it cannot choose an arm.
 type units struct {
 	block cipher.Block
@@ -26,6 +26,13 @@ const (
 	unitBits6 = 56
 )
 
+// place is that of a path in the order of keys.
+func (u *units) place(path string) uint64 {
+	sum := sha256.Sum256([]byte(path))
+	u.block.Encrypt(sum[:16], sum[:16])
+	return binary.BigEndian.Uint64(sum[:8])
+}
+
 // hash is the unit's place in the order of units, and the client as a number
 // that says nothing of who it is.
 func (u *units) hash(x *exchange) (place, client uint64) {
@@ -33,9 +40,7 @@ func (u *units) hash(x *exchange) (place, client uint64) {
 	u.block.Encrypt(x.unit[:], x.unit[:])
 	place, client = binary.BigEndian.Uint64(x.unit[:8]), binary.BigEndian.Uint64(x.unit[8:])
 	if u.byKey {
-		sum := sha256.Sum256([]byte(route.CleanHost(x.r.Host) + x.path))
-		u.block.Encrypt(x.unit[:], sum[:16])
-		place = binary.BigEndian.Uint64(x.unit[:8])
+		place = u.place(x.path)
 	}
 	return place, client
 }

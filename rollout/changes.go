@@ -49,7 +49,7 @@ func NewChanges(store state.Store, tenant selvage.Tenant, live *Coordinator) *Ch
 const maxWhy = 1000
 
 // Submit asks for a change. When it returns the change stands in the log and
-// will have an outcome, whatever dies. Invalid for a manifest that is not in
+// will have an outcome, whatever dies. A purge needs no manifest. Invalid for a manifest that is not in
 // the store, Conflict for what is promoted already while nothing else runs.
 func (c *Changes) Submit(ctx context.Context, s Submission) (selvage.Change, error) {
 	if s.Kind == "" {
@@ -58,15 +58,20 @@ func (c *Changes) Submit(ctx context.Context, s Submission) (selvage.Change, err
 	if len(s.Why) > maxWhy {
 		return selvage.Change{}, selvage.Errorf(selvage.Invalid, "submit %s: the reason has %d bytes, the limit is %d", s.Service, len(s.Why), maxWhy)
 	}
-	if err := c.revision(ctx, s); err != nil {
-		return selvage.Change{}, err
-	}
 	d, _, err := c.document(ctx, s.Service)
 	if err != nil {
 		return selvage.Change{}, err
 	}
+	if s.Kind == selvage.PurgeChange {
+		if err := d.mayPurge(s.Service); err != nil {
+			return selvage.Change{}, err
+		}
+		s.Manifest = d.Promoted.Manifest
+	} else if err := c.revision(ctx, s); err != nil {
+		return selvage.Change{}, err
+	}
 	to := revisionID(s.Manifest)
-	if to == d.Promoted.Revision && (d.Rollout == nil || d.Rollout.Phase.over() || d.Rollout.Phase.counts()) {
+	if s.Kind != selvage.PurgeChange && to == d.Promoted.Revision && (d.Rollout == nil || d.Rollout.Phase.over() || d.Rollout.Phase.counts()) {
 		return d.Promoted.Change, selvage.Errorf(selvage.Conflict, "submit %s: revision %s is what runs", s.Service, to)
 	}
 	change := selvage.Change{
@@ -84,6 +89,18 @@ func (c *Changes) Submit(ctx context.Context, s Submission) (selvage.Change, err
 	// It is acknowledged from here on. What fails now the coordinator does.
 	_ = c.start(ctx, change, s.Manifest, s.BreakGlass)
 	return change, nil
+}
+
+// mayPurge says why all of a service cannot be purged step by step now: it would
+// end a rollout that runs.
+func (d *document) mayPurge(service selvage.ServiceName) error {
+	switch r := d.Rollout; {
+	case d.Promoted.Revision == "":
+		return selvage.Errorf(selvage.NotFound, "purge %s: nothing of it is promoted", service)
+	case r != nil && !r.Phase.over() && !r.Phase.counts():
+		return selvage.Errorf(selvage.Conflict, "purge %s: %s is %s: wait for it, or purge at once", service, r.Change.ID, r.state())
+	}
+	return nil
 }
 
 // Local notes that a node serves something that it read from a file by itself:

@@ -22,6 +22,7 @@ type document struct {
 	Promoted promoted
 	File     selvage.RevisionID // what a node's own file said last
 	Back     promoted           // what an undo of the promoted one goes back to; empty if there is none
+	Purged   selvage.ChangeID   // the last purge of all of it that is through
 	Rollout  *rollout
 	Outbox   []client.LogFact // what happened and is not in the log yet
 }
@@ -146,14 +147,14 @@ func (r *rollout) takesPart(pop selvage.POP) bool {
 func (d *document) arms(pop selvage.POP) Arms {
 	r := d.Rollout
 	if r == nil || r.Phase.over() || r.Phase == preparing || r.Phase == replaying {
-		return Arms{Baseline: d.Promoted.Revision}
+		return Arms{Baseline: d.Promoted.Revision, Purged: d.Purged}
 	}
 	if r.Phase == watched {
-		return Arms{Change: r.Change.ID, Baseline: d.Promoted.Revision, Unit: r.Change.Kind.Unit()}
+		return Arms{Change: r.Change.ID, Baseline: d.Promoted.Revision, Unit: r.Change.Kind.Unit(), Purged: d.Purged}
 	}
 	a := Arms{
 		Change: r.Change.ID, Baseline: r.From.Revision, Canary: r.Change.To,
-		Unit: r.Change.Kind.Unit(), Secret: r.Secret,
+		Unit: r.Change.Kind.Unit(), Secret: r.Secret, Purged: d.Purged,
 	}
 	if r.takesPart(pop) {
 		a.Share = r.At.Share

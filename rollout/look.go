@@ -99,7 +99,10 @@ func (e looked) prepare(d *document, now time.Time) {
 		return
 	}
 	r.First, r.POPs = e.plan()
-	if r.From.Revision == "" {
+	if r.purges() {
+		r.First = purgeFirst
+	}
+	if r.From.Revision == "" || r.purges() {
 		d.begin(now)
 		return
 	}

@@ -24,6 +24,7 @@ const (
 	quietAgainst = 2                      // to one, against the canary: half of the units are too many to find out
 	quietLeast   = 3                      // makings without a bad that quiet mode needs
 	quietDraw    = 20 * time.Second       // without a making of the canary the units are drawn anew
+	purgeFirst   = 0.01                   // of the keys, where all of a service is purged
 	strikesOut   = 2                      // shared harm that followed the share so often undoes
 	glassStep    = time.Second            // between steps with the glass broken …
 	glassQuiet   = 30 * time.Second       // … and instead of two minutes of quiet
@@ -74,7 +75,7 @@ func (e submitted) apply(d *document, now time.Time) error {
 		Secret: e.secret, BreakGlass: e.breakGlass, Nodes: e.nodes,
 	}
 	d.Rollout = r
-	if e.change.To == d.Promoted.Revision || e.change.Kind == selvage.LocalChange {
+	if e.change.To == d.Promoted.Revision && !r.purges() || e.change.Kind == selvage.LocalChange {
 		// A local change is served already; what is promoted already needs no rollout.
 		d.promote(watched, "at once", now)
 	}
@@ -164,8 +165,16 @@ func (d *document) begin(now time.Time) {
 	d.note("started", fmt.Sprintf("share %s in %s", percent(r.At.Share), r.where()), now)
 }
 
-// to enters a phase.
-func (r *rollout) to(p phase) { r.Phase, r.Stood = p, 0 }
+// purges says that the change makes the service forget what is stored.
+func (r *rollout) purges() bool { return r.Change.Kind == selvage.PurgeChange }
+
+// to enters a phase. A purge that is through has nothing left to compare with.
+func (r *rollout) to(p phase) {
+	if r.purges() && p.counts() {
+		p = finished
+	}
+	r.Phase, r.Stood = p, 0
+}
 
 // move goes to a position.
 func (r *rollout) move(p judge.Position) {
@@ -178,7 +187,11 @@ func (r *rollout) move(p judge.Position) {
 func (d *document) promote(to phase, how string, now time.Time) {
 	r := d.Rollout
 	r.to(to)
-	d.Promoted, d.Back = promoted{r.Change.To, r.Manifest, r.Change}, r.From
+	if r.purges() {
+		d.Purged = r.Change.ID
+	} else {
+		d.Promoted, d.Back = promoted{r.Change.To, r.Manifest, r.Change}, r.From
+	}
 	r.Held, r.Promoted, r.Span.Ended = false, 0, now
 	words := fmt.Sprintf("promoted: %s", how)
 	r.Receipt = &client.Receipt{
@@ -248,6 +261,8 @@ func (e wanted) apply(d *document, now time.Time) error {
 		return selvage.Errorf(selvage.Conflict, "%s %s: it is not the service's last change", e.what, e.change)
 	}
 	switch {
+	case e.what == "undo" && r.purges() && r.Phase.counts():
+		return selvage.Errorf(selvage.Conflict, "undo %s: what was forgotten cannot be brought back; name the change that is to be undone", r.Change.ID)
 	case e.what == "undo" && r.Phase.counts() && r.From.Revision == "":
 		return selvage.Errorf(selvage.Conflict, "undo %s: it is the service's first revision, there is nothing to go back to", r.Change.ID)
 	case e.what == "undo" && r.Phase == undone:
@@ -320,7 +335,7 @@ func (e told) apply(d *document, now time.Time) error {
 	if r == nil || d.undoEarlier(e.change, string(e.node), e.words, now) {
 		return nil
 	}
-	if r.Change.ID != e.change || r.Phase == undone || r.Phase == refused {
+	if r.Change.ID != e.change || r.Phase == undone || r.Phase == refused || r.purges() && r.Phase.counts() {
 		return nil
 	}
 	if r.From.Revision != "" {

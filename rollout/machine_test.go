@@ -263,3 +263,40 @@ func mustJSON(t testing.TB, v any) []byte {
 	}
 	return data
 }
+
+func TestAPurgeIsSteppedLikeARevisionAndEndsWithItsPromotion(t *testing.T) {
+	d := in(watched)
+	before := d.Promoted
+	change := selvage.Change{ID: "c-9", Kind: selvage.PurgeChange, Service: "shop", To: before.Revision}
+	do := func(e event) {
+		t.Helper()
+		next, err := step(d, e, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d = next
+	}
+	do(submitted{change: change, manifest: before.Manifest, nodes: map[selvage.NodeName]nodeState{"one": {POP: "ams", State: ready}}})
+	look := looked{passed: time.Second, verdict: judge.Verdict{Word: judge.Watching}, plan: func() (float64, []selvage.POP) { return 0.1, []selvage.POP{"ams"} }}
+	do(look)
+	a := d.arms("ams")
+	if d.Rollout.Phase != spreading || a.Share != purgeFirst || a.Unit != selvage.ByKey || a.Baseline != before.Revision || a.Canary != before.Revision || a.Purged != "" {
+		t.Fatalf("%s with %+v", d.Rollout.Phase, a)
+	}
+	if back, err := step(d, wanted{what: "undo", who: "ann"}, time.Now()); err != nil || back.arms("ams") != (Arms{Baseline: before.Revision}) {
+		t.Errorf("undone: %+v, %v", back.arms("ams"), err)
+	}
+	look.passed, look.verdict.Word = time.Minute, judge.Open
+	for range 20 {
+		do(look)
+	}
+	if got := d.arms("ams"); d.Rollout.Phase != finished || got != (Arms{Baseline: before.Revision, Purged: "c-9"}) || d.Promoted != before {
+		t.Errorf("through: %s, %+v, promoted %+v", d.Rollout.Phase, got, d.Promoted)
+	}
+	if _, err := step(d, wanted{what: "undo", who: "ann"}, time.Now()); selvage.KindOf(err) != selvage.Conflict {
+		t.Errorf("undo of what was forgotten: %v", err)
+	}
+	if next, err := step(d, told{"one", "c-9", "late"}, time.Now()); err != nil || next.Rollout.Phase != finished {
+		t.Errorf("a node's late undo: %s, %v", next.Rollout.Phase, err)
+	}
+}

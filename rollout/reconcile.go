@@ -75,7 +75,7 @@ func (s *tended) want(pop selvage.POP, node selvage.NodeName) Arms {
 		}
 		return arms
 	}
-	back := Arms{Baseline: r.From.Revision}
+	back := Arms{Baseline: r.From.Revision, Purged: arms.Purged}
 	c := s.memory.Crashed
 	crashed := c != nil && c.Change == r.Change.ID && (!r.Phase.counts() || r.Crashes[node].Ends < c.Ends)
 	if s.memory.undone(r.Change.ID) || crashed || s.failed(r.Change.To) || s.blocked != "" {

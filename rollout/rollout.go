@@ -43,6 +43,9 @@ type Arms struct {
 	Share    float64            // of this POP's units that get the canary, 0 … 1
 	Unit     selvage.Unit       // what is given to one arm or the other
 	Secret   [16]byte           // of the rollout: the arm is a keyed hash of the unit
+	// Purged is the last change that purged all of the service, and is through. One that is
+	// on its way has the unit [selvage.ByKey], and one revision for both arms.
+	Purged selvage.ChangeID
 }
 
 // Revision is a deployed service whose files are on this machine.

@@ -16,10 +16,10 @@ import (
 
 // purgeFlags are the flags of purge.
 type purgeFlags struct {
-	on              target
-	service, format string
-	soft, preview   bool
-	timeout         time.Duration
+	on                     target
+	service, format, why   string
+	soft, preview, guarded bool
+	timeout                time.Duration
 }
 
 func purgeCommand() *cobra.Command {
@@ -32,12 +32,17 @@ func purgeCommand() *cobra.Command {
   selvage purge tag:product-42                   what has this tag
   selvage purge https://shop.example/p/42        this URL, in all its variants
   selvage purge service:shop                     all of a service
+  selvage purge --guarded service:shop           1 % of its URLs first, and more
+                                                 as the origin stands it
   selvage purge --preview tag:product-42         what would it hit?
 
 Nothing that was requested from the origin before is given to anybody who asks
 after the receipt. With --soft it is stale: it may still be given while it is
 fetched anew, or where the origin fails. The exit status is 1 when a receipt is
-missing.`,
+missing.
+
+With --guarded it is a change like a deploy: watched, held and undone by its
+evidence, with its exit status. What was forgotten by then is not brought back.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("say what: tag:NAME, a URL, or service:NAME")
@@ -53,6 +58,8 @@ missing.`,
 	outputFlag(cmd, &f.format)
 	cmd.Flags().Var(word{&f.service, "name"}, "service", "whose tags; not needed where there is one service only")
 	cmd.Flags().BoolVar(&f.soft, "soft", false, "it is stale afterwards, not gone")
+	cmd.Flags().BoolVar(&f.guarded, "guarded", false, "all of one service, some of its URLs first; watched as a deploy is")
+	cmd.Flags().VarP(word{&f.why, "reason"}, "message", "m", "why, for the log of changes; with --guarded")
 	cmd.Flags().BoolVar(&f.preview, "preview", false, "only say what it would hit, and what that means for the origin")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 5*time.Second, "how long to wait for receipts, 60s at the most")
 	return cmd
@@ -73,9 +80,21 @@ func (f *purgeFlags) run(cmd *cobra.Command, args []string) error {
 			return wrong("%q: did you mean %q?", what, "tag:"+what)
 		}
 	}
+	guarded, isService := strings.CutPrefix(args[0], "service:")
+	switch {
+	case f.guarded && (!isService || len(args) > 1):
+		return wrong("--guarded is for all of one service: write service:NAME")
+	case f.guarded && (f.soft || f.preview):
+		return wrong("--guarded is hard, and no preview: leave out --soft and --preview")
+	case !f.guarded && f.why != "":
+		return wrong("-m is for the log of changes, in which only a purge with --guarded is")
+	}
 	c, err := f.on.client()
 	if err != nil {
 		return err
+	}
+	if f.guarded {
+		return f.guard(cmd, c, guarded)
 	}
 	p, err := c.Purge(cmd.Context(), client.PurgeRequest{
 		What: args, Service: f.service, Soft: f.soft, Preview: f.preview, WaitMS: int(f.timeout.Milliseconds()),
@@ -94,6 +113,20 @@ func (f *purgeFlags) run(cmd *cobra.Command, args []string) error {
 		return &saidError{exitFailed}
 	}
 	return err
+}
+
+// guard purges all of a service as a change, and watches it.
+func (f *purgeFlags) guard(cmd *cobra.Command, c *client.Client, service string) error {
+	change, err := c.Submit(cmd.Context(), client.Submission{Service: service, Kind: "purge", Why: f.why})
+	if err != nil {
+		return f.on.advise(err)
+	}
+	watch := watcher{c: c, out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), format: f.format}
+	status, err := watch.follow(cmd.Context(), client.Of{Change: change.ID})
+	if err == nil && status > 0 {
+		return &saidError{status}
+	}
+	return f.on.advise(err)
 }
 
 // purgePage writes a purge and its receipts for people.
