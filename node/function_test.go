@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/client"
 	"github.com/selvage-edge/selvage/compute/wasm/asm"
 	"github.com/selvage-edge/selvage/config"
 	"github.com/selvage-edge/selvage/record"
@@ -237,6 +238,15 @@ func TestAFunctionAnswersOnARoute(t *testing.T) {
 		expect(t, "function", b.get("/hello/there"), "200 x-name")
 	}
 	expect(t, "origin", b.get("/x"), "200 origin")
+	for url, want := range map[string]string{
+		"http://shop.example/hello/there": "answered: by the function hello, which runs for each request",
+		"http://shop.example/x":           "forwarded: the route has no cache",
+	} {
+		w, err := b.node.Why(t.Context(), client.WhyRequest{URL: url})
+		if err != nil || w.Verdict+": "+w.Words != want {
+			t.Errorf("why %s: got %+v, %v; want %q", url, w, err, want)
+		}
+	}
 	rec := b.last("/hello/there")
 	if rec.Function.Name != "hello" || rec.Function.CPU <= 0 || rec.Function.Memory <= 0 || rec.WhyBad != record.Good {
 		t.Errorf("the record says %+v, %q", rec.Function, rec.WhyBad)

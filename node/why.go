@@ -95,6 +95,9 @@ func (x *exchange) why(w *client.Why) error {
 	if words := ladder(x.rev.service.Routes[m.Index].OnFailure); words != "" {
 		step("failure", "%s", words)
 	}
+	if x.byFunction(w) {
+		return nil
+	}
 	if x.route.cache == nil {
 		w.Verdict, w.Words, w.Then = "forwarded", "the route has no cache", "the origin is asked each time"
 		return nil
@@ -105,6 +108,25 @@ func (x *exchange) why(w *client.Why) error {
 	}
 	x.node.tellWhy(w, account)
 	return nil
+}
+
+// byFunction says what functions have to do with the route, and whether one answers
+// on it: then the cache is asked by what the function asks for.
+func (x *exchange) byFunction(w *client.Why) bool {
+	s := &x.rev.service
+	r := &s.Routes[x.match.Index]
+	if r.Function == "" {
+		if maker := s.Origins[r.Origin].Function; maker != "" {
+			words := fmt.Sprintf("the function %s makes what origin %s answers", maker, r.Origin)
+			w.Steps = append(w.Steps, client.WhyStep{Rule: "function", Words: words})
+		}
+		return false
+	}
+	w.Verdict, w.Words = "answered", fmt.Sprintf("by the function %s, which runs for each request", r.Function)
+	if x.route.cache != nil {
+		w.Then = "what it asks its origins for goes through the route's cache"
+	}
+	return true
 }
 
 // ladder is a route's failure ladder in words, empty for one without rungs.
