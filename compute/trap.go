@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,8 +54,8 @@ func (t *Trap) Error() string {
 	if t.Text != "" {
 		b.WriteString(": " + t.Text)
 	}
-	if len(t.Stack) > 0 {
-		fmt.Fprintf(&b, ", in %s", t.Stack[0].Name)
+	if own := t.own(); len(own) > 0 {
+		fmt.Fprintf(&b, ", in %s", own[0].Name)
 	}
 	return b.String()
 }
@@ -71,17 +72,25 @@ func (t *Trap) StackText() string {
 	return b.String()
 }
 
+// own is the stack without the functions of Go's runtime at its top, through
+// which each panic of a Go program goes: they tell no defect from another.
+func (t *Trap) own() []Frame {
+	i := slices.IndexFunc(t.Stack, func(f Frame) bool { return !strings.HasPrefix(f.Name, "runtime.") })
+	return t.Stack[max(i, 0):]
+}
+
 // fingerprintFrames is how many frames tell one defect from another.
 const fingerprintFrames = 3
 
 // Fingerprint is the same for the same defect in every build of a program:
 // its kind and the names, or the body hashes, of the three innermost
-// functions. The module is not in it, or every old defect would look new in
+// functions, those of Go's runtime left out. The module is not in it, or every old defect would look new in
 // every new module. 16 hexadecimal digits.
 func (t *Trap) Fingerprint() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n", t.Kind)
-	for _, f := range t.Stack[:min(len(t.Stack), fingerprintFrames)] {
+	own := t.own()
+	for _, f := range own[:min(len(own), fingerprintFrames)] {
 		fmt.Fprintf(h, "%s\n", f.Name)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])

@@ -257,3 +257,20 @@ func TestWhatARequestMayUseIsLimited(t *testing.T) {
 		}
 	}
 }
+
+func TestPanicsOfAGoProgramAreToldApart(t *testing.T) {
+	panics := func(where ...string) *Trap {
+		trap := &Trap{Kind: Exit}
+		for _, name := range append([]string{"runtime.exit", "runtime.systemstack", "runtime.gopanic"}, where...) {
+			trap.Stack = append(trap.Stack, Frame{Name: name})
+		}
+		return trap
+	}
+	a, b := panics("main.cut", "main.main", "runtime.main"), panics("main.page", "main.main", "runtime.main")
+	if a.Fingerprint() == b.Fingerprint() || a.Error() != "exit, in main.cut" {
+		t.Errorf("%s: %s, %s: %s", a, a.Fingerprint(), b, b.Fingerprint())
+	}
+	if only := panics(); only.Error() != "exit, in runtime.exit" {
+		t.Errorf("with nothing else in it: %s", only)
+	}
+}

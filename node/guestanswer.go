@@ -25,6 +25,10 @@ const (
 	answerBuffer = 64 << 10
 )
 
+// cutGrace is how long an answer that was cut waits for its function to end, so
+// that what is said of it is why: a limit, or a trap. As a rule that is at once.
+const cutGrace = 2 * time.Second
+
 var errUnfinished = errors.New("the function did not finish its answer")
 
 // guestAnswer is what a function writes its answer to, and the answer's body.
@@ -44,6 +48,7 @@ type guestAnswer struct {
 	ready   bool  // the head may be sent on
 	ended   bool  // the function has ended
 	cut     bool  // what follows is not written any more
+	late    bool  // it was cut and the function has not ended within cutGrace
 	closed  bool  // nobody reads
 	noBody  bool
 }
@@ -124,6 +129,14 @@ func (w *guestAnswer) SetWriteDeadline(t time.Time) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !w.cut && !w.ended {
+		time.AfterFunc(cutGrace, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.late = true
+			w.changed.Broadcast()
+		})
+	}
 	w.cut = true
 	w.changed.Broadcast()
 	return nil
@@ -227,7 +240,7 @@ func (w *guestAnswer) response() *http.Response {
 func (w *guestAnswer) Read(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(w.data) == 0 && !w.ended && !w.closed && !w.cut {
+	for len(w.data) == 0 && !w.ended && !w.closed && !w.late {
 		w.changed.Wait()
 	}
 	switch {

@@ -52,20 +52,27 @@ func TestMain(m *testing.M) {
 type edge struct {
 	t              *testing.T
 	origin, folder string
-	url            string
+	pid            int    // of the edge
+	url, secure    string // of its first listener, and of its last
 	mu             sync.Mutex
 	asked          []string // guarded by mu
 }
 
-// open starts an origin.
+// open starts the shop as the origin.
 func open(t *testing.T) *edge {
+	t.Helper()
+	return openWith(t, shop)
+}
+
+// openWith starts an origin.
+func openWith(t *testing.T, answer http.HandlerFunc) *edge {
 	t.Helper()
 	e := &edge{t: t, folder: t.TempDir()}
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e.mu.Lock()
 		e.asked = append(e.asked, r.Method+" "+r.Host+r.URL.Path)
 		e.mu.Unlock()
-		shop(w, r)
+		answer(w, r)
 	}))
 	t.Cleanup(origin.Close)
 	e.origin = origin.URL
@@ -101,7 +108,7 @@ func (e *edge) serve(file string) {
 	e.run(program, "run", "--listen", "127.0.0.1:0", "--admin", "off", "--data", filepath.Join(e.folder, "data"), file)
 }
 
-var serving = regexp.MustCompile(`serving +(http://\S+)`)
+var serving = regexp.MustCompile(`^\S +(serving|data) +(\S+)`)
 
 // run starts the program and waits until it serves. It ends with the test.
 func (e *edge) run(program string, args ...string) {
@@ -115,13 +122,19 @@ func (e *edge) run(program string, args ...string) {
 	if err := cmd.Start(); err != nil {
 		e.t.Fatal(err)
 	}
-	found, drained := make(chan string, 1), make(chan struct{})
+	e.pid = cmd.Process.Pid
+	found, drained := make(chan []string, 1), make(chan struct{})
 	go func() { // ends with the program
 		defer close(drained)
+		var urls []string
 		lines := bufio.NewScanner(said)
 		for lines.Scan() {
-			if m := serving.FindStringSubmatch(lines.Text()); m != nil {
-				found <- m[1]
+			switch m := serving.FindStringSubmatch(lines.Text()); {
+			case m == nil:
+			case m[1] == "serving":
+				urls = append(urls, m[2])
+			default:
+				found <- urls
 			}
 		}
 	}()
@@ -133,7 +146,8 @@ func (e *edge) run(program string, args ...string) {
 		}
 	})
 	select {
-	case e.url = <-found:
+	case urls := <-found:
+		e.url, e.secure = urls[0], urls[len(urls)-1]
 	case <-drained:
 		e.t.Fatal("it ended before it served")
 	case <-time.After(5 * time.Minute):
