@@ -23,9 +23,9 @@ const (
 
 // leaves says, of a making that ended, whether the level is to leave it out.
 func (l *loud) leaves(now time.Time, client uint64, bad bool) bool {
-	switch w := now.Unix() / loudWindow; {
-	case w == l.window:
-	case w == l.window+1:
+	switch w := now.Unix() / loudWindow; w {
+	case l.window:
+	case l.window + 1:
 		l.made, l.window = [2]int64{l.made[1], 0}, w
 	default:
 		l.made, l.window = [2]int64{}, w

@@ -45,7 +45,7 @@ type fleet struct {
 }
 
 func newFleet(ctx context.Context, folder string) (*fleet, error) {
-	w, err := newWitness(folder)
+	w, err := newWitness(ctx, folder)
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +64,8 @@ func newFleet(ctx context.Context, folder string) (*fleet, error) {
 			return nil, err
 		}
 	}
-	first := file.Config.Services[0]
-	return f, f.changes.Local(ctx, first, file.Config.Outside[first.Service], "bench", "start")
+	first := file.Services[0]
+	return f, f.changes.Local(ctx, first, file.Outside[first.Service], "bench", "start")
 }
 
 // add starts a node.
@@ -78,7 +78,7 @@ func (f *fleet) add(place int, lead *rollout.Coordinator) (*config.Loaded, error
 	if err != nil {
 		return nil, err
 	}
-	conf := &l.Config.Node
+	conf := &l.Node
 	conf.POP, conf.Zone = places[place].pop, places[place].zone
 	conf.Name = selvage.NodeName(conf.POP + "-1")
 	conf.Listen = []selvage.Listener{{Address: "127.0.0.1:0"}}

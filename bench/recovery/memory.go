@@ -36,7 +36,7 @@ var program = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	out := filepath.Join(folder, "selvage")
-	if text, err := exec.Command("go", "build", "-o", out, "./cmd/selvage").CombinedOutput(); err != nil {
+	if text, err := exec.CommandContext(context.Background(), "go", "build", "-o", out, "./cmd/selvage").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build selvage: %w: %s", err, text)
 	}
 	return out, nil
@@ -227,7 +227,11 @@ func (v *victim) comesBack(ctx context.Context, base string) time.Duration {
 		if died.IsZero() {
 			continue
 		}
-		resp, err := own.Get(base + "/p/42")
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/p/42", nil)
+		if err != nil {
+			return 0
+		}
+		resp, err := own.Do(req)
 		if err != nil {
 			continue
 		}

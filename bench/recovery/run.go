@@ -110,15 +110,16 @@ func (f *fleet) measure(ctx context.Context, example string, r row) (result, err
 
 // standing is how a run stands.
 func standing(began time.Time, r *client.Rollout) string {
-	text := fmt.Sprintf("%5.1f s %-10s %-9s share %.4f in %v, makings %v, %.3g to 1 (%s)", time.Since(began).Seconds(),
+	var text strings.Builder
+	fmt.Fprintf(&text, "%5.1f s %-10s %-9s share %.4f in %v, makings %v, %.3g to 1 (%s)", time.Since(began).Seconds(),
 		r.Change.State, r.Mode, r.Share, r.POPs, r.Makings, r.ToUndo.ToOne, r.ToUndo.Lead)
 	if g := r.Gate; g != nil {
-		text += fmt.Sprintf(", gate %.3g of %g, %d more (%s)", g.ToOne, g.Bound, g.More, g.Waiting)
+		fmt.Fprintf(&text, ", gate %.3g of %g, %d more (%s)", g.ToOne, g.Bound, g.More, g.Waiting)
 	}
 	for _, i := range r.Indicators {
-		text += fmt.Sprintf(", %s %v", i.Name, i.Bad)
+		fmt.Fprintf(&text, ", %s %v", i.Name, i.Bad)
 	}
-	return text + " " + r.Change.Words
+	return text.String() + " " + r.Change.Words
 }
 
 // back undoes a change by hand: the next run begins where this one did.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os/exec"
 	"runtime"
@@ -55,7 +56,7 @@ func (f flags) command() string {
 // machine is what it was measured on, and which sources.
 func machine() string {
 	version := "unknown sources"
-	if out, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
+	if out, err := exec.CommandContext(context.Background(), "git", "describe", "--always", "--dirty").Output(); err == nil {
 		version = "sources " + strings.TrimSpace(string(out))
 	}
 	return fmt.Sprintf("%s %s/%s, %d cores, %s.", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), version)

@@ -34,20 +34,20 @@ type account struct {
 	users       map[string]bool // who met a bad one
 }
 
-func newWitness(folder string) (*witness, error) {
+func newWitness(ctx context.Context, folder string) (*witness, error) {
 	s, err := shop.New(shop.Options{Data: filepath.Join(folder, "shop")})
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	w := &witness{url: "http://" + l.Addr().String(), shop: s, done: make(chan struct{}, 2)}
-	ctx, stop := context.WithCancel(context.Background())
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	w.stop = stop
 	w.srv = &http.Server{Handler: w, ReadHeaderTimeout: 5 * time.Second}
-	go func() { _ = s.Run(ctx); w.done <- struct{}{} }()     // waited for by close
+	go func() { _ = s.Run(running); w.done <- struct{}{} }() // waited for by close
 	go func() { _ = w.srv.Serve(l); w.done <- struct{}{} }() // waited for by close
 	return w, nil
 }

@@ -85,7 +85,7 @@ func tryProcess(ctx context.Context, args []string, files []*os.File, asked <-ch
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, args...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, args...) // it is asked to end, and drains
 	cmd.Args[0] = os.Args[0]
 	cmd.Stderr, cmd.ExtraFiles = os.Stderr, files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
