@@ -13,7 +13,7 @@ func writeFiles(dir string) error {
 	files := map[string]string{
 		"www/1k":      strings.Repeat("n", 1<<10),
 		"www/64k":     strings.Repeat("n", 64<<10),
-		"origin.conf": originConf, "nginx.conf": nginxConf, "haproxy.cfg": haproxyConf, "Caddyfile": caddyConf,
+		"origin.conf": originConf, "nginx.conf": nginxConf, "haproxy.cfg": haproxyConf, "Caddyfile": caddyConf, "varnish.vcl": varnishConf,
 		"node.yaml": nodeConf, "pass.yaml": passConf, "hit.yaml": hitConf,
 	}
 	for name, text := range files {
@@ -89,6 +89,13 @@ frontend hit
   bind 127.0.0.1:9932
   bind 127.0.0.1:9934 ssl crt DIR/both.pem
   default_backend stored
+`
+
+const varnishConf = `
+vcl 4.1;
+backend default { .host = "127.0.0.1"; .port = "9901"; }
+sub vcl_recv { return (hash); }
+sub vcl_backend_response { set beresp.ttl = 1d; }
 `
 
 const caddyConf = `

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -43,7 +44,7 @@ func (s *server) hold(ctx context.Context, n int) (mib float64, err error) {
 		}
 	}()
 	for range n {
-		c, err := new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", s.pass))
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", cmp.Or(s.pass, s.hit)))
 		if err != nil {
 			return 0, fmt.Errorf("connection %d: %w", len(open)+1, err)
 		}

@@ -79,33 +79,58 @@ func quantile(out []byte) time.Duration {
 // tick is the unit of /proc/PID/stat: USER_HZ is 100 on every Linux that Go runs on.
 const tick = 10 * time.Millisecond
 
-// cpu is the processor time of a server's process so far.
-func (s *server) cpu() (time.Duration, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
+// cpu is the processor time of a server's process so far, with that of the process that it
+// may have left the work to.
+func (s *server) cpu() (sum time.Duration, err error) {
+	for _, pid := range s.processes() {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return 0, err
+		}
+		// The name in parentheses may hold spaces: count from behind it.
+		f := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+		user, err1 := strconv.ParseInt(f[11], 10, 64)
+		system, err2 := strconv.ParseInt(f[12], 10, 64)
+		if err1 != nil || err2 != nil {
+			return 0, fmt.Errorf("read the processor time of %s", s.name)
+		}
+		sum += time.Duration(user+system) * tick
 	}
-	// The name in parentheses may hold spaces: count from behind it.
-	f := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
-	user, err1 := strconv.ParseInt(f[11], 10, 64)
-	system, err2 := strconv.ParseInt(f[12], 10, 64)
-	if err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("read the processor time of %s", s.name)
-	}
-	return time.Duration(user+system) * tick, nil
+	return sum, nil
 }
 
-// memory is the resident memory of a server's process, in MiB.
-func (s *server) memory() (float64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+// processes are those of a server: its own, and its children.
+func (s *server) processes() []int {
+	own := s.cmd.Process.Pid
+	all := []int{own}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", own, own))
 	if err != nil {
-		return 0, err
+		return all // the kernel does not tell
 	}
-	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kb, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-			return kb / 1024, err
+	for _, child := range strings.Fields(string(text)) {
+		if pid, err := strconv.Atoi(child); err == nil {
+			all = append(all, pid)
 		}
 	}
-	return 0, fmt.Errorf("no VmRSS for %s", s.name)
+	return all
+}
+
+// memory is the resident memory of a server's processes, in MiB.
+func (s *server) memory() (sum float64, err error) {
+	for _, pid := range s.processes() {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			return 0, err
+		}
+		_, rest, ok := strings.Cut(string(data), "VmRSS:")
+		if !ok {
+			return 0, fmt.Errorf("no VmRSS for %s", s.name)
+		}
+		kb, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+		if err != nil {
+			return 0, err
+		}
+		sum += kb / 1024
+	}
+	return sum, nil
 }

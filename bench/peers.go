@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -83,6 +84,10 @@ func start(ctx context.Context, dir string) (*bench, error) {
 	}{
 		{server{name: "nginx", pass: 9921, hit: 9922, passTLS: 9923, hitTLS: 9924}, []string{"nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf")}},
 		{server{name: "haproxy", pass: 9931, hit: 9932, passTLS: 9933, hitTLS: 9934, most: 9000}, []string{"haproxy", "-db", "-q", "-f", filepath.Join(dir, "haproxy.cfg")}},
+		{server{name: "varnishd", hit: 9952, most: 500}, []string{
+			"varnishd", "-F", "-a", "127.0.0.1:9952", "-f", filepath.Join(dir, "varnish.vcl"), "-n", filepath.Join(dir, "varnish"), "-s", "malloc,256m",
+			"-p", "thread_pools=1", "-p", "thread_pool_min=100", "-p", "thread_pool_max=500",
+		}},
 		{server{name: "caddy", pass: 9941, passTLS: 9943}, []string{"caddy", "run", "--config", filepath.Join(dir, "Caddyfile"), "--adapter", "caddyfile"}},
 	}
 	for _, p := range peers {
@@ -106,7 +111,7 @@ func (b *bench) add(ctx context.Context, s *server, name string, args ...string)
 	}
 	s.cmd = cmd
 	b.servers = append(b.servers, s)
-	if err := answers(ctx, s.pass); err != nil {
+	if err := answers(ctx, cmp.Or(s.pass, s.hit)); err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	s.started = time.Since(began)
@@ -158,7 +163,7 @@ func answers(ctx context.Context, port int) error {
 }
 
 func versionOf(ctx context.Context, name, binary string) string {
-	flag := map[string]string{"selvage": "version", "nginx": "-v", "haproxy": "-v", "caddy": "version"}[name]
+	flag := map[string]string{"selvage": "version", "nginx": "-v", "haproxy": "-v", "caddy": "version", "varnishd": "-V"}[name]
 	out, err := exec.CommandContext(ctx, binary, flag).CombinedOutput()
 	if err != nil {
 		return name
