@@ -107,7 +107,7 @@ func (s *server) processes() []int {
 	if err != nil {
 		return all // the kernel does not tell
 	}
-	for _, child := range strings.Fields(string(text)) {
+	for child := range strings.FieldsSeq(string(text)) {
 		if pid, err := strconv.Atoi(child); err == nil {
 			all = append(all, pid)
 		}

@@ -68,11 +68,11 @@ func (x *exchange) answer(resp *http.Response) {
 	x.deliver(resp) // first: what is closed at the end is the body that it makes
 	through := false
 	defer func() {
-		resp.Body.Close()
 		if through && resp.Body == stored {
 			x.giveBack(resp)
 		}
 	}()
+	defer resp.Body.Close() // before that
 	protocols := resp.Header["Upgrade"]
 	h := x.passHeader(resp.Header)
 	if resp.StatusCode == http.StatusUpgradeRequired && x.r.ProtoMajor == 1 && protocols != nil {

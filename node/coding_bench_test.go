@@ -50,6 +50,9 @@ func BenchmarkHit(b *testing.B) {
 					b.Fatal(err)
 				}
 				res.Body.Close()
+				if answer, ok := res.Body.(interface{ Recycle() }); ok { // as the node does
+					answer.Recycle()
+				}
 			}
 		})
 	}

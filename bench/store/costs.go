@@ -18,13 +18,16 @@ import (
 	"github.com/selvage-edge/selvage/cache"
 )
 
+// roomEach is the room for one answer in the large store: all fit, and the bound is near.
+const roomEach = 3 << 9
+
 // costs writes what many stored answers take: memory, pauses of the collector, the
 // time of a hit and of a purge, beside those of a store with a thousandth of them.
 func costs(w io.Writer, objects int) {
 	runtime.GC()
 	debug.FreeOSMemory()
 	before := resident()
-	few, many := newEdge(64<<20, 1<<10), newEdge(8<<30, 1<<10)
+	few, many := newEdge(64<<20, 1<<10), newEdge(selvage.ByteSize(objects)*roomEach+64<<20, 1<<10)
 	defer few.store.Close()
 	defer many.store.Close()
 	for k := range max(objects/1000, 1) {
@@ -43,7 +46,8 @@ func costs(w io.Writer, objects int) {
 	hits := measureHits(few, many, objects)
 	fmt.Fprintf(w, "| memory of the process, more than before, while hits are served | %.2f GiB |\n", gib(resident()-before))
 	fmt.Fprintf(w, "| of it live on Go's heap | %.2f GiB, %d B an answer |\n", gib(int64(live)), live/uint64(objects))
-	fmt.Fprintf(w, "| what the store reckons | %.2f GiB |\n", gib(many.store.Stats().Bytes))
+	stored := many.store.Stats()
+	fmt.Fprintf(w, "| what the store reckons | %.2f GiB, and %.0f MiB of gaps |\n", gib(stored.Bytes), float64(stored.Slack)/(1<<20))
 	fmt.Fprint(w, hits)
 	fmt.Fprint(w, measurePurges(few, many, objects))
 }

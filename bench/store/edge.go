@@ -71,6 +71,9 @@ func (e *edge) ask(k uint32) bool {
 		panic(err)
 	}
 	res.Body.Close()
+	if answer, ok := res.Body.(interface{ Recycle() }); ok { // as the node does
+		answer.Recycle()
+	}
 	return e.rec.Cache.Hit
 }
 
