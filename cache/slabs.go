@@ -169,12 +169,16 @@ func (s *slabs) sparse() bool {
 // gapShare: gaps take at most this part of what the records take.
 const gapShare = 24
 
-// emptiest is the segment with the fewest bytes of records, 0 where that would gain nothing.
+// worthEmptying: a segment is written anew if more than this part of it are gaps. That
+// is more than what can be lost at the end of the next one, so that it always gains something.
+const worthEmptying = 10
+
+// emptiest is the segment with the most gaps, 0 where none is worth it.
 func (s *slabs) emptiest() (n uint32) {
-	least := s.size
+	most := s.size / worthEmptying
 	for i := range s.segments {
-		if seg := &s.segments[i]; seg.filled > 0 && uint32(i) != s.current && seg.live < least {
-			n, least = uint32(i), seg.live
+		if seg := &s.segments[i]; seg.filled-seg.live > most && uint32(i) != s.current {
+			n, most = uint32(i), seg.filled-seg.live
 		}
 	}
 	return n

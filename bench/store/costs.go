@@ -60,7 +60,10 @@ func measureHits(few, many *edge, objects int) string {
 	r := rand.New(rand.NewPCG(1, 1))
 	var times [2][]float64
 	pausesBefore, cyclesBefore := pauses()
-	for range each / 1000 {
+	for round := range each / 1000 {
+		if round%100 == 99 {
+			runtime.GC() // hits leave nothing to collect
+		}
 		for i, e := range [...]*edge{few, many} {
 			n := max(objects/1000, 1)
 			if i == 1 {
