@@ -138,14 +138,14 @@ func TestGapsAreClosedAndNothingIsLost(t *testing.T) {
 
 // Records of whose size a segment cannot be made full are not written anew for ever.
 func TestWhatIsLostAtTheEndOfSegmentsIsNoGap(t *testing.T) {
-	s := NewStore(2 << 20)
+	s := NewStore(16 << 20)
 	key := testKey(strings.Repeat("x", 10))
 	one := func(body int) *answer {
 		return &answer{status: 200, body: bodyOf([][]byte{make([]byte, body)}), length: int64(body)}
 	}
 	head := len(s.pack(&key, one(100))) - 100
 	size := s.slabs.size/17 + 1 - recordHead - head // sixteen fit, and nearly another one
-	for i := range 20000 {
+	for i := range 15000 {
 		s.put(testKey(fmt.Sprintf("%010d", i)), nil, one(size), 0)
 	}
 	if s.evictions == 0 || s.slabs.slack() < s.slabs.live/gapShare {
