@@ -39,10 +39,22 @@ type Function struct {
 	Config map[string]map[string]string `yaml:"config" example:"{settings: {colour: blue}}"`
 	// Secret stores, by name: texts by their keys. A deployed service writes ${secret:NAME}.
 	Secrets map[string]map[string]string `yaml:"secrets" example:"{keys: {api: \"${secret:api-key}\"}}"`
+	// For the interface http-wasm.
+	HTTPWasm HTTPWasm `yaml:"http_wasm"`
 	// KV stores that it may use, by name. All functions of a service share one of the same name. They are in memory, of one node, and end with it.
 	KV []string `yaml:"kv" example:"[carts]"`
 	// The SHA-256 of the module when the file was read; never written by hand.
 	Digest string `yaml:"-"`
+}
+
+// HTTPWasm is what only programs for the http-wasm handler interface have.
+type HTTPWasm struct {
+	// What the program gets as its configuration: a text that it understands.
+	Config string `yaml:"config" example:"allow=/a"`
+	// The least of its log that is written.
+	LogLevel string `yaml:"log_level" default:"info" enum:"debug,info,warn,error,none"`
+	// How much is kept of a request's bodies, where it asks for whole ones or writes its own.
+	Buffer ByteSize `yaml:"buffer" default:"16MiB"`
 }
 
 // NodeFunctions is what a machine lets functions do.

@@ -70,11 +70,27 @@ type Stubber interface {
 
 // Handler is an [ABI] whose guests export functions that handle a request, and
 // do no more than start in _start or _initialize. The sandbox is frozen after
-// that.
+// that, so what a guest calls while it starts has to be early: anything else
+// ends it.
 type Handler interface {
-	// Serve handles a request by calling what the guest exports.
+	// Exports are the functions that a guest must have, by their names.
+	Exports() map[string]Signature
+	// Serve handles a request by calling what the guest exports. An error that
+	// is not the guest's doing is a [*Failed].
 	Serve(ctx context.Context, g *Guest) error
 }
+
+// Signature is the type of a function.
+type Signature struct{ Params, Results []api.ValueType }
+
+// Failed is an error for which the guest is not to blame, that of an origin for
+// instance. Its sandbox is set back as after any other request.
+type Failed struct{ Err error }
+
+func (e *Failed) Error() string { return e.Err.Error() }
+
+// Unwrap is the error itself.
+func (e *Failed) Unwrap() error { return e.Err }
 
 // Invocation is one request to a function. It belongs to one call of Serve.
 type Invocation struct {
@@ -87,6 +103,9 @@ type Invocation struct {
 	// Fetch asks an origin, by its name. Guests reach it through [Guest.Fetch],
 	// which counts. Nil: there are no origins.
 	Fetch func(backend string, r *http.Request) (*http.Response, error)
+	// Origin is the backend that stands behind the function, for a guest that
+	// has only one. Empty: there is none.
+	Origin string
 	// Log takes what the function writes to its standard output and error, a
 	// line or a part of one at a time. Nil: it is dropped.
 	Log func(p []byte)

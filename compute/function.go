@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -60,16 +61,35 @@ func (f *Function) prepare(ctx context.Context) error {
 			return fmt.Errorf("keep first memory of function: %w", err)
 		}
 	}
-	if f.handler == nil {
-		if t, ok := f.metered.Exported("_start"); !ok || len(t.Params)+len(t.Results) > 0 {
-			return selvage.Errorf(selvage.Invalid, "link module: it exports no function _start, so there is nothing to run")
-		}
+	if err := f.checkExports(); err != nil {
+		return err
 	}
 	b, err := f.newSandbox(ctx)
 	if err != nil {
 		return err
 	}
 	f.idle = append(f.idle, b)
+	return nil
+}
+
+// checkExports looks for what the module has to export.
+func (f *Function) checkExports() error {
+	if f.handler == nil {
+		if t, ok := f.metered.Exported("_start"); !ok || len(t.Params)+len(t.Results) > 0 {
+			return selvage.Errorf(selvage.Invalid, "link module: it exports no function _start, so there is nothing to run")
+		}
+		return nil
+	}
+	need := f.handler.Exports()
+	for _, name := range slices.Sorted(maps.Keys(need)) {
+		t, ok := f.metered.Exported(name)
+		switch {
+		case !ok:
+			return selvage.Errorf(selvage.Invalid, "link module: it exports no function %s, which %s asks for", name, f.program.ABI.Name())
+		case !slices.Equal(valueTypes(t.Params), need[name].Params) || !slices.Equal(valueTypes(t.Results), need[name].Results):
+			return selvage.Errorf(selvage.Invalid, "link module: it exports %s as a function of another type", name)
+		}
+	}
 	return nil
 }
 
@@ -102,8 +122,9 @@ func (f *Function) whyFresh() string {
 
 // Serve runs the program for a request. The error is nil when the program
 // ended well, whether or not it sent an answer; a [*LimitError], when a limit
-// ended it; a [*Trap], when it ended badly, or, with the context's error in its
-// chain, because the request was cut.
+// ended it; a [*Failed], when something else than the program failed; a [*Trap],
+// when it ended badly, or, with the context's error in its chain, because the
+// request was cut.
 func (f *Function) Serve(ctx context.Context, in *Invocation) error {
 	if in.R == nil {
 		in.R = new(http.Request)
@@ -129,7 +150,8 @@ func (f *Function) Serve(ctx context.Context, in *Invocation) error {
 	healthy := false
 	defer func() { f.giveBack(b, healthy) }()
 	err = b.serve(ctx, in)
-	healthy = (err == nil || cutOff(err)) && f.fresh == "" && b.back()
+	_, blameless := errors.AsType[*Failed](err)
+	healthy = (err == nil || blameless || cutOff(err)) && f.fresh == "" && b.back()
 	return err
 }
 

@@ -195,12 +195,41 @@ func (g *Guest) HeaderBytes(n int) bool {
 // does not return.
 func (g *Guest) Abort(err error) { panic(abort{err}) }
 
+// Refuse ends the guest because of what it passed to a host function, with a trap of kind [BadCall]. It does not return.
+func (g *Guest) Refuse(text string) { panic(abort{badCall(text)}) }
+
+// badCall is what was wrong with a call.
+type badCall string
+
+func (e badCall) Error() string { return string(e) }
+
 // abort is the panic that ends a guest.
 type abort struct{ err error }
 
 func (a abort) Error() string { return a.err.Error() }
 
 func (a abort) Unwrap() error { return a.err }
+
+// Limit notes that a limit was hit, and is the error that says so.
+func (g *Guest) Limit(name LimitName, format string, args ...any) *LimitError {
+	g.hit(name)
+	return limitErrorf(name, format, args...)
+}
+
+// Check ends the guest when a limit of time is reached or the request was cut,
+// and then does not return. A [Handler] calls it where it waited itself.
+func (g *Guest) Check() { g.box.checkTime(time.Now()) }
+
+// Keep keeps a value for as long as the sandbox has its memory: what a program
+// of a [Handler] said while it started. Later it does nothing.
+func (g *Guest) Keep(v any) {
+	if g.box.running {
+		g.box.kept = v
+	}
+}
+
+// Kept is what was kept, nil at first.
+func (g *Guest) Kept() any { return g.box.kept }
 
 // Wait runs f without counting its time as the guest's, for a function that
 // waits only sometimes.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/tetratelabs/wazero/api"
 )
 
 // prying answers with the number of words that are not what the program left
@@ -217,6 +219,10 @@ func TestHandlersAreSetBackToWhereTheyStarted(t *testing.T) {
 
 // handlerABI asks its guests to handle a request.
 type handlerABI struct{ *testABI }
+
+func (handlerABI) Exports() map[string]Signature {
+	return map[string]Signature{"handle": {Params: []api.ValueType{i32}, Results: []api.ValueType{i32}}}
+}
 
 func (handlerABI) Serve(ctx context.Context, g *Guest) error {
 	e := g.Session().(*exchange)

@@ -3,6 +3,7 @@ package compute
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/selvage-edge/selvage"
@@ -28,6 +29,7 @@ type sandbox struct {
 	begin      *wayOut // nil until the program began
 	frozen     *frozen // nil until the program asked for its first request
 	remembered []func() bool
+	kept       any  // see Guest.Keep
 	running    bool // within run: its stack can be set back
 	request    *requestContext
 	turn       *bell       // what a long guest computes with
@@ -125,8 +127,25 @@ func (b *sandbox) execute(ctx context.Context) error {
 			}
 		}
 	}
+	return b.ask(ctx, h)
+}
+
+// ask lets a handler serve the request. What it calls may end the guest while
+// the guest is not running, which nobody but us would catch.
+func (b *sandbox) ask(ctx context.Context, h Handler) (err error) {
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case abort:
+			err = v
+		default:
+			err = &Trap{Kind: HostPanic, Text: fmt.Sprint(v)}
+		}
+	}()
 	return h.Serve(ctx, &b.guest)
 }
+
+const errStarting badCall = "it may not ask for its request while it starts"
 
 // call calls an exported function for a handler.
 func (b *sandbox) call(ctx context.Context, name string, params []uint64) ([]uint64, error) {
@@ -156,7 +175,11 @@ func (b *sandbox) enter(ctx context.Context) {
 
 // host calls a host function.
 func (b *sandbox) host(ctx context.Context, h *HostFunc, stack []uint64) {
-	if b.frozen == nil && b.running && b.f.fresh == "" && b.f.handler == nil && !h.Early {
+	switch {
+	case h.Early || !b.running:
+	case b.f.handler != nil:
+		panic(abort{errStarting}) // what it learnt would be in every later request's memory
+	case b.frozen == nil && b.f.fresh == "":
 		if err := b.freezeAt(ctx, h, stack); err != nil {
 			panic(abort{err})
 		}
@@ -203,6 +226,14 @@ func (b *sandbox) charge(ctx context.Context, instructions uint64) {
 
 // check ends the guest when a limit is reached.
 func (b *sandbox) check(ctx context.Context, now time.Time) {
+	b.checkTime(now)
+	if used, limits := stackUsed(ctx), b.guest.limits; used > limits.Stack {
+		b.end(limitErrorf(LimitStack, "%d KiB of stack are in use, %d KiB are allowed", used>>10, limits.Stack>>10))
+	}
+}
+
+// checkTime ends the guest when its time is over, or the request's.
+func (b *sandbox) checkTime(now time.Time) {
 	g := &b.guest
 	switch {
 	case g.meter.cpu > g.limits.CPU:
@@ -211,9 +242,6 @@ func (b *sandbox) check(ctx context.Context, now time.Time) {
 		panic(abort{context.Cause(b.request.Context)})
 	case !now.Before(b.request.deadline):
 		b.end(limitErrorf(LimitWall, "the request took %v", g.limits.Wall))
-	}
-	if used := stackUsed(ctx); used > g.limits.Stack {
-		b.end(limitErrorf(LimitStack, "%d KiB of stack are in use, %d KiB are allowed", used>>10, g.limits.Stack>>10))
 	}
 }
 

@@ -26,6 +26,7 @@ const (
 	BadConversion    TrapKind = "conversion of no number"
 	StackOverflow    TrapKind = "stack overflow"
 	Exit             TrapKind = "exit" // with a code other than 0
+	BadCall          TrapKind = "wrong call of a host function"
 	HostPanic        TrapKind = "panic in a host function"
 	Interrupted      TrapKind = "interrupted" // by a limit, or because the request was cut
 	OtherTrap        TrapKind = "trap"
@@ -101,7 +102,13 @@ func (b *sandbox) judge(err error) error {
 	if err == nil || endedWell(err) {
 		return nil
 	}
+	if failed, ok := errors.AsType[*Failed](err); ok {
+		return failed
+	}
 	t := b.f.trapOf(err)
+	if limit, ok := t.cause.(*LimitError); ok && b.cut == nil {
+		b.cut = limit // a host function's, or a handler's own
+	}
 	if b.cut != nil {
 		t.cause = nil // it is the limit: each in the other's chain would be a chain without an end
 		b.cut.Trap = t
@@ -142,8 +149,14 @@ var trapTexts = map[string]TrapKind{
 func (f *Function) trapOf(err error) *Trap {
 	what, stack, _ := strings.Cut(err.Error(), "\nwasm stack trace:\n")
 	t := &Trap{Kind: OtherTrap, Stack: f.frames(stack), cause: err}
+	if own, ok := err.(*Trap); ok {
+		return own
+	}
 	if e, ok := errors.AsType[abort](err); ok {
 		t.Kind, t.Text, t.cause = Interrupted, e.Error(), e.err
+		if _, ok := e.err.(badCall); ok {
+			t.Kind = BadCall
+		}
 		return t
 	}
 	if e, ok := errors.AsType[exited](err); ok {

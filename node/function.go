@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,6 +111,9 @@ func (f *function) RoundTrip(req *http.Request) (*http.Response, error) {
 	if c.unsafe.Load() {
 		rec.Target.Rescuable = false
 	}
+	if failed, ok := errors.AsType[*compute.Failed](err); ok {
+		return nil, failed.Err // an origin's fault, and what becomes of that the route says
+	}
 	noteFunction(rec, err)
 	if rec.Target.Rescuable && selvage.OwnFault(err) {
 		return nil, err // the old revision has a better answer
@@ -196,7 +200,7 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 	log := &guestLog{f: f}
 	in := &compute.Invocation{
 		W: w, R: guestRequest(req, body, ctx), Client: clientOf(&c.rec), Fetch: c.fetch, Log: log.take,
-		Holds: answerBuffer,
+		Holds: answerBuffer, Origin: string(cmp.Or(f.own, f.set.OtherBackends)),
 	}
 	fs.running.run(func() {
 		defer f.rev.release()
@@ -215,6 +219,9 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 	if err != nil {
 		if cause := context.Cause(req.Context()); cause != nil {
 			return nil, fmt.Errorf("function %q: %w", f.name, errors.Join(context.Canceled, cause))
+		}
+		if failed, ok := errors.AsType[*compute.Failed](err); ok {
+			return nil, failed
 		}
 		return nil, (&functionError{f.name, err}).asOwn()
 	}

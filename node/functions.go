@@ -19,6 +19,7 @@ import (
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/compute"
 	"github.com/selvage-edge/selvage/compute/abi/fastly"
+	"github.com/selvage-edge/selvage/compute/abi/httpwasm"
 	"github.com/selvage-edge/selvage/record"
 )
 
@@ -225,6 +226,10 @@ func (fs *functions) program(s *selvage.Service, name selvage.FunctionName, modu
 		}
 	}
 	switch kind {
+	case "http-wasm":
+		p.ABI = httpwasm.New(httpwasm.Options{
+			Config: []byte(f.HTTPWasm.Config), Level: httpwasm.ParseLevel(f.HTTPWasm.LogLevel), BodyBytes: int64(f.HTTPWasm.Buffer),
+		})
 	case "fastly":
 		facts := fastly.Facts{
 			ServiceID: string(s.Service), Hostname: string(fs.place.Node), POP: string(fs.place.POP), Region: string(fs.place.Zone),
@@ -247,7 +252,7 @@ func interfaceOf(module []byte) (string, error) {
 		switch {
 		case fastly.IsOurs(i[0]):
 			return "fastly", nil
-		case i[0] == "http_handler":
+		case httpwasm.IsOurs(i[0]):
 			return "http-wasm", nil
 		}
 	}

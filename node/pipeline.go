@@ -103,9 +103,8 @@ func (x *exchange) begin() {
 func (x *exchange) findRoute() bool {
 	r, rec := x.r, x.rec
 	switch {
-	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
-		rec.Detail = "method " + r.Method + " is not served"
-		refuse(x.w, rec, http.StatusMethodNotAllowed, "this method is not served here")
+	case r.Method == http.MethodConnect:
+		x.noMethod()
 		return false
 	case looped(r.Header["Cdn-Loop"], x.node.place.Node):
 		rec.Detail, rec.WhyBad = "loop: CDN-Loop names this node", record.OwnError
@@ -157,6 +156,11 @@ func (x *exchange) findIn() bool {
 		return false
 	}
 	x.match, x.route = m, &x.rev.routes[m.Index]
+	if x.r.Method == http.MethodTrace && !x.route.traces {
+		x.madeNothing()
+		x.noMethod()
+		return false
+	}
 	t.Route, t.Origin, t.Log, t.Class = x.route.name, x.route.origin, x.route.log, x.route.name
 	if x.route.replay && x.r.Method == http.MethodGet {
 		x.node.registry.recorded.note(x)
@@ -165,6 +169,11 @@ func (x *exchange) findIn() bool {
 		t.Class = x.classOf(x.served.baseline)
 	}
 	return true
+}
+
+func (x *exchange) noMethod() {
+	x.rec.Detail = "method " + x.r.Method + " is not served"
+	refuse(x.w, x.rec, http.StatusMethodNotAllowed, "this method is not served here")
 }
 
 // match matches a CORS preflight request as the request that it asks for, if

@@ -41,6 +41,7 @@ type compiledRoute struct {
 	policies *policy.Chain
 	rules    string // a digest of all that the route says: two with the same do the same
 	replay   bool   // its GETs are recorded, to be played on a new revision
+	traces   bool   // TRACE is for its function: no origin shows a client what the edge added, unless somebody wrote so
 	rewrites bool   // the path that the origin sees is not the client's, by which answers are stored
 	coding   coding
 	cache    *cache.Transport  // in upstream; nil on a route that stores nothing
@@ -95,6 +96,7 @@ func (reg *registry) fill(rev *revision) (err error) {
 		cr := &rev.routes[i]
 		cr.name, cr.origin, cr.log = r.Label(), r.Origin, r.Log
 		cr.rules = rulesOf(s, *r)
+		cr.traces = r.Function != "" && slices.Contains(r.Match.Methods, http.MethodTrace)
 		cr.replay = r.Origin != "" && r.Function == "" && rev.pools[r.Origin] != nil && (r.Replay == selvage.ReplaySafe || r.Cache != nil && r.Replay != selvage.ReplayNever)
 		if cr.policies, err = policy.Compile(scope, *r); err != nil {
 			return fmt.Errorf("route %q: %w", cr.name, err)

@@ -33,6 +33,17 @@ type edge struct{ plain, tls string }
 // start builds the binary, once for each test, and runs it in front of an origin.
 func start(t *testing.T, origin, protocol string) edge {
 	t.Helper()
+	return startService(t, fmt.Sprintf(`
+service: conform
+hosts: ["*"]
+origins: {web: {endpoints: [%q], protocol: %s}}
+routes: [{match: {path: /*}, origin: web}]
+`, "http://"+origin, protocol))
+}
+
+// startService is start with a service file of the test's own.
+func startService(t *testing.T, service string) edge {
+	t.Helper()
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "selvage")
 	build := exec.Command("go", "build", "-o", binary, "./cmd/selvage")
@@ -49,12 +60,7 @@ data: %s
 access_log: "off"
 tls: {development: true}
 `, e.plain, e.tls, filepath.Join(dir, "data")))
-	write(t, dir, "service.yaml", fmt.Sprintf(`
-service: conform
-hosts: ["*"]
-origins: {web: {endpoints: [%q], protocol: %s}}
-routes: [{match: {path: /*}, origin: web}]
-`, "http://"+origin, protocol))
+	write(t, dir, "service.yaml", service)
 	cmd := exec.Command(binary, "run", "-c", filepath.Join(dir, "node.yaml"), filepath.Join(dir, "service.yaml"))
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Start(); err != nil {
