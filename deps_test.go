@@ -58,6 +58,7 @@ var house = map[string]imports{
 	"compute/wasm":                {},
 	"compute/abi/fastly":          {ours: []string{"compute"}, others: []string{wazero}},
 	"compute/abi/httpwasm":        {ours: []string{".", "compute"}, others: []string{wazero}},
+	"compute/abi/wasi":            {ours: []string{"compute", "compute/wasm"}, others: []string{wazero}},
 	"compute/abi/fastly/kvstate":  {ours: []string{".", "compute/abi/fastly", "state"}},
 	"compute/abi/fastly/manifest": {ours: []string{"compute/abi/fastly"}, others: []string{"github.com/pelletier/go-toml/v2"}},
 	"compute/wasm/asm":            {ours: []string{"compute/wasm"}}, // for tests

@@ -5,8 +5,8 @@ package selvage
 type Function struct {
 	// The program, relative to the service file: a core module of WebAssembly, as compilers for wasm32-wasi make it.
 	Module string `yaml:"module" required:"true" example:"./greet.wasm"`
-	// The guest interface that it was made for: fastly (Fastly Compute), http-wasm, or cgi (WASI preview 1, a request in its environment and standard input). auto tells by what it imports.
-	Interface string `yaml:"interface" default:"auto" enum:"auto,fastly,http-wasm,cgi"`
+	// The guest interface that it was made for: fastly (Fastly Compute), http-wasm (middleware), or wasi (a plain program for WASI preview 1 that handles a request as CGI has it: in its environment and standard input). auto tells by what it imports.
+	Interface string `yaml:"interface" default:"auto" enum:"auto,fastly,http-wasm,wasi"`
 	// How long it may compute for one request.
 	CPU Duration `yaml:"cpu" default:"50ms"`
 	// How long a request may take in all, waiting included.

@@ -80,6 +80,13 @@ type Handler interface {
 	Serve(ctx context.Context, g *Guest) error
 }
 
+// Finisher is an [ABI] that looks at what a program did once it has ended well,
+// and may still end it badly, with [Guest.Refuse] for instance.
+type Finisher interface {
+	ABI
+	Finish(ctx context.Context, g *Guest)
+}
+
 // Signature is the type of a function.
 type Signature struct{ Params, Results []api.ValueType }
 

@@ -99,12 +99,9 @@ func (e *Engine) Stats() Stats {
 // is an error of kind invalid, or a [*LimitError]. It may take seconds, during
 // which requests go on; ctx ends only the waiting for other compilations.
 func (e *Engine) Compile(ctx context.Context, module []byte, p Program) (*Function, error) {
-	p.Limits = p.Limits.withDefaults()
-	if p.ABI == nil {
-		p.ABI = wasiOnly{}
-	}
-	if n := int64(len(module)); n > p.Limits.Package {
-		return nil, limitErrorf(LimitPackage, "the module has %d bytes, %d are allowed", n, p.Limits.Package)
+	p.setDefaults()
+	if err := p.size(module); err != nil {
+		return nil, err
 	}
 	select {
 	case e.compile <- struct{}{}:
@@ -112,15 +109,57 @@ func (e *Engine) Compile(ctx context.Context, module []byte, p Program) (*Functi
 	case <-ctx.Done():
 		return nil, fmt.Errorf("compile function: %w", context.Cause(ctx))
 	}
-	metered, err := wasm.Meter(module, wasm.Rules{Pages: uint32(min(p.Limits.Memory/pageSize, 65536)), Elements: p.Limits.Tables})
+	metered, err := p.meter(module)
 	if err != nil {
-		return nil, meterError(err)
+		return nil, err
 	}
 	f, err := e.build(ctx, metered, p)
 	if err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// Check says of a module what Compile would refuse, without the time that
+// compiling takes. Unsupported are the imports that nobody here has, each with the
+// result that a program gets of it.
+func Check(module []byte, p Program) (unsupported map[string]uint32, err error) {
+	p.setDefaults()
+	if err := p.size(module); err != nil {
+		return nil, err
+	}
+	metered, err := p.meter(module)
+	if err != nil {
+		return nil, err
+	}
+	f := &Function{program: p, metered: metered}
+	f.handler, _ = p.ABI.(Handler)
+	if err := errors.Join(f.link(), f.checkExports()); err != nil {
+		return nil, err
+	}
+	return f.stubs, nil
+}
+
+func (p *Program) setDefaults() {
+	p.Limits = p.Limits.withDefaults()
+	if p.ABI == nil {
+		p.ABI = wasiOnly{}
+	}
+}
+
+func (p *Program) size(module []byte) error {
+	if n := int64(len(module)); n > p.Limits.Package {
+		return limitErrorf(LimitPackage, "the module has %d bytes, %d are allowed", n, p.Limits.Package)
+	}
+	return nil
+}
+
+func (p *Program) meter(module []byte) (*wasm.Metered, error) {
+	metered, err := wasm.Meter(module, wasm.Rules{Pages: uint32(min(p.Limits.Memory/pageSize, 65536)), Elements: p.Limits.Tables})
+	if err != nil {
+		return nil, meterError(err)
+	}
+	return metered, nil
 }
 
 // meterError says what the user can do about a module that is refused.
@@ -222,11 +261,17 @@ func (f *Function) link() error {
 			if stubber != nil && len(results) == 1 && results[0] == api.ValueTypeI32 {
 				result, ok = stubber.Stub(i.Module, i.Name)
 			}
+			if !ok && i.Module == wasiModule && len(results) == 1 && results[0] == api.ValueTypeI32 {
+				result, ok = errnoNosys, true
+			}
 			if !ok {
 				unknown = append(unknown, i.Module+"."+i.Name)
 				continue
 			}
-			f.stubs = append(f.stubs, i.Module+"."+i.Name)
+			if f.stubs == nil {
+				f.stubs = make(map[string]uint32)
+			}
+			f.stubs[i.Module+"."+i.Name] = result
 			h = HostFunc{Module: i.Module, Name: i.Name, Params: params, Results: results, Early: true,
 				Call: func(_ context.Context, _ *Guest, stack []uint64) { stack[0] = uint64(result) }}
 		}

@@ -23,7 +23,7 @@ type Function struct {
 	metered  *wasm.Metered
 	digest   [32]byte
 	hosts    []HostFunc
-	stubs    []string
+	stubs    map[string]uint32 // results by module and name
 	cache    wazero.CompilationCache
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule
@@ -41,7 +41,7 @@ type Function struct {
 
 // Unsupported are the imports that nobody here has, and for which the guest
 // interface answers that they are not supported.
-func (f *Function) Unsupported() []string { return f.stubs }
+func (f *Function) Unsupported() []string { return slices.Sorted(maps.Keys(f.stubs)) }
 
 // Digest is the SHA-256 of the metered module.
 func (f *Function) Digest() [32]byte { return f.digest }

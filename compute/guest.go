@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"iter"
 	"net/http"
 
 	"github.com/tetratelabs/wazero/api"
@@ -177,6 +178,28 @@ func (g *Guest) Log(w io.Writer, p []byte) {
 		_, _ = w.Write(p) // a log that is full is no error of the guest
 	case g.in.Log != nil:
 		g.in.Log(p)
+	}
+}
+
+// Vectors are the parts of the guest's memory that an array of pointers and
+// lengths names, as functions of WASI have it; false with the first that is
+// outside. The guest pays for each.
+func (g *Guest) Vectors(ctx context.Context, at, count uint32) iter.Seq2[[]byte, bool] {
+	return func(yield func([]byte, bool) bool) {
+		if uint64(count)*8 > uint64(g.Size()) {
+			yield(nil, false)
+			return
+		}
+		for i := range count {
+			pointer, ok := g.Uint32(at + 8*i)
+			length, okLength := g.Uint32(at + 8*i + 4)
+			b, within := g.Bytes(pointer, length)
+			if whole := ok && okLength && within; !yield(b, whole) || !whole {
+				return
+			}
+			const each = 10
+			g.Charge(ctx, each)
+		}
 	}
 }
 

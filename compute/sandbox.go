@@ -94,7 +94,14 @@ func (b *sandbox) serve(ctx context.Context, in *Invocation) (err error) {
 	b.fuel.Set(fuelPerTick)
 	in.Usage.Rewound = b.frozen != nil
 	b.count()
-	err = b.judge(b.execute(b.request))
+	err = b.execute(b.request)
+	if f, ok := b.f.program.ABI.(Finisher); ok && (err == nil || endedWell(err)) {
+		err = guarded(func() error {
+			f.Finish(ctx, g)
+			return nil
+		})
+	}
+	err = b.judge(err)
 	end := time.Now()
 	if g.meter.paused == 0 {
 		g.meter.tick(end)
@@ -127,12 +134,12 @@ func (b *sandbox) execute(ctx context.Context) error {
 			}
 		}
 	}
-	return b.ask(ctx, h)
+	return guarded(func() error { return h.Serve(ctx, &b.guest) })
 }
 
-// ask lets a handler serve the request. What it calls may end the guest while
-// the guest is not running, which nobody but us would catch.
-func (b *sandbox) ask(ctx context.Context, h Handler) (err error) {
+// guarded runs what may end the guest while the guest is not running, which
+// nobody but us would catch.
+func guarded(do func() error) (err error) {
 	defer func() {
 		switch v := recover().(type) {
 		case nil:
@@ -142,7 +149,7 @@ func (b *sandbox) ask(ctx context.Context, h Handler) (err error) {
 			err = &Trap{Kind: HostPanic, Text: fmt.Sprint(v)}
 		}
 	}()
-	return h.Serve(ctx, &b.guest)
+	return do()
 }
 
 const errStarting badCall = "it may not ask for its request while it starts"

@@ -20,6 +20,7 @@ import (
 	"github.com/selvage-edge/selvage/compute"
 	"github.com/selvage-edge/selvage/compute/abi/fastly"
 	"github.com/selvage-edge/selvage/compute/abi/httpwasm"
+	"github.com/selvage-edge/selvage/compute/abi/wasi"
 	"github.com/selvage-edge/selvage/record"
 )
 
@@ -219,13 +220,13 @@ func (fs *functions) program(s *selvage.Service, name selvage.FunctionName, modu
 	for _, name := range slices.Sorted(maps.Keys(f.Env)) {
 		p.Env = append(p.Env, name+"="+f.Env[name])
 	}
-	kind := f.Interface
-	if kind == "" || kind == "auto" {
-		if kind, err = interfaceOf(module); err != nil {
-			return p, err
-		}
+	kind, err := kindOf(&f, module)
+	if err != nil {
+		return p, err
 	}
 	switch kind {
+	case "wasi":
+		p.ABI, p.Env = wasi.New(wasi.Options{Env: p.Env, Software: Pseudonym}), nil
 	case "http-wasm":
 		p.ABI = httpwasm.New(httpwasm.Options{
 			Config: []byte(f.HTTPWasm.Config), Level: httpwasm.ParseLevel(f.HTTPWasm.LogLevel), BodyBytes: int64(f.HTTPWasm.Buffer),
@@ -242,6 +243,40 @@ func (fs *functions) program(s *selvage.Service, name selvage.FunctionName, modu
 	return p, nil
 }
 
+// kindOf is the interface that a function is made for.
+func kindOf(f *selvage.Function, module []byte) (string, error) {
+	if f.Interface == "" || f.Interface == "auto" {
+		return interfaceOf(module)
+	}
+	return f.Interface, nil
+}
+
+// CheckFunction says what is wrong with the module of a function without
+// compiling it, and in notes what it imports that is not here.
+func CheckFunction(f *selvage.Function, module []byte) (notes []string, err error) {
+	kind, err := kindOf(f, module)
+	if err != nil {
+		return nil, err
+	}
+	p := compute.Program{Limits: limitsOf(f)}
+	switch kind {
+	case "fastly":
+		p.ABI = fastly.New(fastly.Options{})
+	case "http-wasm":
+		p.ABI = httpwasm.New(httpwasm.Options{})
+	default:
+		p.ABI = wasi.New(wasi.Options{})
+	}
+	unsupported, err := compute.Check(module, p)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(unsupported)) {
+		notes = append(notes, fmt.Sprintf("it imports %s, which is not here: a call answers %d (unsupported)", name, unsupported[name]))
+	}
+	return notes, nil
+}
+
 // interfaceOf tells by what a module imports what it was made for.
 func interfaceOf(module []byte) (string, error) {
 	imports, err := compute.Imports(module)
@@ -256,7 +291,7 @@ func interfaceOf(module []byte) (string, error) {
 			return "http-wasm", nil
 		}
 	}
-	return "cgi", nil
+	return "wasi", nil
 }
 
 func limitsOf(f *selvage.Function) compute.Limits {

@@ -41,6 +41,18 @@ func Limits() []Field {
 		{"strata", "a rollout was counted in more nodes and routes than are told apart; the others are one"},
 		{"cohorts", "a rollout waited for so many requests that its next epoch stayed open until some had ended"},
 		{"fingerprints", "a rollout met more different failures than are told apart; the others count as failures alone"},
+		{"function_cpu", "a function computed for longer than its cpu: its on_failure"},
+		{"function_wall", "a request was in a function for longer than its wall: its on_failure"},
+		{"function_memory", "a function wanted more than its memory; it ends if it cannot do without"},
+		{"function_stack", "a function used more than its stack: its on_failure"},
+		{"function_origin_requests", "a function made more requests than its fetches; it is told so"},
+		{"function_log_bytes", "a function wrote more than its log; the rest was dropped"},
+		{"function_header_bytes", "a function's answer had more fields than its headers: its on_failure, or it is told so"},
+		{"function_bodies", "a function for http-wasm had more of bodies kept than its http_wasm.buffer: its on_failure"},
+		{"function_sandboxes", "a request waited, since as many as its sandboxes were in the function"},
+		{"function_package", "a module was refused, since it is larger than 100 MB"},
+		{"function_tables", "a module was refused, since its tables have too many elements"},
+		{"function_depth", "a function called itself, or functions each other more than 4 deep: 502"},
 		{"access_log", "a line of the access log was dropped, since too many waited for the disk"},
 	}
 }

@@ -71,7 +71,7 @@ func checkFormat(cmd *cobra.Command, format string) error {
 }
 
 func (f *deployFlags) run(cmd *cobra.Command, args []string) error {
-	bundles, err := packAll(args)
+	bundles, err := packAll(cmd.ErrOrStderr(), args)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func printJSON(w io.Writer, v any) error {
 
 // packAll packs the service files of arguments. All of them are read before
 // anything is sent.
-func packAll(args []string) ([]*config.Bundle, error) {
+func packAll(errs io.Writer, args []string) ([]*config.Bundle, error) {
 	files, err := serviceFiles(args)
 	if err != nil {
 		return nil, err
@@ -143,6 +143,13 @@ func packAll(args []string) ([]*config.Bundle, error) {
 		b, err := config.Pack(file)
 		if err != nil {
 			return nil, err
+		}
+		notes, err := checkBundle(file, b)
+		if err != nil {
+			return nil, err
+		}
+		for _, note := range notes {
+			fmt.Fprintf(errs, "%s: %s\n", newUI(os.Stderr).watch("note"), note)
 		}
 		out = append(out, b)
 	}
@@ -196,7 +203,7 @@ The files that it names are compared by what is in them.`,
 }
 
 func runPlan(cmd *cobra.Command, on *target, format string, args []string) error {
-	bundles, err := packAll(args)
+	bundles, err := packAll(cmd.ErrOrStderr(), args)
 	if err != nil {
 		return err
 	}

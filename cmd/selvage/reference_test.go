@@ -208,11 +208,21 @@ var whyBad = []struct {
 	{record.ClientGone, "The client did not wait. It is not counted as bad, but by `selvage_clients_gone_total`."},
 }
 
+// typeNamed says whether a type has a name, of this package or another.
+func typeNamed(t ast.Expr, name string) bool {
+	if sel, ok := t.(*ast.SelectorExpr); ok {
+		t = sel.Sel
+	}
+	is, ok := t.(*ast.Ident)
+	return ok && is.Name == name
+}
+
 // TestReferenceHasEveryReasonAndLimitOfTheSources looks for the names where they
 // are given away, so that neither side has one that the other has not.
 func TestReferenceHasEveryReasonAndLimitOfTheSources(t *testing.T) {
 	limits, reasons, literals := map[string]string{}, map[string]string{}, map[string]bool{}
 	for _, folder := range []string{"http1", "listen", "origin", "cache", "transform", "policy", "fallback", "spool", "judge", "node", "telemetry", "record"} {
+	for _, folder := range []string{"http1", "listen", "origin", "cache", "transform", "policy", "fallback", "spool", "node", "telemetry", "record", "compute", "compute/abi/httpwasm"} {
 		for _, file := range parseFolder(t, filepath.Join("../..", folder)) {
 			place := func(n ast.Node) string { return fmt.Sprint(folder, " at ", n.Pos()) }
 			ast.Inspect(file, func(n ast.Node) bool {
@@ -234,7 +244,14 @@ func TestReferenceHasEveryReasonAndLimitOfTheSources(t *testing.T) {
 						}
 					}
 				case *ast.ValueSpec:
-					if is, ok := n.Type.(*ast.Ident); ok && is.Name == "WhyBad" {
+					if typeNamed(n.Type, "LimitName") {
+						for _, v := range n.Values {
+							if s, ok := literal(v); ok {
+								limits["function_"+s], literals["function_"+s] = place(n), true
+							}
+						}
+					}
+					if typeNamed(n.Type, "WhyBad") {
 						for _, v := range n.Values {
 							if s, ok := literal(v); ok && s != "" {
 								reasons[s] = place(n)

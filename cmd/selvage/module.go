@@ -1,0 +1,64 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/config"
+	"github.com/selvage-edge/selvage/node"
+)
+
+// checkModules looks at the modules of a service's functions: what is wrong with
+// them is a mistake in the file, and what they import in vain is a note.
+func checkModules(file string, s *selvage.Service, open func(f *selvage.Function) (io.ReadCloser, error)) (notes []string, problems selvage.Problems) {
+	for _, name := range slices.Sorted(maps.Keys(s.Functions)) {
+		f := s.Functions[name]
+		found, err := checkModule(&f, open)
+		if err != nil {
+			problems = append(problems, selvage.Problem{
+				File: file, Path: "functions." + string(name) + ".module", Message: fmt.Sprintf("function %q: %v", name, err),
+			})
+		}
+		for _, note := range found {
+			notes = append(notes, fmt.Sprintf("%s: function %q: %s", file, name, note))
+		}
+	}
+	return notes, problems
+}
+
+func checkModule(f *selvage.Function, open func(f *selvage.Function) (io.ReadCloser, error)) ([]string, error) {
+	r, err := open(f)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	module, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("read module: %w", err)
+	}
+	return node.CheckFunction(f, module)
+}
+
+// openModule opens a module where the file has it.
+func openModule(f *selvage.Function) (io.ReadCloser, error) { return os.Open(f.Module) }
+
+// checkBundle is checkModules with what is to be deployed.
+func checkBundle(file string, b *config.Bundle) (notes []string, err error) {
+	notes, problems := checkModules(file, &b.Manifest.Service, func(f *selvage.Function) (io.ReadCloser, error) {
+		for _, blob := range b.Blobs {
+			if hex.EncodeToString(blob.Digest[:]) == f.Digest {
+				return blob.Open()
+			}
+		}
+		return nil, fmt.Errorf("module %s is not in the bundle", f.Digest)
+	})
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return notes, nil
+}
