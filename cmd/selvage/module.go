@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/config"
@@ -51,11 +52,11 @@ func openModule(f *selvage.Function) (io.ReadCloser, error) { return os.Open(f.M
 func checkBundle(file string, b *config.Bundle) (notes []string, err error) {
 	notes, problems := checkModules(file, &b.Manifest.Service, func(f *selvage.Function) (io.ReadCloser, error) {
 		for _, blob := range b.Blobs {
-			if hex.EncodeToString(blob.Digest[:]) == f.Digest {
+			if strings.Contains(f.Module, hex.EncodeToString(blob.Digest[:])) { // which is its name there
 				return blob.Open()
 			}
 		}
-		return nil, fmt.Errorf("module %s is not in the bundle", f.Digest)
+		return nil, fmt.Errorf("module %s is not in the bundle", f.Module)
 	})
 	if len(problems) > 0 {
 		return nil, problems
