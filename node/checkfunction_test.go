@@ -80,6 +80,7 @@ functions:
 origins: {page: {function: found}}
 routes:
   - {match: {path: /page}, function: page}
+  - {match: {path: /trap}, function: page}
   - {match: {path: /silent}, function: silent}
   - {match: {path: /stored}, origin: page, cache: {}}
 `, nil, map[string]string{"page": textGuest(t, "page", cgiGuest), "silent": textGuest(t, "silent", "memory 1\nfunc $_start export=_start\nendfunc")})
@@ -91,10 +92,10 @@ routes:
 			t.Errorf("as an origin: got %q", got)
 		}
 	}
-	if got := b.do("POST", "/page", strings.Repeat("x", 13)); !strings.HasPrefix(got, "500 ") {
+	if got := b.do("POST", "/trap", strings.Repeat("x", 13)); !strings.HasPrefix(got, "500 ") {
 		t.Errorf("a trap: got %q", got)
 	}
-	if r := b.last("/page"); r.Function.Trap == "" {
+	if r := b.last("/trap"); r.Function.Trap == "" {
 		t.Errorf("the record has no fingerprint: %+v", r.Function)
 	}
 	if got := b.get("/silent"); !strings.HasPrefix(got, "500 ") {
