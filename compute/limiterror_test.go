@@ -24,8 +24,8 @@ func TestAnErrorOfALimitHasAnEnd(t *testing.T) {
 	for name, f := range map[string]*Function{
 		"cpu":    compileText(t, e, "memory 1\nfunc $_start export=_start\nloop\nbr 0\nend\nendfunc", Program{Limits: Limits{CPU: time.Millisecond}}),
 		"stack":  compileText(t, e, "memory 1\nfunc $_start export=_start\ncall $_start\nendfunc", Program{Limits: Limits{CPU: time.Minute}}),
-		"memory": compileText(t, e, "memory 1\nfunc $_start export=_start\ni32.const 100 / memory.grow / drop\nunreachable\nendfunc", Program{Limits: Limits{Memory: 2 << 16}}),
-		"bodies": compileText(t, e, "memory 1\nfunc $_start export=_start\ncall $work\nendfunc", Program{ABI: &testABI{version: new(int), slow: hostLimit}}),
+		"memory": compileText(t, e, "memory 1\nfunc $_start export=_start\ni32.const 100 / memory.grow / drop\nunreachable\nendfunc", Program{Limits: Limits{Memory: 2 << 16, CPU: time.Minute}}),
+		"bodies": compileText(t, e, "memory 1\nfunc $_start export=_start\ncall $work\nendfunc", Program{ABI: &testABI{version: new(int), slow: hostLimit}, Limits: Limits{CPU: time.Minute}}),
 	} {
 		_, in, err := ask(t.Context(), f, 0)
 		limit, ok := errors.AsType[*LimitError](err)

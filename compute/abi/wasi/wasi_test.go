@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/selvage-edge/selvage/compute"
 	"github.com/selvage-edge/selvage/compute/wasm/asm"
@@ -28,6 +29,7 @@ type bed struct {
 
 func newBed(t *testing.T, module []byte, limits compute.Limits) *bed {
 	t.Helper()
+	limits.CPU = max(limits.CPU, time.Minute) // a machine that is busy is no failure
 	e, err := compute.New(compute.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +71,7 @@ func goProgram(t *testing.T, folder string) []byte {
 }
 
 func TestAPlainGoProgramHandlesRequests(t *testing.T) {
-	b := newBed(t, goProgram(t, "./testdata/cgi"), compute.Limits{CPU: 1 << 34})
+	b := newBed(t, goProgram(t, "./testdata/cgi"), compute.Limits{})
 	random := map[string]bool{}
 	for range 2 { // the second time it is set back
 		for path, want := range map[string]string{
