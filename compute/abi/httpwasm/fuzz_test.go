@@ -76,10 +76,7 @@ func FuzzHostFunctions(f *testing.F) {
 			f.Add([]byte{byte(i), byte(j % 4), 5, 2, byte(j), 2, byte(i) | 0x80, byte(j), 4, byte(j), 4, byte(j)})
 		}
 	}
-	e, err := compute.New(compute.Options{})
-	if err != nil {
-		f.Fatal(err)
-	}
+	e := compute.New(compute.Options{})
 	fn, err := e.Compile(f.Context(), interpreter(), compute.Program{ABI: New(Options{Config: []byte("c"), Level: Debug, BodyBytes: 1 << 20})})
 	if err != nil {
 		f.Fatal(err)

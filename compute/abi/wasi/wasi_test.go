@@ -30,10 +30,7 @@ type bed struct {
 func newBed(t *testing.T, module []byte, limits compute.Limits) *bed {
 	t.Helper()
 	limits.CPU = max(limits.CPU, time.Minute) // a machine that is busy is no failure
-	e, err := compute.New(compute.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := compute.New(compute.Options{})
 	f, err := e.Compile(t.Context(), module, compute.Program{ABI: New(Options{Software: "selvage", Env: []string{"GREETING=hello", "REQUEST_METHOD=own", "HTTP_FAKE=1"}}), Limits: limits})
 	if err != nil {
 		t.Fatal(err)
