@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,25 @@ func (g *guarded) outcomes(t *testing.T) map[string][]string {
 	return out
 }
 
+// logged waits until so many outcomes of every change stand in the log, which is
+// written after what it tells, and gives them.
+func (g *guarded) logged(t *testing.T, least func(id string) int) map[string][]string {
+	t.Helper()
+	var out map[string][]string
+	g.p.until("the log says how each change ended", func() bool {
+		out = g.outcomes(t)
+		for id, events := range out {
+			if len(events) < least(id) {
+				return false
+			}
+		}
+		return true
+	})
+	return out
+}
+
+func one(string) int { return 1 }
+
 func TestDeployTellsItsEndByItsStatusAndInJSON(t *testing.T) {
 	t.Parallel()
 	g := guardedNode(t, isNext)
@@ -89,7 +109,13 @@ func TestDeployTellsItsEndByItsStatusAndInJSON(t *testing.T) {
 			t.Fatalf("after the undo of a promoted one: %q", body)
 		}
 	}
-	if got := g.outcomes(t)[r.Change.ID]; strings.Join(got, " ") != "promoted undone" {
+	twice := func(id string) int {
+		if id == r.Change.ID {
+			return 2
+		}
+		return 1
+	}
+	if got := g.logged(t, twice)[r.Change.ID]; strings.Join(got, " ") != "promoted undone" {
 		t.Errorf("in the log: %v", got)
 	}
 	g.p.end()
@@ -148,11 +174,17 @@ func (g *guarded) settleAfter(t *testing.T, at string) {
 		}
 		return true
 	})
-	want := "undone"
+	want := []string{client.Undone}
 	if at == client.Promoted {
-		want = "promoted undone"
+		want = []string{client.Promoted, client.Undone}
 	}
-	if got := strings.Join(g.outcomes(t)[c.ID], " "); got != want {
+	all := func(id string) int {
+		if id == c.ID {
+			return len(want)
+		}
+		return 0
+	}
+	if got := g.logged(t, all)[c.ID]; !slices.Equal(got, want) {
 		t.Errorf("killed at %s: the log says %q, want %q", at, got, want)
 	}
 }
@@ -214,7 +246,7 @@ func TestTwoDeploysAtOnceHaveOneOutcomeEach(t *testing.T) {
 	}
 	deploys.Wait()
 	outcomes := map[string]int{}
-	for id, events := range g.outcomes(t) {
+	for id, events := range g.logged(t, one) {
 		if len(events) != 1 {
 			t.Errorf("%s: %v", id, events)
 			continue
