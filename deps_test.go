@@ -60,6 +60,7 @@ var house = map[string]imports{
 	"compute/abi/httpwasm":        {ours: []string{".", "compute"}, others: []string{wazero}},
 	"compute/abi/wasi":            {ours: []string{"compute", "compute/wasm"}, others: []string{wazero}},
 	"compute/abi/fastly/kvstate":  {ours: []string{".", "compute/abi/fastly", "state"}},
+	"compute/abi/fastly/geo":      {ours: []string{"compute/abi/fastly"}, others: []string{"github.com/oschwald/maxminddb-golang"}},
 	"compute/abi/fastly/manifest": {ours: []string{"compute/abi/fastly"}, others: []string{"github.com/pelletier/go-toml/v2"}},
 	"compute/wasm/asm":            {ours: []string{"compute/wasm"}}, // for tests
 

@@ -1,5 +1,12 @@
 package selvage
 
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
 // Function is a WebAssembly program of the user's. Each request runs in a sandbox
 // of its own, and is ended at the limits: it can hurt nobody but itself.
 type Function struct {
@@ -41,8 +48,16 @@ type Function struct {
 	Secrets map[string]map[string]string `yaml:"secrets" example:"{keys: {api: \"${secret:api-key}\"}}"`
 	// For the interface http-wasm.
 	HTTPWasm HTTPWasm `yaml:"http_wasm"`
-	// KV stores that it may use, by name. All functions of a service share one of the same name. They are in memory, of one node, and end with it.
+	// KV stores that it may use, by name. All functions of a service share one of the same name, on all nodes, and it outlives them.
 	KV []string `yaml:"kv" example:"[carts]"`
+	// What KV stores have at first, by store and key. Each entry is written once: what a program makes of it later stays. Where the service's own file runs, one that is changed in the file is written again.
+	KVInitial map[string]map[string]KVEntry `yaml:"kv_initial" example:"{carts: {welcome: {text: hello}}}"`
+	// Access control lists, by name.
+	ACLs map[string]ACL `yaml:"acls" example:"{blocked: {block: [192.0.2.0/24]}}"`
+	// Where addresses are, for tests: the JSON that a program is told of an address, before the node's databases are asked.
+	Places map[string]string `yaml:"places" example:"{192.0.2.1: '{\"city\":\"Bern\"}'}"`
+	// What devices are, for tests: the JSON that a program is told of a User-Agent, before the User-Agent itself is looked at.
+	Devices map[string]string `yaml:"devices" example:"{phone/1: '{\"device\":{\"is_mobile\":true}}'}"`
 	// The SHA-256 of the module when the file was read; never written by hand.
 	Digest string `yaml:"-"`
 }
@@ -57,12 +72,75 @@ type HTTPWasm struct {
 	Buffer ByteSize `yaml:"buffer" default:"16MiB"`
 }
 
+// KVEntry is what a KV store has at first for a key: a text, or what a file holds.
+type KVEntry struct {
+	// Its value.
+	Text string `yaml:"text" example:"hello"`
+	// A file with its value instead, relative to the service file, of at most 25 MiB.
+	File string `yaml:"file" example:"./menu.json"`
+	// Its metadata, at most 2000 bytes.
+	Metadata string `yaml:"metadata"`
+	// What the file held when it was read; never written by hand.
+	Content []byte `yaml:"-"`
+}
+
+// Value is what is to be stored.
+func (e *KVEntry) Value() []byte {
+	if e.File != "" {
+		return e.Content
+	}
+	return []byte(e.Text)
+}
+
+// ACL is an access control list. Of the entries that have an address the narrowest counts.
+type ACL struct {
+	// Addresses to block.
+	Block []Prefix `yaml:"block" example:"[192.0.2.0/24]"`
+	// Addresses to allow.
+	Allow []Prefix `yaml:"allow" example:"[192.0.2.7/32]"`
+	// A file with more of both in the JSON of Fastly's API, relative to the service file: {"entries": [{"prefix": "192.0.2.0/24", "action": "BLOCK"}]}.
+	File string `yaml:"file" example:"./blocked.json"`
+	// What the file held when it was read; never written by hand.
+	Content []byte `yaml:"-"`
+}
+
+// ACLEntries are those of the file of an [ACL].
+type ACLEntries []struct {
+	Op     string       `json:"op"` // create or update; delete takes one away
+	Prefix netip.Prefix `json:"prefix"`
+	Action string       `json:"action"` // ALLOW or BLOCK
+}
+
+// Entries are those of the file. Errors say what is wrong with it.
+func (l *ACL) Entries() (ACLEntries, error) {
+	if l.File == "" {
+		return nil, nil
+	}
+	var list struct {
+		Entries ACLEntries `json:"entries"`
+	}
+	if err := json.Unmarshal(l.Content, &list); err != nil {
+		return nil, err
+	}
+	for i, e := range list.Entries {
+		if action := strings.ToUpper(e.Action); action != "ALLOW" && action != "BLOCK" && e.Op != "delete" {
+			return nil, fmt.Errorf("entry %d: action %q is neither ALLOW nor BLOCK", i+1, e.Action)
+		}
+		if !e.Prefix.IsValid() {
+			return nil, fmt.Errorf("entry %d has no prefix", i+1)
+		}
+	}
+	return list.Entries, nil
+}
+
 // NodeFunctions is what a machine lets functions do.
 type NodeFunctions struct {
 	// Services whose functions may name origins themselves (dynamic backends). Every address is checked after its name is resolved: loopback, private, link-local and metadata addresses and our own listeners are refused.
 	DynamicBackends []ServiceName `yaml:"dynamic_backends" example:"[shop]"`
 	// Addresses that dynamic backends may have although they would be refused.
 	DialAllow []Prefix `yaml:"dial_allow" example:"[10.1.0.0/16]"`
+	// Databases that say where an address is (MaxMind DB files, as of GeoLite2 or DB-IP), for functions that ask. The first that knows a fact counts. They are read again at the next start.
+	Geo []string `yaml:"geo" example:"[/var/lib/GeoIP/GeoLite2-City.mmdb, /var/lib/GeoIP/GeoLite2-ASN.mmdb]"`
 	// How many modules are compiled at once; more wait.
 	Compilers int `yaml:"compilers" default:"1" min:"1" max:"64"`
 }

@@ -1,8 +1,10 @@
 package selvage
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -44,7 +46,68 @@ func (c *checker) function(at string, s *Service, name FunctionName, f *Function
 		c.defined(at+".other_backends", s, f.OtherBackends)
 	}
 	unique(c, at+".kv", "store", f.KV)
+	c.functionData(at, f)
 	c.onFunctionFailure(at, s, name, f)
+}
+
+// The bounds of what KV stores have at first.
+const (
+	maxKVInitial  = 1000 // entries of a store
+	maxKVKey      = 1024 // bytes
+	maxKVMetadata = 2000 // bytes
+	maxKVValue    = 25 << 20
+)
+
+// functionData checks what a function finds: entries of KV stores, lists, places, devices.
+func (c *checker) functionData(at string, f *Function) {
+	for _, store := range slices.Sorted(maps.Keys(f.KVInitial)) {
+		here := at + ".kv_initial." + store
+		if !slices.Contains(f.KV, store) {
+			c.keyMistake(here, "add it to kv", "KV store %q is not one of its stores", store)
+		}
+		if n := len(f.KVInitial[store]); n > maxKVInitial {
+			c.mistake(here, "", "%d entries, the most is %d", n, maxKVInitial)
+		}
+		for _, key := range slices.Sorted(maps.Keys(f.KVInitial[store])) {
+			c.kvEntry(here+"."+key, key, f.KVInitial[store][key])
+		}
+	}
+	for _, list := range slices.Sorted(maps.Keys(f.ACLs)) {
+		l := f.ACLs[list]
+		unique(c, at+".acls."+list+".block", "address", l.Block)
+		unique(c, at+".acls."+list+".allow", "address", l.Allow)
+	}
+	for _, address := range slices.Sorted(maps.Keys(f.Places)) {
+		if _, err := netip.ParseAddr(address); err != nil {
+			c.keyMistake(at+".places."+address, "", "%q is not an address", address)
+		}
+		c.jsonObject(at+".places."+address, f.Places[address])
+	}
+	for _, agent := range slices.Sorted(maps.Keys(f.Devices)) {
+		c.jsonObject(at+".devices."+agent, f.Devices[agent])
+	}
+}
+
+func (c *checker) kvEntry(at, key string, e KVEntry) {
+	if key == "" || len(key) > maxKVKey || strings.ContainsAny(key, "\r\n#?*[]") {
+		c.keyMistake(at, "write 1 to 1024 bytes in one line, without # ? * [ ]", "%.80q is not a key of a KV store", key)
+	}
+	if e.File != "" && e.Text != "" {
+		c.keyMistake(at+".file", "keep one of them", "it has a file beside a text")
+	}
+	if len(e.Metadata) > maxKVMetadata {
+		c.mistake(at+".metadata", "", "%d bytes, the most is %d", len(e.Metadata), maxKVMetadata)
+	}
+	if len(e.Content) > maxKVValue {
+		c.mistake(at+".file", "", "%s, the most is %s", ByteSize(len(e.Content)), ByteSize(maxKVValue))
+	}
+}
+
+func (c *checker) jsonObject(at, text string) {
+	var object map[string]any
+	if err := json.Unmarshal([]byte(text), &object); err != nil {
+		c.mistake(at, "write an object of JSON, in quotes", "%v", err)
+	}
 }
 
 // defined checks that an origin is there.
@@ -126,4 +189,5 @@ func (c *checker) noneOf(at, what string, o *Origin) {
 func (c *checker) nodeFunctions(f *NodeFunctions) {
 	unique(c, "compute.dynamic_backends", "service", f.DynamicBackends)
 	unique(c, "compute.dial_allow", "address", f.DialAllow)
+	unique(c, "compute.geo", "file", f.Geo)
 }

@@ -71,8 +71,9 @@ type flight struct {
 
 // manner is how a flight asks.
 type manner struct {
-	refill   bool // there is a stored answer that is not used any more: see MaxRefills
-	stripped bool // the client's own conditions were taken away
+	refill   bool      // there is a stored answer that is not used any more: see MaxRefills
+	stripped bool      // the client's own conditions were taken away
+	override *Override // the leader's; nil without one
 }
 
 // outcome is what came of a flight. Exactly one of answer, private and err is
@@ -237,7 +238,7 @@ func (t *Transport) newFlight(q *inquiry, conditions bool) *flight {
 		traits:    q.traits,
 		candidate: q.found.answer,
 		content:   q.content,
-		manner:    manner{refill: q.found.refill},
+		manner:    manner{refill: q.found.refill, override: q.override},
 		record: &record.Record{
 			Start: q.rec.Start, Place: q.rec.Place, Target: q.rec.Target,
 			Client: q.rec.Client, Request: q.rec.Request, Trace: q.rec.Trace,

@@ -95,6 +95,7 @@ func (f *flight) exchange(status int, h http.Header) exchange {
 		header:        h,
 		length:        -1,
 		position:      f.position.Load(),
+		override:      f.override,
 	}
 }
 
@@ -198,7 +199,8 @@ func (f *flight) arrived(ctx context.Context, res *http.Response, requested, rec
 // selected it, origin the one that came, x.header what is to be stored. The
 // answer is of use to its leader even if it is refused.
 func (t *Transport) newAnswer(request http.Header, x *exchange, origin http.Header, requested, received time.Time) (*answer, refusal) {
-	d := control(x.header, x.surrogate)
+	d := x.override.terms(control(x.header, x.surrogate))
+	x.tags, x.manyTags = x.override.allTags(x)
 	lifetime, from, why := storable(x, d, t.rules, received)
 	if why == storeIt && x.manyTags {
 		t.store.reached("tags")

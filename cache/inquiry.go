@@ -33,7 +33,8 @@ type inquiry struct {
 	order // of one forward, where it is for a part
 	// The origin failed: what is stored is used as far as it may stand in.
 	standsIn bool
-	post     *posted // of a POST whose answer may be one to GET
+	post     *posted   // of a POST whose answer may be one to GET
+	override *Override // nil: there is none
 	// content is the body of a QUERY, which every forward sends.
 	content []byte
 }
@@ -60,7 +61,8 @@ func (t *Transport) traitsOf(h http.Header) traits {
 
 func (t *Transport) newInquiry(req *http.Request) *inquiry {
 	h := req.Header
-	key := t.keys.applied(keyOf(&t.scope, req))
+	key, override := keyAndOverride(&t.scope, req)
+	key = t.keys.applied(key)
 	key.Fields, key.Overlay = t.keys.fields(h), t.scope.Layer.id()
 	v := visits.Get().(*visit)
 	q := &v.inquiry
@@ -70,6 +72,7 @@ func (t *Transport) newInquiry(req *http.Request) *inquiry {
 	q.directives = readRequestDirectives(h["Cache-Control"]).without(t.rules.ignored)
 	q.traits = t.traitsOf(h)
 	q.partial = req.Method == http.MethodGet && len(h["Range"]) > 0
+	q.override = override
 	return q
 }
 
@@ -110,7 +113,10 @@ func (q *inquiry) enter() error {
 		q.fwd = fwdMethod
 		return nil
 	}
-	if q.detail = bypass(q.req.Header); q.detail != "" {
+	if q.detail = bypass(q.req.Header); q.detail == "" && q.override != nil && q.override.Pass {
+		q.detail = bypassPass
+	}
+	if q.detail != "" {
 		q.fwd = fwdBypass
 	}
 	return nil

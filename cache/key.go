@@ -27,21 +27,41 @@ type Key struct {
 	Overlay  uint32 // of a revision on trial, see [Layer]; 0 is the store itself
 }
 
-type urlKey struct{}
+type asideKey struct{}
+
+// aside is what a context carries for the cache beside its request.
+type aside struct {
+	url      *url.URL
+	override *Override
+}
+
+func asideOf(ctx context.Context) aside {
+	a, _ := ctx.Value(asideKey{}).(aside)
+	return a
+}
 
 // WithURL returns a context that carries the URL by which answers are keyed,
 // for a request whose own URL a policy has rewritten: two routes that rewrite to
 // the same path may lead to different origins. Its Scheme and Host may be empty,
 // then the request's hold.
 func WithURL(ctx context.Context, u *url.URL) context.Context {
-	return context.WithValue(ctx, urlKey{}, u)
+	next := asideOf(ctx)
+	next.url = u
+	return context.WithValue(ctx, asideKey{}, next)
 }
 
 // keyOf is the key of a request. The scheme is that of the request's URL, which
 // the node sets to the client's; without one it is told by TLS.
 func keyOf(scope *Scope, req *http.Request) Key {
+	key, _ := keyAndOverride(scope, req)
+	return key
+}
+
+// keyAndOverride is the key of a request, and what else its context says.
+func keyAndOverride(scope *Scope, req *http.Request) (Key, *Override) {
 	u, host := req.URL, cmp.Or(req.Host, req.URL.Host)
-	if v, ok := req.Context().Value(urlKey{}).(*url.URL); ok {
+	beside := asideOf(req.Context())
+	if v := beside.url; v != nil {
 		u, host = v, cmp.Or(v.Host, host)
 	}
 	scheme := cmp.Or(u.Scheme, req.URL.Scheme)
@@ -51,7 +71,7 @@ func keyOf(scope *Scope, req *http.Request) Key {
 			scheme = "https"
 		}
 	}
-	return keyOfURL(scope, scheme, host, u)
+	return keyOfURL(scope, scheme, host, u), beside.override
 }
 
 func keyOfURL(scope *Scope, scheme, host string, u *url.URL) Key {

@@ -33,6 +33,7 @@ var details = []Reason{
 	{bypassQuery, "the body of the QUERY is too long to be in the key", ours},
 	{bypassUpgrade, "the request asks for another protocol", "9110 section 7.8"},
 	{bypassPrecondition, "the request compares itself with what the origin has", "9110 section 13.1"},
+	{bypassPass, "who asks wants it past the cache", ours},
 	{bypassOverride, "a field of the request may mean another method or path, which is not in the key", ours},
 
 	{passHead, "an answer to HEAD has no content to store", "9110 section 9.3.2"},

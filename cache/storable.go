@@ -49,6 +49,7 @@ type exchange struct {
 	tags          []string
 	manyTags      bool
 	surrogate     []string // the lines of Surrogate-Control, which is not in header any more
+	override      *Override
 }
 
 // rules is what a route's policy says, with the defaults filled in.

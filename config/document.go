@@ -141,7 +141,7 @@ func (doc *document) secrets() {
 		if !secretPlace.MatchString(path) {
 			problems = append(problems, selvage.Problem{
 				Path: path, Message: path + ": a secret cannot stand here, where its value would be seen",
-				Hint: "write the value; secrets stand in headers, in basic_auth.users and in tls.key",
+				Hint: "write the value; secrets stand in headers, in basic_auth.users, in tls.key, and in secrets and env of functions",
 			})
 		}
 	}
@@ -152,7 +152,7 @@ func (doc *document) secrets() {
 }
 
 // secretPlace is where values are that nobody is shown.
-var secretPlace = regexp.MustCompile(`^(routes\[\d+\]\.(headers\.(request|response)\.(set|add)|access\.basic_auth\.users)\.|origins\.[^.]+\.tls\.key$)`)
+var secretPlace = regexp.MustCompile(`^(routes\[\d+\]\.(headers\.(request|response)\.(set|add)|access\.basic_auth\.users)\.|functions\.[^.]+\.(secrets|env)\.|origins\.[^.]+\.tls\.key$)`)
 
 // keys reports private keys that are not secrets: what is shipped with a
 // revision, everybody reads who may look at revisions.

@@ -134,6 +134,15 @@ func (doc *document) nodeFiles(n *selvage.Node) selvage.Problems {
 		f.pair(fmt.Sprintf("tls.certificates[%d]", i), "", &c.Certificate, &c.Key)
 	}
 	f.secrets(n.Secrets)
+	for i := range n.Functions.Geo {
+		name := &n.Functions.Geo[i]
+		*name = resolve(doc.expand.folder, *name)
+		if info, err := os.Stat(*name); err != nil {
+			f.mistake(fmt.Sprintf("compute.geo[%d]", i), "", "file %q: %v", *name, plainError(err))
+		} else if !info.Mode().IsRegular() {
+			f.mistake(fmt.Sprintf("compute.geo[%d]", i), "", "file %q: it is not a regular file", *name)
+		}
+	}
 	if n.Data != "" {
 		n.Data = resolve(doc.expand.folder, n.Data)
 	}

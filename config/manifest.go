@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"reflect"
 	"slices"
@@ -277,6 +278,8 @@ func eachFile(s *selvage.Service, do func(*fileReference) error) error {
 			refs = append(refs, &fileReference{at + ".default.file", &f.Default.File, false})
 		}
 	}
+	data := functionFiles(functions)
+	refs = append(refs, data.refs...)
 	for i := range s.Routes {
 		for j := range s.Routes[i].OnFailure {
 			if d := s.Routes[i].OnFailure[j].Default; d != nil {
@@ -296,10 +299,45 @@ func eachFile(s *selvage.Service, do func(*fileReference) error) error {
 	for name, o := range origins {
 		s.Origins[name] = *o
 	}
+	data.put()
 	for name, f := range functions {
 		s.Functions[name] = *f
 	}
 	return nil
+}
+
+// dataFiles are the references of functions to files of entries and lists, which
+// are in maps: put puts them back there.
+type dataFiles struct {
+	refs []*fileReference
+	puts []func()
+}
+
+func (d *dataFiles) put() {
+	for _, put := range d.puts {
+		put()
+	}
+}
+
+func functionFiles(functions map[selvage.FunctionName]*selvage.Function) (d dataFiles) {
+	for name, f := range functions {
+		at := "functions." + string(name)
+		f.KVInitial = maps.Clone(f.KVInitial)
+		for store, entries := range f.KVInitial {
+			entries = maps.Clone(entries)
+			f.KVInitial[store] = entries
+			for key, e := range entries {
+				d.refs = append(d.refs, &fileReference{at + ".kv_initial." + store + "." + key + ".file", &e.File, false})
+				d.puts = append(d.puts, func() { entries[key] = e })
+			}
+		}
+		f.ACLs = maps.Clone(f.ACLs)
+		for list, l := range f.ACLs {
+			d.refs = append(d.refs, &fileReference{at + ".acls." + list + ".file", &l.File, false})
+			d.puts = append(d.puts, func() { f.ACLs[list] = l })
+		}
+	}
+	return d
 }
 
 // check says whether a reference is to a blob or a folder of the manifest.

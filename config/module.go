@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/selvage-edge/selvage"
 )
@@ -30,6 +32,7 @@ func (f *files) function(at, subject string, fn *selvage.Function) {
 	if fn.Default != nil {
 		fn.Default.Content = f.content(at+".default.file", subject, &fn.Default.File)
 	}
+	f.functionData(at, subject, fn)
 	if fn.Module == "" {
 		return
 	}
@@ -41,6 +44,28 @@ func (f *files) function(at, subject string, fn *selvage.Function) {
 	}
 	fn.Digest = digest
 	f.expand.read = append(f.expand.read, fn.Module)
+}
+
+// functionData reads the files of what a function finds.
+func (f *files) functionData(at, subject string, fn *selvage.Function) {
+	for _, store := range slices.Sorted(maps.Keys(fn.KVInitial)) {
+		entries := fn.KVInitial[store]
+		for _, key := range slices.Sorted(maps.Keys(entries)) {
+			e := entries[key]
+			e.Content = f.content(fmt.Sprintf("%s.kv_initial.%s.%s.file", at, store, key), subject, &e.File)
+			entries[key] = e
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(fn.ACLs)) {
+		l, here := fn.ACLs[name], at+".acls."+name+".file"
+		if l.Content = f.content(here, subject, &l.File); l.Content == nil {
+			continue
+		}
+		if _, err := l.Entries(); err != nil {
+			f.mistake(here, "", "%sfile %q: %v", subject, l.File, err)
+		}
+		fn.ACLs[name] = l
+	}
 }
 
 // moduleDigest is the SHA-256 of a module, in hexadecimal.

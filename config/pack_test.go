@@ -333,9 +333,12 @@ func TestSecretsAreGrantedOrRefused(t *testing.T) {
 // says that it is a file or a folder, and looks whether eachFile knows it.
 func TestEveryFieldWithAFileIsShipped(t *testing.T) {
 	s := selvage.Service{
-		Origins:   map[selvage.OriginName]selvage.Origin{"web": {Folder: "f", TLS: selvage.OriginTLS{CA: "f", Certificate: "f"}}},
-		Functions: map[selvage.FunctionName]selvage.Function{"greet": {Module: "f"}},
-		Routes:    []selvage.Route{{OnFailure: []selvage.Rung{{Default: &selvage.DefaultAnswer{File: "f"}}}}},
+		Origins: map[selvage.OriginName]selvage.Origin{"web": {Folder: "f", TLS: selvage.OriginTLS{CA: "f", Certificate: "f"}}},
+		Functions: map[selvage.FunctionName]selvage.Function{"greet": {
+			Module: "f", ACLs: map[string]selvage.ACL{"list": {File: "f"}},
+			KVInitial: map[string]map[string]selvage.KVEntry{"kv": {"key": {File: "f"}}},
+		}},
+		Routes: []selvage.Route{{OnFailure: []selvage.Rung{{Default: &selvage.DefaultAnswer{File: "f"}}}}},
 	}
 	known := 0
 	if err := eachFile(&s, func(*fileReference) error { known++; return nil }); err != nil {

@@ -45,7 +45,30 @@ func canonicalFunction(f selvage.Function) selvage.Function {
 		f.Module = f.Digest
 	}
 	f.Default = canonicalAnswer(f.Default)
+	f.KVInitial = maps.Clone(f.KVInitial)
+	for store, entries := range f.KVInitial {
+		entries = maps.Clone(entries)
+		for key, e := range entries {
+			e.File = canonicalFile(e.File, e.Content)
+			entries[key] = e
+		}
+		f.KVInitial[store] = entries
+	}
+	f.ACLs = maps.Clone(f.ACLs)
+	for name, l := range f.ACLs {
+		l.File = canonicalFile(l.File, l.Content)
+		f.ACLs[name] = l
+	}
 	return f
+}
+
+// canonicalFile is the digest of what a file holds; empty without one.
+func canonicalFile(name string, content []byte) string {
+	if name == "" {
+		return ""
+	}
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
 }
 
 func canonicalAnswer(d *selvage.DefaultAnswer) *selvage.DefaultAnswer {

@@ -79,18 +79,21 @@ routes:
     origin: web
     headers: {request: {set: {X-Key: "${secret:key}"}, add: {X-More: "a ${secret:key}"}}}
     access: {basic_auth: {users: {ann: "${secret:ann}"}}}
-`})
+  - {match: {path: /f}, function: f}
+functions:
+  f: {module: f.wasm, secrets: {keys: {api: "${secret:key}"}}, env: {TOKEN: "${secret:key}"}, config: {keys: {api: "${secret:key}"}}}
+`, "f.wasm": "\x00asm\x01\x00\x00\x00"})
 	_, err := Pack(filepath.Join(folder, "shop.yaml"))
 	if err == nil {
 		t.Fatal("it was packed")
 	}
-	for _, want := range []string{"shop.yaml:3:", "origins.web.endpoints[0]: a secret cannot stand here", "routes[0].match.path: a secret cannot stand here"} {
+	for _, want := range []string{"shop.yaml:3:", "origins.web.endpoints[0]: a secret cannot stand here", "routes[0].match.path: a secret cannot stand here", "functions.f.config.keys.api: a secret cannot stand here"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}
 	}
-	if n := strings.Count(err.Error(), "a secret cannot stand here"); n != 2 {
-		t.Errorf("%d mistakes, want 2: %v", n, err)
+	if n := strings.Count(err.Error(), "a secret cannot stand here"); n != 3 {
+		t.Errorf("%d mistakes, want 3: %v", n, err)
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/cache"
@@ -42,6 +44,11 @@ func (c *call) fetch(backend string, r *http.Request) (*http.Response, error) {
 	res, err := source.RoundTrip(out)
 	if err != nil {
 		return nil, fmt.Errorf("backend %q: %w", backend, err)
+	}
+	if n := rec.Origin.Attempts; n > 0 && n <= len(rec.Origin.Kept()) {
+		if at, err := netip.ParseAddrPort(rec.Origin.Kept()[n-1].Endpoint); err == nil {
+			fastly.AnsweredFrom(r.Context(), at)
+		}
 	}
 	dropHopByHop(res.Header)
 	return res, nil
@@ -89,7 +96,18 @@ func (c *call) fetchContext(r *http.Request, name selvage.OriginName, rec *recor
 		}
 		ctx = cache.WithURL(ctx, &u)
 	}
-	return ctx
+	return overridden(ctx, fastly.OverrideOf(r.Context()))
+}
+
+// overridden puts what a function wants of the cache into the context of its request.
+func overridden(ctx context.Context, wants fastly.CacheOverride) context.Context {
+	o := cache.Override{
+		Pass: wants.Pass, TTL: wants.TTL, StaleWhileRevalidate: wants.StaleWhileRevalidate, Tags: strings.Fields(wants.SurrogateKeys),
+	}
+	if !o.Pass && o.TTL == nil && o.StaleWhileRevalidate == nil && len(o.Tags) == 0 {
+		return ctx
+	}
+	return cache.WithOverride(ctx, &o)
 }
 
 // bareContext is a context without its values.

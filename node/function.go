@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -197,9 +198,9 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 			cancel(context.Cause(req.Context()))
 		}
 	})
-	log := &guestLog{f: f}
+	log := &guestLog{c: c}
 	in := &compute.Invocation{
-		W: w, R: guestRequest(req, body, ctx), Client: clientOf(&c.rec), Fetch: c.fetch, Log: log.take,
+		W: w, R: guestRequest(req, body, ctx), Client: clientOf(ctx, &c.rec), Fetch: c.fetch, Log: log.take,
 		Holds: answerBuffer, Origin: string(cmp.Or(f.own, f.set.OtherBackends)),
 	}
 	fs.running.run(func() {
@@ -232,4 +233,21 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 		}
 	}
 	return w.response(), nil
+}
+
+// FunctionLine is a line that a function wrote to a log, or a part of one.
+type FunctionLine struct {
+	Service  selvage.ServiceName
+	Function selvage.FunctionName
+	Endpoint string // the log's name; empty for its standard output and error
+	Trace    string // of the request
+	Text     []byte // not to be kept
+}
+
+// say hands on what a function writes to a log.
+func (f *function) say(c *call, endpoint string, text []byte) {
+	f.reg.functions.hear(FunctionLine{
+		Service: f.rev.service.Service, Function: f.name, Endpoint: endpoint,
+		Trace: hex.EncodeToString(c.rec.Trace.TraceID[:]), Text: text,
+	})
 }

@@ -85,10 +85,13 @@ func serveGuests(t testing.TB, yaml string, origin http.HandlerFunc, modules map
 	conf.Functions.DynamicBackends = []selvage.ServiceName{"dynamic"}
 	n, err := New(Options{
 		Config: selvage.Config{Node: conf, Services: []selvage.Service{b.service(yaml)}},
-		FunctionLog: func(_ selvage.ServiceName, _ selvage.FunctionName, p []byte) {
+		FunctionLog: func(l FunctionLine) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			b.log.Write(p)
+			if l.Endpoint != "" {
+				b.log.WriteString(l.Endpoint + ": ")
+			}
+			b.log.Write(l.Text)
 		},
 	})
 	if err != nil {

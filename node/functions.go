@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -19,9 +21,11 @@ import (
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/compute"
 	"github.com/selvage-edge/selvage/compute/abi/fastly"
+	"github.com/selvage-edge/selvage/compute/abi/fastly/geo"
 	"github.com/selvage-edge/selvage/compute/abi/httpwasm"
 	"github.com/selvage-edge/selvage/compute/abi/wasi"
 	"github.com/selvage-edge/selvage/record"
+	"github.com/selvage-edge/selvage/state"
 )
 
 // functions is what functions need that outlives revisions: the engine, the
@@ -29,11 +33,16 @@ import (
 type functions struct {
 	engine  *compute.Engine
 	place   record.Place
+	tenant  selvage.Tenant
+	state   *state.Store
+	geo     *geo.Databases
 	rights  selvage.NodeFunctions
 	dial    *guardedDial // of dynamic backends
 	log     *slog.Logger
 	onLimit func(limit string)
-	listen  func(service selvage.ServiceName, name selvage.FunctionName, p []byte) // nil: nobody does
+	listen  func(FunctionLine) // nil: nobody does
+	// purgeTag makes every node forget what carries a tag.
+	purgeTag func(ctx context.Context, service selvage.ServiceName, tag string, soft bool, who string) (id string, err error)
 
 	running *runners                          // of the programs, some of which go on behind their answers
 	atEnd   func(f func()) (stop func() bool) // calls f when the node ends
@@ -62,17 +71,6 @@ type program struct {
 	err   error
 }
 
-// guestStores is what the functions of a service share and remember. It is in
-// memory, bounded by each of its parts.
-type guestStores struct {
-	objects fastly.Objects
-	rates   fastly.Rates
-	kv      map[string]*fastly.MemoryKV // guarded by functions.mu
-}
-
-// maxKVStores is how many KV stores a service may have at once.
-const maxKVStores = 64
-
 // newFunctions makes the engine. Compiled files are kept in folder, if there is one.
 func newFunctions(o *functions, folder string) *functions {
 	o.engine = compute.New(compute.Options{
@@ -89,8 +87,8 @@ func newFunctions(o *functions, folder string) *functions {
 }
 
 // acquire compiles a function, or finds it compiled. It may take seconds and
-// holds no lock meanwhile.
-func (fs *functions) acquire(ctx context.Context, s *selvage.Service, name selvage.FunctionName) (*program, error) {
+// holds no lock meanwhile. ownFile: the service is of a file of this machine.
+func (fs *functions) acquire(ctx context.Context, s *selvage.Service, name selvage.FunctionName, ownFile bool) (*program, error) {
 	key := programKey(s, name)
 	fs.mu.Lock()
 	p := fs.programs[key]
@@ -107,7 +105,7 @@ func (fs *functions) acquire(ctx context.Context, s *selvage.Service, name selva
 	p = &program{key: key, of: fs, users: 1, ready: make(chan struct{})}
 	fs.programs[key] = p
 	fs.mu.Unlock()
-	p.fn, p.err = fs.compile(ctx, s, name)
+	p.fn, p.err = fs.compile(ctx, s, name, ownFile)
 	close(p.ready)
 	if p.err != nil {
 		p.release()
@@ -190,7 +188,7 @@ func programKey(s *selvage.Service, name selvage.FunctionName) string {
 }
 
 // compile reads the module and compiles it.
-func (fs *functions) compile(ctx context.Context, s *selvage.Service, name selvage.FunctionName) (*compute.Function, error) {
+func (fs *functions) compile(ctx context.Context, s *selvage.Service, name selvage.FunctionName, ownFile bool) (*compute.Function, error) {
 	f := s.Functions[name]
 	module, err := os.ReadFile(f.Module)
 	if err != nil {
@@ -199,7 +197,7 @@ func (fs *functions) compile(ctx context.Context, s *selvage.Service, name selva
 	if sum := sha256.Sum256(module); f.Digest != "" && hex.EncodeToString(sum[:]) != f.Digest {
 		return nil, selvage.Errorf(selvage.Conflict, "module %s has changed since its file was read: read it again", f.Module)
 	}
-	p, err := fs.program(s, name, module)
+	p, err := fs.program(s, name, module, ownFile)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +212,7 @@ func (fs *functions) compile(ctx context.Context, s *selvage.Service, name selva
 }
 
 // program is how a module is to be run.
-func (fs *functions) program(s *selvage.Service, name selvage.FunctionName, module []byte) (p compute.Program, err error) {
+func (fs *functions) program(s *selvage.Service, name selvage.FunctionName, module []byte, ownFile bool) (p compute.Program, err error) {
 	f := s.Functions[name]
 	p = compute.Program{Fresh: f.Rewind == "off", Limits: limitsOf(&f)}
 	for _, name := range slices.Sorted(maps.Keys(f.Env)) {
@@ -233,10 +231,15 @@ func (fs *functions) program(s *selvage.Service, name selvage.FunctionName, modu
 		})
 	case "fastly":
 		facts := fastly.Facts{
-			ServiceID: string(s.Service), Hostname: string(fs.place.Node), POP: string(fs.place.POP), Region: string(fs.place.Zone),
+			ServiceID: string(s.Service), Version: serviceVersion,
+			Hostname: string(fs.place.Node), POP: string(fs.place.POP), Region: string(fs.place.Zone),
 		}
 		p.Env = append(p.Env, facts.Env()...)
-		p.ABI = fastly.New(fs.fastlyOptions(s, name))
+		o, err := fs.fastlyOptions(s, name, ownFile)
+		if err != nil {
+			return p, err
+		}
+		p.ABI = fastly.New(o)
 	default:
 		return p, selvage.Errorf(selvage.Invalid, "it is made for the interface %s, which is not here", kind)
 	}
@@ -301,25 +304,38 @@ func limitsOf(f *selvage.Function) compute.Limits {
 	}
 }
 
+// serviceVersion is what functions are told of the version of their service, which
+// programs read as a number. Revisions have none, and share sandboxes.
+const serviceVersion = "1"
+
 // fastlyOptions are the services behind the interface of Fastly Compute.
-func (fs *functions) fastlyOptions(s *selvage.Service, name selvage.FunctionName) fastly.Options {
+func (fs *functions) fastlyOptions(s *selvage.Service, name selvage.FunctionName, ownFile bool) (fastly.Options, error) {
 	f := s.Functions[name]
-	stores := fs.storesOf(s.Service, f.KV)
+	stores := fs.storesOf(s.Service)
 	o := fastly.Options{
-		Backends: backendsOf(s, name), Configs: valuesOf(f.Config), Secrets: valuesOf(f.Secrets),
-		KV: func(name string) (fastly.KV, bool) {
-			if !slices.Contains(f.KV, name) {
-				return nil, false
-			}
-			kv := fs.kv(stores, name)
-			return kv, kv != nil
-		},
+		Region: string(fs.place.Zone), Backends: backendsOf(s, name), Configs: valuesOf(f.Config), Secrets: valuesOf(f.Secrets),
+		KV: fs.kvStores(s, &f, ownFile), Device: devicesOf(&f),
 		Objects: &stores.objects, Rates: &stores.rates, HTTPCache: true,
+		Log: func(ctx context.Context, endpoint string, line []byte) {
+			if c := callOf(ctx); c != nil {
+				c.f.say(c, endpoint, line)
+			}
+		},
+		Purge: func(ctx context.Context, tag string, soft bool) (string, error) {
+			return fs.purgeTag(ctx, s.Service, tag, soft, "function "+string(name))
+		},
+	}
+	var err error
+	if o.ACLs, err = aclsOf(&f); err != nil {
+		return o, err
+	}
+	if o.Geo, err = fs.placesOf(&f); err != nil {
+		return o, err
 	}
 	if slices.Contains(fs.rights.DynamicBackends, s.Service) {
 		o.Register = registerDynamic
 	}
-	return o
+	return o, nil
 }
 
 func valuesOf(stores map[string]map[string]string) func(string) (fastly.Values, bool) {
@@ -327,33 +343,6 @@ func valuesOf(stores map[string]map[string]string) func(string) (fastly.Values, 
 		values, ok := stores[name]
 		return fastly.Map(values), ok
 	}
-}
-
-// storesOf are the stores of a service, made when it first has functions.
-func (fs *functions) storesOf(service selvage.ServiceName, kv []string) *guestStores {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	g := fs.stores[service]
-	if g == nil {
-		g = &guestStores{kv: make(map[string]*fastly.MemoryKV)}
-		g.objects.OnLimit = fs.onLimit
-		fs.stores[service] = g
-	}
-	for _, name := range kv {
-		if g.kv[name] == nil && len(g.kv) < maxKVStores {
-			g.kv[name] = new(fastly.MemoryKV)
-		}
-	}
-	return g
-}
-
-func (fs *functions) kv(g *guestStores, name string) fastly.KV {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	if m := g.kv[name]; m != nil {
-		return m
-	}
-	return nil
 }
 
 // backends are the origins of a service as a function sees them.
@@ -409,12 +398,19 @@ func backendOf(o *selvage.Origin) fastly.Backend {
 	return b
 }
 
-// clientOf is who asks, as functions are told.
-func clientOf(rec *record.Record) compute.Client {
-	return compute.Client{
+// clientOf is who asks, and where, as functions are told.
+func clientOf(ctx context.Context, rec *record.Record) compute.Client {
+	c := compute.Client{
 		Address: netip.AddrPortFrom(rec.Client.Addr, rec.Client.Peer.Port()), TLS: rec.Client.TLS != 0,
 		RequestID: hex.EncodeToString(rec.Trace.TraceID[:]), ReceivedAt: rec.Start,
 	}
+	if at, ok := ctx.Value(http.LocalAddrContextKey).(net.Addr); ok {
+		if tcp, ok := at.(*net.TCPAddr); ok {
+			at := tcp.AddrPort()
+			c.Server = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+		}
+	}
+	return c
 }
 
 // close ends what runs behind its answer, and lets the rest go.
@@ -430,10 +426,10 @@ func (fs *functions) close() {
 	}
 }
 
-// hear hands on what a function says.
-func (fs *functions) hear(service selvage.ServiceName, name selvage.FunctionName, p []byte) {
+// hear hands on what a function writes to its logs.
+func (fs *functions) hear(line FunctionLine) {
 	if fs.listen != nil {
-		fs.listen(service, name, p)
+		fs.listen(line)
 	}
 }
 

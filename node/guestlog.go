@@ -15,7 +15,7 @@ const maxLogPart = 4 << 10
 // and error, by whole lines: those of runs at the same time do not mix. It is
 // used by the run alone.
 type guestLog struct {
-	f    *function
+	c    *call
 	part []byte // of a line whose end has not come
 }
 
@@ -49,5 +49,5 @@ func (l *guestLog) end(err error, gone bool) {
 }
 
 func (l *guestLog) say(p []byte) {
-	l.f.reg.functions.hear(l.f.rev.service.Service, l.f.name, p)
+	l.c.f.say(l.c, "", p)
 }

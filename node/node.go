@@ -35,9 +35,9 @@ type Options struct {
 	// AccessLog, if set, is used instead of the one that Config names.
 	AccessLog *telemetry.AccessLog
 	// FunctionLog, if set, gets what functions write to their standard output and
-	// error, some whole lines at a time, and how they trap, with their stack. It may be
-	// called by many goroutines at once, and keeps nothing of p.
-	FunctionLog func(service selvage.ServiceName, name selvage.FunctionName, p []byte)
+	// error, some whole lines at a time, and to their log endpoints, and how they trap, with
+	// their stack. It may be called by many goroutines at once, and keeps nothing of a line's text.
+	FunctionLog func(FunctionLine)
 	// Opened are listeners that somebody opened before us, by address.
 	Opened  map[string]net.Listener
 	Listen  func(network, addr string) (net.Listener, error)
@@ -92,14 +92,14 @@ func New(o Options) (*Node, error) {
 		place:     record.Place{Zone: conf.Zone, POP: conf.POP, Node: cmp.Or(conf.Name, defaultName)},
 		loopEntry: []string{Pseudonym + "; " + loopParam(conf.Name)},
 	}
-	var err error
-	if n.registry, err = n.newRegistry(o); err != nil {
-		return nil, err
-	}
 	if o.State != nil {
 		n.state = *o.State
 	} else {
-		n.state = state.Memory(state.EdgeLimits(n.LimitHit))
+		n.state = state.Memory(state.EdgeLimits(n.LimitHit)) // which nothing reaches before the registry is there
+	}
+	var err error
+	if n.registry, err = n.newRegistry(o); err != nil {
+		return nil, err
 	}
 	if n.local, err = n.registry.compileAll(n.tenant, &o.Config); err != nil {
 		return nil, err
@@ -164,6 +164,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return n.registry.shared.find(ctx, n.state.Documents, n.tenant)
 	})
 	g.run(loops, stop, "functions", n.registry.functions.trim)
+	g.run(loops, stop, "KV stores", n.registry.functions.sweep)
 	select {
 	case <-ctx.Done():
 		n.drain(ctx)

@@ -61,6 +61,24 @@ func (n *Node) Purge(ctx context.Context, r client.PurgeRequest, who string) (*c
 	return out, nil
 }
 
+// guestPurgeWait is how long a function that purges waits for the receipts of all
+// nodes. Who is late applies it before it serves what was purged.
+const guestPurgeWait = time.Second
+
+// purgeTag makes every node forget what carries a tag, for a function.
+func (n *Node) purgeTag(ctx context.Context, service selvage.ServiceName, tag string, soft bool, who string) (id string, err error) {
+	p, err := n.Purge(ctx, client.PurgeRequest{
+		What: []string{"tag:" + tag}, Service: string(service), Soft: soft, WaitMS: int(guestPurgeWait.Milliseconds()),
+	}, who)
+	if err != nil {
+		return "", err
+	}
+	return purgeID(p), nil
+}
+
+// purgeID is the name of a purge, as those who make purges by Fastly's ways read it.
+func purgeID(p *client.Purge) string { return fmt.Sprintf("%s-%d", p.Incarnation, p.Position) }
+
 // PurgeReceipts says which nodes have applied the feed of purges up to a position.
 func (n *Node) PurgeReceipts(ctx context.Context, position uint64) (*client.Purge, error) {
 	head, err := n.state.Feeds.Head(ctx, n.purgeKey())
@@ -188,7 +206,7 @@ func (x *exchange) purge() {
 		x.rec.Detail = "purge: a receipt is missing"
 		refuse(x.w, x.rec, http.StatusServiceUnavailable, "not all nodes have applied the purge yet")
 	default:
-		body := fmt.Sprintf("{\"status\":\"ok\",\"id\":\"%s-%d\"}\n", p.Incarnation, p.Position)
+		body := fmt.Sprintf("{\"status\":\"ok\",\"id\":%q}\n", purgeID(p))
 		h := x.w.Header()
 		h.Set("Content-Type", "application/json")
 		h.Set("Cache-Control", "no-store")

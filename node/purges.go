@@ -278,8 +278,7 @@ func (f *follower) begin(ctx context.Context) error {
 		return err
 	}
 	if head.Last > 0 || n.purges.applied.Load() > 0 {
-		n.registry.store.Forget()
-		n.purges.dropped.Add(1)
+		n.forget()
 	}
 	f.cursor, f.acked, f.appended = state.Cursor{Incarnation: head.Incarnation, After: head.Last}, 0, time.Time{}
 	n.purges.applied.Store(uint64(head.Last))
@@ -305,19 +304,26 @@ func (f *follower) apply(ctx context.Context, e state.Event) {
 	switch {
 	case err != nil || len(all) == 0:
 		n.log.Error("a purge cannot be read: all that is stored is dropped", "position", uint64(e.Position), "error", err)
-		n.registry.store.Forget()
-		n.purges.dropped.Add(1)
+		n.forget()
 	case p.Preview:
 		n.sayHits(ctx, e.Position, all)
 	default:
 		for _, one := range all {
 			n.purges.note(n.registry.store.Purge(one), e, p.Who)
+			n.registry.functions.purge(&one)
 		}
 		n.purges.count.Add(1)
 	}
 	f.cursor.After, f.appended = e.Position, e.Time
 	n.purges.applied.Store(uint64(e.Position))
 	n.purges.lag.Store(int64(time.Since(e.Time)))
+}
+
+// forget drops everything that is stored, by the edge and by functions.
+func (n *Node) forget() {
+	n.registry.store.Forget()
+	n.registry.functions.forget()
+	n.purges.dropped.Add(1)
 }
 
 // acknowledge says how far the node is. What is stored does not outlive the

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"github.com/selvage-edge/selvage/cache"
+	"github.com/selvage-edge/selvage/compute/abi/fastly/geo"
 	"github.com/selvage-edge/selvage/origin"
 	"github.com/selvage-edge/selvage/policy"
 	"github.com/selvage-edge/selvage/record"
@@ -63,8 +64,13 @@ func (n *Node) newFunctions(o *Options, reg *registry) *functions {
 		folder = filepath.Join(o.Config.Node.Data, "functions")
 	}
 	rights := o.Config.Node.Functions
+	places, err := geo.Open(rights.Geo...)
+	if err != nil {
+		return nil, err
+	}
 	return newFunctions(&functions{
-		place: n.place, rights: rights, log: o.Log, onLimit: reg.metrics.LimitHit, listen: o.FunctionLog,
+		place: n.place, tenant: n.tenant, state: &n.state, geo: places, purgeTag: n.purgeTag,
+		rights: rights, log: o.Log, onLimit: reg.metrics.LimitHit, listen: o.FunctionLog,
 		dial: &guardedDial{allow: rights.DialAllow, own: n.Addrs, dial: o.Dial, resolve: o.Resolve},
 	}, folder)
 }

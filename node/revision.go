@@ -69,7 +69,7 @@ func (reg *registry) compile(id selvage.RevisionID, tenant selvage.Tenant, s sel
 func (reg *registry) fill(rev *revision) (err error) {
 	s := &rev.service
 	for name := range s.Functions {
-		p, err := reg.functions.acquire(context.Background(), s, name)
+		p, err := reg.functions.acquire(context.Background(), s, name, rev.layer == nil)
 		if err != nil {
 			return fmt.Errorf("function %q: %w", name, err)
 		}

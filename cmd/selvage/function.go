@@ -23,6 +23,7 @@ import (
 	"github.com/selvage-edge/selvage/compute/abi/fastly"
 	"github.com/selvage-edge/selvage/compute/abi/fastly/manifest"
 	"github.com/selvage-edge/selvage/config"
+	"github.com/selvage-edge/selvage/node"
 )
 
 // serviceForm is a service as a file would have it, for those that no file has.
@@ -191,16 +192,23 @@ func (f *runFlags) watched(conf *selvage.Config) []string {
 
 // functionLog hands on what functions write and how they trap: to a terminal as
 // it is, behind the function's name, else a line of the log each.
-func functionLog(log *slog.Logger) func(selvage.ServiceName, selvage.FunctionName, []byte) {
+func functionLog(log *slog.Logger) func(node.FunctionLine) {
 	if term.IsTerminal(int(os.Stderr.Fd())) {
-		return func(_ selvage.ServiceName, name selvage.FunctionName, p []byte) {
-			u := newUI(os.Stderr)
-			_, _ = os.Stderr.Write(beside(u.strong(string(name))+" ", p)) // nobody is left to be told
+		return func(l node.FunctionLine) {
+			u, name := newUI(os.Stderr), string(l.Function)
+			if l.Endpoint != "" {
+				name += " " + string(beside("", []byte(l.Endpoint)))
+			}
+			_, _ = os.Stderr.Write(beside(u.strong(strings.TrimSpace(name))+" ", l.Text)) // nobody is left to be told
 		}
 	}
-	return func(service selvage.ServiceName, name selvage.FunctionName, p []byte) {
-		for line := range strings.Lines(string(p)) {
-			log.Info("function says", "service", service, "function", name, "text", strings.TrimRight(line, "\r\n"))
+	return func(l node.FunctionLine) {
+		about := []any{"service", l.Service, "function", l.Function}
+		if l.Endpoint != "" {
+			about = append(about, "endpoint", l.Endpoint)
+		}
+		for line := range strings.Lines(string(l.Text)) {
+			log.Info("function says", append(about, "text", strings.TrimRight(line, "\r\n"), "trace", l.Trace)...)
 		}
 	}
 }

@@ -22,12 +22,12 @@ func abiInit(c *call) Status {
 // endpoint is an open log endpoint.
 type endpoint struct {
 	name string
-	abi  *ABI
+	x    *exchange
 }
 
 // Write hands a line to who takes logs.
 func (e *endpoint) Write(p []byte) (int, error) {
-	e.abi.options.Log(e.name, p)
+	e.x.abi.options.Log(e.x.ctx, e.name, p)
 	return len(p), nil
 }
 
@@ -38,7 +38,7 @@ func logEndpoint(c *call) Status {
 	if c.bad || name == "" || len(name) > maxKey || lower == "stdout" || lower == "stderr" || strings.HasPrefix(lower, "fst_managed_") {
 		return Invalid
 	}
-	return c.give(2, &endpoint{name, c.x.abi})
+	return c.give(2, &endpoint{name, c.x})
 }
 
 func logWrite(c *call) Status {
@@ -50,7 +50,7 @@ func logWrite(c *call) Status {
 	if c.bad {
 		return Invalid
 	}
-	if e.abi.options.Log == nil {
+	if c.x.abi.options.Log == nil {
 		c.mem.Log(nil, line)
 	} else {
 		c.mem.Log(e, line)
@@ -203,29 +203,44 @@ func purgeKey(c *call) Status {
 		return Invalid
 	}
 	soft := mask&purgeSoft != 0
-	reply := []byte(`{"status":"ok"}`)
 	var f fields
 	if mask&purgeReply != 0 {
 		f = c.record(3, 12)
 		c.at(f.u32(8), 4)
+		c.at(f.u32(0), f.u32(4))
 		if c.bad {
 			return Invalid
 		}
-		c.put32at(f.u32(8), uint32(len(reply)))
-		if uint32(len(reply)) > f.u32(4) {
-			return BufferLength
-		}
-		copy(c.at(f.u32(0), uint32(len(reply))), reply)
 	}
 	if objects := c.x.abi.options.Objects; objects != nil {
 		objects.Purge(key, soft)
 	}
+	reply := purgeAnswer{Status: "ok"}
 	if purge := c.x.abi.options.Purge; purge != nil {
-		if err := purge(c.ctx, key, soft); err != nil {
+		var err error
+		if reply.ID, err = purge(c.ctx, key, soft); err != nil {
 			return bodyStatus(err)
 		}
 	}
+	if mask&purgeReply == 0 {
+		return OK
+	}
+	text, err := json.Marshal(reply)
+	if err != nil {
+		return Failed
+	}
+	c.put32at(f.u32(8), uint32(len(text)))
+	if uint32(len(text)) > f.u32(4) {
+		return BufferLength // who asks again purges again, which changes nothing
+	}
+	copy(c.at(f.u32(0), uint32(len(text))), text)
 	return OK
+}
+
+// purgeAnswer is what a guest reads of a purge (JSON).
+type purgeAnswer struct {
+	Status string `json:"status"`
+	ID     string `json:"id,omitempty"`
 }
 
 func vcpuMS(c *call) Status {

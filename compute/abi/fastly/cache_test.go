@@ -241,7 +241,7 @@ func TestAPurgeCatchesWhatIsOnItsWay(t *testing.T) {
 	if got := b.found(b.begin("k")); got != "asked for after it" {
 		t.Errorf("got %q", got)
 	}
-	objects.PurgeAll()
+	objects.PurgeAll(false)
 	if s := b.state(b.begin("k")); s != stateMustInsert {
 		t.Errorf("all purged: state %b", s)
 	}
@@ -299,7 +299,7 @@ func TestObjectsAreBounded(t *testing.T) {
 	if s := b.state(b.begin("large")); s != stateMustInsert {
 		t.Errorf("one that is too large: state %b", s)
 	}
-	objects.PurgeAll()
+	objects.PurgeAll(false)
 	if objects.used != 0 || len(objects.tags) != 0 {
 		t.Errorf("after a purge of all: %d bytes, %d tags", objects.used, len(objects.tags))
 	}

@@ -53,10 +53,11 @@ type Options struct {
 	Device func(agent string) ([]byte, bool)
 	// Log takes a line that a guest wrote to a named endpoint. Nil: the
 	// function's own log takes it.
-	Log func(endpoint string, line []byte)
+	Log func(ctx context.Context, endpoint string, line []byte)
 	// Purge marks what carries a surrogate key as unusable, or as stale if it is
-	// soft. Objects are purged beside. Nil: only they are.
-	Purge func(ctx context.Context, key string, soft bool) error
+	// soft, and says by which name the purge is known. Objects are purged beside.
+	// Nil: only they are.
+	Purge func(ctx context.Context, key string, soft bool) (id string, err error)
 	// Objects is where the caches of guests keep what they store; shared by all
 	// functions of a service. Nil: the functions of the caches are unsupported.
 	Objects *Objects

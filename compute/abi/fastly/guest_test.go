@@ -1,6 +1,7 @@
 package fastly
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -41,11 +42,13 @@ func run(t *testing.T, module []byte, o Options, fetch func(string, *http.Reques
 func services(lines *[]string) Options {
 	kv := &MemoryKV{}
 	return Options{
-		Configs:   func(name string) (Values, bool) { return Map{"greeting": "good day"}, name == "conf" },
-		Secrets:   func(name string) (Values, bool) { return Map{"token": "s3cret"}, name == "secrets" },
-		KV:        func(name string) (KV, bool) { return kv, name == "kv" },
-		Geo:       func(netip.Addr) (Place, bool) { return Place{City: "Bern"}, true },
-		Log:       func(endpoint string, line []byte) { *lines = append(*lines, endpoint+": "+string(line)) },
+		Configs: func(name string) (Values, bool) { return Map{"greeting": "good day"}, name == "conf" },
+		Secrets: func(name string) (Values, bool) { return Map{"token": "s3cret"}, name == "secrets" },
+		KV:      func(name string) (KV, bool) { return kv, name == "kv" },
+		Geo:     func(netip.Addr) (Place, bool) { return Place{City: "Bern"}, true },
+		Log: func(_ context.Context, endpoint string, line []byte) {
+			*lines = append(*lines, endpoint+": "+string(line))
+		},
 		Objects:   &Objects{},
 		HTTPCache: true,
 		Rates:     &Rates{},

@@ -31,17 +31,20 @@ var httpCacheable = httpCached(func(c *call, _ *Objects) Status {
 })
 
 // httpKey is the key of a request that has none of its own: 32 bytes.
-func httpKey(r *request) []byte {
-	sum := sha256.Sum256([]byte(r.uri))
+func httpKey(uri string) []byte {
+	sum := sha256.Sum256([]byte(uri))
 	return sum[:]
 }
+
+// httpPlace is where objects of a key are.
+func httpPlace(key []byte) string { return "http\x00" + string(key) }
 
 var httpSuggestedKey = httpCached(func(c *call, _ *Objects) Status {
 	r, ok := handle[*request](c, 0)
 	if !ok {
 		return BadHandle
 	}
-	return answer(c, 1, httpKey(r))
+	return answer(c, 1, httpKey(r.uri))
 })
 
 // The bits of a look-up.
@@ -57,7 +60,7 @@ func httpLookup(collapse bool) func(*call) Status {
 		if !ok {
 			return BadHandle
 		}
-		mask, key := c.u32(1), httpKey(r)
+		mask, key := c.u32(1), httpKey(r.uri)
 		if mask&httpHasKey != 0 {
 			key = c.span(c.record(2, 16), 0)
 		}
@@ -65,7 +68,7 @@ func httpLookup(collapse bool) func(*call) Status {
 		if c.bad || len(key) != sha256.Size || mask&^(httpHasKey|httpHasBackend) != 0 {
 			return Invalid
 		}
-		place := "http\x00" + string(key)
+		place := httpPlace(key)
 		look := *r
 		look.header = r.header.clone()
 		if !collapse {

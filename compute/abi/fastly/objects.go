@@ -277,10 +277,36 @@ func (s *Objects) Purge(key string, soft bool) int {
 	return n
 }
 
-// PurgeAll makes everything unusable.
-func (s *Objects) PurgeAll() {
+// PurgeURL makes unusable, or stale, what the HTTP cache has of a URL under the key
+// that is suggested for it.
+func (s *Objects) PurgeURL(uri string, soft bool) {
+	key := httpPlace(httpKey(uri))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if r := s.records[key]; r != nil {
+		for _, o := range slices.Clone(r.variants) {
+			if soft {
+				o.soft = time.Now()
+			} else {
+				s.removeLocked(o)
+			}
+		}
+	}
+	if !soft {
+		s.rememberLocked(key)
+	}
+}
+
+// PurgeAll makes everything unusable, or stale if the purge is soft.
+func (s *Objects) PurgeAll(soft bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if soft {
+		for e := s.recent.Front(); e != nil; e = e.Next() {
+			e.Value.(*object).soft = time.Now()
+		}
+		return
+	}
 	for e := s.recent.Front(); e != nil; {
 		next := e.Next()
 		s.removeLocked(e.Value.(*object))
@@ -300,13 +326,14 @@ func (s *Objects) rememberLocked(key string) {
 	}
 }
 
-// purgedSinceLocked says whether a purge since then matches one of the keys.
-func (s *Objects) purgedSinceLocked(began uint64, keys []string) bool {
+// purgedSinceLocked says whether a purge since then matches an object. Places have
+// a byte in them that no key of a guest's has.
+func (s *Objects) purgedSinceLocked(began uint64, o *object) bool {
 	if began < s.floor {
 		return true // it may, and nobody remembers
 	}
 	for i := len(s.purges) - 1; i >= 0 && s.purges[i].at > began; i-- {
-		if slices.Contains(keys, s.purges[i].key) {
+		if key := s.purges[i].key; key == o.key || slices.Contains(o.keys, key) {
 			return true
 		}
 	}

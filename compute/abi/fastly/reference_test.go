@@ -50,6 +50,7 @@ fields). Beyond a bound the status is %d (%s) if nothing else is said.
 | changes that wait for the answer of a pending request | %d |
 | handles in one select | %d |
 | an entry of a KV store | %d bytes, its metadata %d, its key %d |
+| all KV stores of a service | 16 MiB of entries with values of up to 4 KiB, 256 MiB of longer ones |
 | names and keys of config and secret stores | %d bytes |
 | a secret of the program's own | %d bytes |
 | the key of a cached object | %d bytes, its metadata %d |
@@ -60,8 +61,11 @@ fields). Beyond a bound the status is %d (%s) if nothing else is said.
 
 ## What is as it is here
 
-- Requests go to origins of the service, by name, through the cache of the edge, which minds the cache override of a request: pass, lifetime,
-  time of stale use, surrogate keys. Dynamic backends are off unless the node allows them.
+- Requests go to origins of the service, by name; on a route with cache, through the cache of the edge, which minds the cache override of a request: pass,
+  lifetime, time of stale use, surrogate keys. A lifetime takes the place of the answer's; what the answer says is private or not to be stored is not stored all
+  the same. Dynamic backends are off unless the node allows them, and their answers are not stored.
+- KV stores are shared by the nodes and outlive them. A full one answers that the entry is too large.
+- A purge by key goes through the feed of purges to all nodes, and waits for their receipts for a second.
 - The caches of programs (simple, core, HTTP) are in memory, beside the cache of the edge, on each node for itself. A purge by key reaches both.
   The HTTP cache stores what says by itself how long it is fresh, and what a program's hook gives a lifetime to. Where a node does
   not let functions cache answers, programs leave caching to the edge, and hooks are an error.

@@ -244,8 +244,13 @@ func TestWhatIsAround(t *testing.T) {
 		Geo: func(a netip.Addr) (Place, bool) {
 			return Place{City: "Bern", CountryCode: "CH"}, a == netip.MustParseAddr("192.0.2.1")
 		},
-		Log:     func(endpoint string, line []byte) { lines = append(lines, endpoint+": "+string(line)) },
-		Purge:   func(_ context.Context, key string, soft bool) error { purged = append(purged, key); return nil },
+		Log: func(_ context.Context, endpoint string, line []byte) {
+			lines = append(lines, endpoint+": "+string(line))
+		},
+		Purge: func(_ context.Context, key string, soft bool) (string, error) {
+			purged = append(purged, key)
+			return "feed-7", nil
+		},
 		Objects: &Objects{},
 		Device:  func(agent string) ([]byte, bool) { return []byte(`{"device":{}}`), agent == "known" },
 	}
@@ -270,7 +275,7 @@ func TestWhatIsAround(t *testing.T) {
 	b.put32(516, bufferSize)
 	b.put32(520, 0)
 	b.must("purge.purge_surrogate_key", text("k2"), 2, 512)
-	if got := b.got(); got != `{"status":"ok"}` || strings.Join(purged, " ") != "k1 k2" {
+	if got := b.got(); got != `{"status":"ok","id":"feed-7"}` || strings.Join(purged, " ") != "k1 k2" {
 		t.Errorf("purge: %q, %q", got, purged)
 	}
 	b.must("compute_runtime.get_vcpu_ms", 8)

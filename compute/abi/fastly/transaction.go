@@ -181,7 +181,7 @@ func (s *Objects) objectLocked(t *transaction, m meta, content *content) *object
 
 // putLocked stores what a flight brought, unless it was purged meanwhile.
 func (t *transaction) putLocked(o *object) {
-	if t.store.purgedSinceLocked(t.flight.began, o.keys) {
+	if t.store.purgedSinceLocked(t.flight.began, o) {
 		t.landLocked(nil, false, false)
 		return
 	}

@@ -5,11 +5,15 @@
 // once, and that a generation is another one after each write. It refuses to
 // hold a store's values in memory.
 //
+// What all stores of a service take is bounded by their [Room]. Entries whose time is
+// over are removed when they are met, and by [Store.Sweep].
+//
 // A store is a collection, named kv/SERVICE/STORE (or, if that is too long, a
 // digest of it). An entry is a document, whose id is the SHA-256 of its key and
-// whose value is JSON with the key in it. A body of more than 16 KiB is a blob
+// whose value is JSON with the key in it. A body of more than 4 KiB is a blob
 // of its own, which begins with 16 random bytes, so that no two entries share
-// one: it goes with the entry.
+// one: it goes with the entry. What [Store.Fill] has written is in the
+// collection kv-filled, a document for each store.
 package kvstate
 
 import (
@@ -19,6 +23,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -32,7 +37,7 @@ import (
 
 const (
 	// inline is how long a body may be to stay in its document, in bytes.
-	inline = 16 << 10
+	inline = 4 << 10
 	// nonce is how many random bytes a blob begins with.
 	nonce = 16
 	// tries is how often a write is tried again when others were quicker.
@@ -46,17 +51,18 @@ const (
 // Store is one KV store. It is safe for concurrent use.
 type Store struct {
 	state      *state.Store
+	room       *Room
 	collection state.Collection
 }
 
-// New is the store of a name, of a service.
-func New(s *state.Store, tenant selvage.Tenant, service selvage.ServiceName, name string) *Store {
+// New is the store of a name, of a service. Its stores share a room.
+func New(s *state.Store, room *Room, tenant selvage.Tenant, service selvage.ServiceName, name string) *Store {
 	id := string(service) + "/" + name
 	if len(id) > maxReadable {
 		sum := sha256.Sum256([]byte(id))
 		id = hex.EncodeToString(sum[:16])
 	}
-	return &Store{s, state.Collection{Tenant: tenant, Name: "kv/" + id}}
+	return &Store{s, room, state.Collection{Tenant: tenant, Name: "kv/" + id}}
 }
 
 // entry is the value of a document.
@@ -66,6 +72,7 @@ type entry struct {
 	Ends     *time.Time    `json:"ends,omitempty"`
 	Body     []byte        `json:"body,omitempty"`
 	Blob     *state.Digest `json:"blob,omitempty"`
+	Size     int64         `json:"size,omitempty"` // of the blob
 
 	revision state.Revision
 }
@@ -118,6 +125,7 @@ func (s *Store) Lookup(ctx context.Context, key string) (fastly.KVValue, error) 
 			return fastly.KVValue{}, err
 		}
 		if e == nil || e.over() {
+			s.bury(ctx, e)
 			return fastly.KVValue{}, fastly.KVNotFound
 		}
 		body, err := s.body(ctx, e)
@@ -168,8 +176,11 @@ func (s *Store) insert(ctx context.Context, key string, v fastly.KVInsert) (bool
 		ends := time.Now().Add(v.TTL)
 		e.Ends = &ends
 	}
-	if err := s.keep(ctx, e, value.Body); err != nil {
+	if err := s.room.fits(ctx, s, int64(len(value.Body))); err != nil {
 		return false, err
+	}
+	if err := s.keep(ctx, e, value.Body); err != nil {
+		return false, full(err)
 	}
 	text, err := json.Marshal(e)
 	if err == nil {
@@ -180,10 +191,30 @@ func (s *Store) insert(ctx context.Context, key string, v fastly.KVInsert) (bool
 		if selvage.KindOf(err) == selvage.Conflict {
 			return false, nil
 		}
-		return false, err
+		return false, full(err)
 	}
+	s.room.wrote(int64(len(text)), e.Size)
 	s.drop(ctx, old)
 	return true, nil
+}
+
+// full is what a program is told when there is no room.
+func full(err error) error {
+	if errors.Is(err, state.ErrFull) {
+		return errors.Join(fastly.KVTooLarge, err)
+	}
+	return err
+}
+
+// bury removes an entry whose time is over. One that cannot be removed stays for
+// the next who meets it.
+func (s *Store) bury(ctx context.Context, e *entry) {
+	if e == nil || !e.over() {
+		return
+	}
+	if s.state.Documents.Delete(ctx, s.id(e.Key), e.revision) == nil {
+		s.drop(ctx, e)
+	}
 }
 
 // keep puts a body into its entry, or into a blob.
@@ -198,7 +229,7 @@ func (s *Store) keep(ctx context.Context, e *entry, body []byte) error {
 	_, _ = sum.Write(first[:])
 	_, _ = sum.Write(body)
 	d := state.Digest(sum.Sum(nil))
-	e.Blob = &d
+	e.Blob, e.Size = &d, int64(len(body)+nonce)
 	return s.state.Blobs.Put(ctx, s.blob(d), io.MultiReader(bytes.NewReader(first[:]), bytes.NewReader(body)))
 }
 
@@ -242,21 +273,46 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 // List reads keys in order. It goes through all documents of the store.
 func (s *Store) List(ctx context.Context, l fastly.KVList) (fastly.KVPage, error) {
 	var keys []string
-	for d, err := range s.state.Documents.List(ctx, s.collection) {
-		if err != nil {
-			return fastly.KVPage{}, err
-		}
-		var e entry
-		if err := json.Unmarshal(d.Value, &e); err != nil {
-			return fastly.KVPage{}, fmt.Errorf("read KV entry %s: %w", d.Key, err)
-		}
+	err := s.each(ctx, func(e *entry, _ int64) {
 		if e.Key > l.After && strings.HasPrefix(e.Key, l.Prefix) && !e.over() {
 			keys = append(keys, e.Key)
 		}
+	})
+	if err != nil {
+		return fastly.KVPage{}, err
 	}
 	slices.Sort(keys)
 	if len(keys) > l.Limit {
 		return fastly.KVPage{Keys: keys[:l.Limit], More: true}, nil
 	}
 	return fastly.KVPage{Keys: keys}, nil
+}
+
+// each goes through the entries, with what each takes as a document.
+func (s *Store) each(ctx context.Context, do func(e *entry, size int64)) error {
+	for d, err := range s.state.Documents.List(ctx, s.collection) {
+		if err != nil {
+			return err
+		}
+		e := &entry{revision: d.Revision}
+		if err := json.Unmarshal(d.Value, e); err != nil {
+			return fmt.Errorf("read KV entry %s: %w", d.Key, err)
+		}
+		do(e, int64(len(d.Value)))
+	}
+	return nil
+}
+
+// Sweep removes the entries whose time is over.
+func (s *Store) Sweep(ctx context.Context) error {
+	var over []*entry
+	err := s.each(ctx, func(e *entry, _ int64) {
+		if e.over() {
+			over = append(over, e)
+		}
+	})
+	for _, e := range over {
+		s.bury(ctx, e)
+	}
+	return err
 }

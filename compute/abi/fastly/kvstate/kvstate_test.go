@@ -86,11 +86,11 @@ func TestStoresAreAsTheyShould(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { conform(t, &fastly.MemoryKV{}) })
 	synctest.Test(t, func(t *testing.T) {
 		s := state.Memory(state.Limits{})
-		conform(t, New(&s, "main", "shop", "kv"))
+		conform(t, New(&s, new(Room), "main", "shop", "kv"))
 		if n := blobs(t, s); n != 0 {
 			t.Errorf("%d blobs are left of entries that are no more", n)
 		}
-		conform(t, New(&s, "main", "shop", "another with a long name, which is no part of a key"))
+		conform(t, New(&s, new(Room), "main", "shop", "another with a long name, which is no part of a key"))
 	})
 }
 
@@ -100,7 +100,7 @@ func TestWritersDoNotLoseEachOthersWrites(t *testing.T) {
 	const writers = 4
 	for range writers {
 		wg.Go(func() {
-			kv := New(&s, "main", "shop", "kv") // as on a node of its own
+			kv := New(&s, new(Room), "main", "shop", "kv") // as on a node of its own
 			for range 10 {
 				err := kv.Insert(t.Context(), "log", fastly.KVInsert{Mode: fastly.KVAppend, Body: bytes.Repeat([]byte("x"), 1000)})
 				if err != nil && !errors.Is(err, fastly.KVTooMany) {
@@ -110,11 +110,115 @@ func TestWritersDoNotLoseEachOthersWrites(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	v, err := New(&s, "main", "shop", "kv").Lookup(t.Context(), "log")
+	v, err := New(&s, new(Room), "main", "shop", "kv").Lookup(t.Context(), "log")
 	if err != nil || len(v.Body)%1000 != 0 || len(v.Body) < 10_000 {
 		t.Errorf("%d bytes, %v", len(v.Body), err)
 	}
 	if n := blobs(t, s); n > 1 {
 		t.Errorf("%d blobs for one entry", n)
 	}
+}
+
+func TestAStoreIsFilledOnceAndWhatProgramsWriteStays(t *testing.T) {
+	s := state.Memory(state.Limits{})
+	ctx := t.Context()
+	kv := New(&s, new(Room), "main", "shop", "kv")
+	entries := func(pairs ...string) map[string]fastly.KVInsert {
+		all := map[string]fastly.KVInsert{}
+		for i := 0; i < len(pairs); i += 2 {
+			all[pairs[i]] = fastly.KVInsert{Body: []byte(pairs[i+1]), Metadata: "m"}
+		}
+		return all
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect := func(when string, pairs ...string) {
+		t.Helper()
+		for i := 0; i < len(pairs); i += 2 {
+			v, err := kv.Lookup(ctx, pairs[i])
+			if got := string(v.Body); got != pairs[i+1] || (err != nil) != (got == "") {
+				t.Errorf("%s, %s: got %q, %v; want %q", when, pairs[i], got, err, pairs[i+1])
+			}
+		}
+	}
+	must(kv.Insert(ctx, "own", fastly.KVInsert{Body: []byte("own")}))
+	first := entries("a", "1", "b", "1", "own", "1", "gone", "1")
+	must(kv.Fill(ctx, first, false))
+	expect("filled", "a", "1", "b", "1", "own", "own", "gone", "1")
+	must(kv.Insert(ctx, "b", fastly.KVInsert{Body: []byte("changed")}))
+	must(kv.Delete(ctx, "gone"))
+	must(kv.Fill(ctx, first, true))
+	expect("again", "a", "1", "b", "changed", "gone", "")
+	must(kv.Fill(ctx, entries("a", "2", "b", "1", "new", "1"), false))
+	expect("by a deploy", "a", "1", "b", "changed", "new", "1")
+	must(kv.Fill(ctx, entries("a", "2", "b", "1"), true))
+	expect("from the service's own file", "a", "2", "b", "changed")
+}
+
+func TestNodesFillAStoreAtOnce(t *testing.T) {
+	s := state.Memory(state.Limits{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			kv := New(&s, new(Room), "main", "shop", "kv")
+			if err := kv.Fill(t.Context(), map[string]fastly.KVInsert{"a": {Body: []byte("<")}}, true); err != nil {
+				t.Error(err)
+			}
+			if err := kv.Insert(t.Context(), "a", fastly.KVInsert{Mode: fastly.KVAppend, Body: []byte("x")}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	v, err := New(&s, new(Room), "main", "shop", "kv").Lookup(t.Context(), "a")
+	if string(v.Body) != "<xxxx" || err != nil {
+		t.Errorf("got %q, %v", v.Body, err)
+	}
+}
+
+func TestTheStoresOfAServiceHaveARoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := state.Memory(state.Limits{})
+		hits := 0
+		room := &Room{Documents: 10_000, Blobs: 20_000, OnLimit: func(string) { hits++ }}
+		small, other := New(&s, room, "main", "shop", "small"), New(&s, room, "main", "shop", "other")
+		fill := func(kv *Store, size int) (n int) {
+			t.Helper()
+			for ; n < 1000; n++ {
+				err := kv.Insert(t.Context(), strings.Repeat("k", n+1), fastly.KVInsert{Body: make([]byte, size), TTL: time.Hour})
+				if errors.Is(err, fastly.KVTooLarge) {
+					return n
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			return n
+		}
+		if n := fill(other, 8000); n != 2 {
+			t.Errorf("%d long bodies, want 2", n)
+		}
+		if n := fill(small, 100); n < 10 || n > 50 {
+			t.Errorf("%d short ones", n)
+		}
+		if hits != 2 {
+			t.Errorf("%d refusals were told, want 2", hits)
+		}
+		time.Sleep(time.Hour)
+		for _, kv := range []*Store{small, other} {
+			if err := kv.Sweep(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := blobs(t, s); n != 0 {
+			t.Errorf("%d blobs are left", n)
+		}
+		if err := small.Insert(t.Context(), "again", fastly.KVInsert{Body: make([]byte, 9000)}); err != nil {
+			t.Errorf("after the sweep: %v", err)
+		}
+	})
 }
