@@ -106,13 +106,19 @@ func LoadNode(file string) (selvage.Node, error) {
 // ParseService makes a service of text as if it stood in a file of this name,
 // in whose folder relative files are looked for.
 func ParseService(file string, data []byte) (selvage.Service, error) {
+	s, _, err := ParseOutside(file, data)
+	return s, err
+}
+
+// ParseOutside is [ParseService], and says what came from outside the text.
+func ParseOutside(file string, data []byte) (selvage.Service, selvage.Outside, error) {
 	var s selvage.Service
 	doc := newDocument(file, data)
 	doc.service(&s)
 	if problems := doc.finish(); len(problems) > 0 {
-		return selvage.Service{}, problems
+		return selvage.Service{}, selvage.Outside{}, problems
 	}
-	return s, nil
+	return s, selvage.Outside{Folder: resolve("", doc.expand.folder), Values: doc.values()}, nil
 }
 
 // ParseNode makes a node of text as if it stood in a file of this name.

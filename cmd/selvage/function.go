@@ -3,10 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -21,7 +21,6 @@ import (
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/compute/abi/fastly"
-	"github.com/selvage-edge/selvage/compute/abi/fastly/manifest"
 	"github.com/selvage-edge/selvage/config"
 	"github.com/selvage-edge/selvage/node"
 )
@@ -36,17 +35,34 @@ type serviceForm struct {
 }
 
 type originForm struct {
-	Endpoints []string `json:"endpoints"`
-	Host      string   `json:"host,omitempty"`
+	Endpoints []string          `json:"endpoints"`
+	Host      string            `json:"host,omitempty"`
+	Protocol  string            `json:"protocol,omitempty"`
+	TLS       map[string]string `json:"tls,omitempty"`
+	Timeout   map[string]string `json:"timeout,omitempty"`
 }
 
 type functionForm struct {
-	Module        string                `json:"module"`
-	OtherBackends string                `json:"other_backends,omitempty"`
-	Backends      map[string]string     `json:"backends,omitempty"`
-	Config        map[string]fastly.Map `json:"config,omitempty"`
-	Secrets       map[string]fastly.Map `json:"secrets,omitempty"`
-	KV            []string              `json:"kv,omitempty"`
+	Module        string                        `json:"module"`
+	OtherBackends string                        `json:"other_backends,omitempty"`
+	Backends      map[string]string             `json:"backends,omitempty"`
+	Config        map[string]fastly.Map         `json:"config,omitempty"`
+	Secrets       map[string]fastly.Map         `json:"secrets,omitempty"`
+	KV            []string                      `json:"kv,omitempty"`
+	KVInitial     map[string]map[string]kvEntry `json:"kv_initial,omitempty"`
+	ACLs          map[string]aclForm            `json:"acls,omitempty"`
+	Places        map[string]string             `json:"places,omitempty"`
+	Devices       map[string]string             `json:"devices,omitempty"`
+}
+
+type kvEntry struct {
+	Text     string `json:"text,omitempty"`
+	File     string `json:"file,omitempty"`
+	Metadata string `json:"metadata,omitempty"`
+}
+
+type aclForm struct {
+	File string `json:"file"`
 }
 
 type routeForm struct {
@@ -56,20 +72,24 @@ type routeForm struct {
 	Cache    *struct{}         `json:"cache,omitempty"`
 }
 
+// outside stands in a form for what an environment variable has; its name and } follow.
+var outside = "outside-" + rand.Text() + "{"
+
 // service makes a service of the form. What it says stands for itself: ${ has no meaning in it.
-func (f serviceForm) service(name string) (selvage.Service, error) {
+func (f serviceForm) service(name string) (selvage.Service, selvage.Outside, error) {
 	text, err := json.Marshal(f)
 	if err != nil {
-		return selvage.Service{}, fmt.Errorf("%s: %w", name, err)
+		return selvage.Service{}, selvage.Outside{}, fmt.Errorf("%s: %w", name, err)
 	}
-	s, err := config.ParseService(name, bytes.ReplaceAll(text, []byte("${"), []byte("$${")))
+	text = bytes.ReplaceAll(text, []byte("${"), []byte("$${"))
+	s, from, err := config.ParseOutside(name, bytes.ReplaceAll(text, []byte(outside), []byte("${env:")))
 	if problems, ok := errors.AsType[selvage.Problems](err); ok {
 		for i := range problems { // the text is ours, nobody wants to see it
 			problems[i] = selvage.Problem{File: name, Message: problems[i].Message, Hint: problems[i].Hint}
 		}
-		return s, problems
+		return s, from, problems
 	}
-	return s, err
+	return s, from, err
 }
 
 // quickFunction is the service of --function: every request goes to it, and
@@ -85,52 +105,12 @@ func quickFunction(module, originURL string) (selvage.Service, error) {
 		f.Functions["main"] = functionForm{Module: module, OtherBackends: "origin"}
 		f.Routes[0].Origin, f.Routes[0].Cache = "origin", new(struct{})
 	}
-	return f.service("--function")
+	s, _, err := f.service("--function")
+	return s, err
 }
 
 // isManifest says whether an argument is a file of Fastly's command line.
 func isManifest(name string) bool { return filepath.Ext(name) == ".toml" }
-
-// manifestService is the service of a fastly.toml: the program that was built
-// beside it, with what its section local_server says.
-func manifestService(name string) (selvage.Service, error) {
-	folder := filepath.Dir(name)
-	root, err := os.OpenRoot(folder)
-	if err != nil {
-		return selvage.Service{}, fmt.Errorf("%s: %w", name, err)
-	}
-	defer func() { _ = root.Close() }() // it was only read
-	m, err := manifest.Read(root, filepath.Base(name))
-	if err != nil {
-		return selvage.Service{}, err
-	}
-	module := filepath.Join(folder, "bin", "main.wasm")
-	if _, err := os.Stat(module); errors.Is(err, fs.ErrNotExist) {
-		return selvage.Service{}, fmt.Errorf("%s: there is no %s: build it first, with %q", name, module, m.Build)
-	}
-	f := serviceForm{
-		Service: "quick", Hosts: []string{"*"}, Origins: map[string]originForm{},
-		Functions: map[string]functionForm{}, Routes: []routeForm{{Match: map[string]string{"path": "/*"}, Function: "main", Cache: new(struct{})}},
-	}
-	main := functionForm{Module: "bin/main.wasm", Config: m.Configs, Secrets: m.Secrets, Backends: map[string]string{}}
-	for store := range m.KV {
-		main.KV = append(main.KV, store)
-	}
-	slices.Sort(main.KV)
-	i := 0
-	for backend, b := range m.Backends {
-		i++
-		origin := fmt.Sprintf("backend-%d", i) // its own name may be none of ours
-		host := b.OverrideHost
-		if host == "" {
-			host = "keep"
-		}
-		f.Origins[origin] = originForm{Endpoints: []string{b.URL.Scheme + "://" + b.URL.Host}, Host: host}
-		main.Backends[backend] = origin
-	}
-	f.Functions["main"] = main
-	return f.service(name)
-}
 
 // watchEvery is how often files are looked at for changes.
 const watchEvery = 300 * time.Millisecond

@@ -27,6 +27,16 @@ type runFlags struct {
 	nodeFile, origin, function, listen, admin, data string
 	files                                           []string
 	watch                                           bool
+	warnings                                        io.Writer // nil: nobody reads them
+}
+
+// warn says what of a file does nothing.
+func (f *runFlags) warn(lines []string) {
+	for _, line := range lines {
+		if f.warnings != nil {
+			fmt.Fprintf(f.warnings, "%s; it is ignored\n", line)
+		}
+	}
 }
 
 func runCommand() *cobra.Command {
@@ -117,7 +127,11 @@ func (f *runFlags) load() (selvage.Config, error) {
 	var quick selvage.Service
 	switch {
 	case foreign:
-		quick, err = manifestService(f.files[0])
+		var r manifestRead
+		r, err = manifestService(f.files[0])
+		f.warn(r.ignored)
+		quick = r.service
+		conf.Outside = map[selvage.ServiceName]selvage.Outside{quick.Service: r.outside}
 	case f.function != "":
 		quick, err = quickFunction(f.function, f.origin)
 	case f.origin != "":
@@ -227,6 +241,7 @@ func serve(cmd *cobra.Command, f *runFlags) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before anything else: it must not kill a node that starts
 	defer signal.Stop(hup)
+	f.warnings = cmd.ErrOrStderr()
 	conf, err := f.load()
 	if err != nil {
 		return sayProblems(cmd, err)

@@ -12,16 +12,20 @@
 package manifest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/netip"
 	"net/url"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -49,16 +53,24 @@ type Manifest struct {
 	Configs map[string]fastly.Map
 	// Secrets are the secret stores, by name.
 	Secrets map[string]fastly.Map
+	// SecretVariables are the environment variables that secrets came from, by name and key.
+	SecretVariables map[string]map[string]string
 	// KV are the entries of the KV stores, by name and key.
 	KV map[string]map[string]fastly.KVInsert
-	// ACLs are the access control lists, by name.
-	ACLs map[string]fastly.Prefixes
+	// KVFiles are the files that entries came from, by name and key.
+	KVFiles map[string]map[string]string
+	// ACLs are the access control lists, by name, and ACLFiles where they came from.
+	ACLs     map[string]fastly.Prefixes
+	ACLFiles map[string]string
 	// Places say where addresses are.
 	Places map[netip.Addr]fastly.Place
 	// Devices are what is known of devices, by their User-Agent: JSON, as programs read it.
 	Devices map[string][]byte
-	// Ignored are the sections that mean nothing here.
-	Ignored []string
+	// Ignored is what means nothing here, in the order of the lines.
+	Ignored []Ignored
+
+	file  string
+	lines lines
 }
 
 // Backend is an origin of a manifest.
@@ -68,7 +80,12 @@ type Backend struct {
 	CertHost     string
 	SNI          *bool  // nil: as the URL says
 	CA           []byte // PEM; empty: the system's
-	Health       fastly.Health
+	// CAFile is where CA came from, if it came from one file alone. CertificateFile and
+	// KeyFile are what we show.
+	CAFile, CertificateFile, KeyFile string
+	Health                           fastly.Health
+	GRPC                             bool
+	FirstByte, BetweenBytes          time.Duration // 0: not said
 }
 
 // file is fastly.toml as it is written.
@@ -106,7 +123,15 @@ type backend struct {
 	SNI          *bool  `toml:"use_sni"`
 	CA           any    `toml:"ca_certificate"`
 	Health       string `toml:"health"`
-	ClientCert   any    `toml:"client_certificate"`
+	ClientCert   *struct {
+		CertificateFile string `toml:"certificate_file"`
+		KeyFile         string `toml:"key_file"`
+		Certificate     string `toml:"certificate"`
+		Key             string `toml:"key"`
+	} `toml:"client_certificate"`
+	GRPC         bool  `toml:"grpc"`
+	FirstByte    int64 `toml:"first_byte_timeout_ms"`
+	BetweenBytes int64 `toml:"between_bytes_timeout_ms"`
 }
 
 type store struct {
@@ -119,6 +144,7 @@ type geolocation struct {
 	Format    string         `toml:"format"`
 	File      string         `toml:"file"`
 	Addresses map[string]any `toml:"addresses"`
+	Loopback  *bool          `toml:"use_default_loopback"`
 }
 
 type devices struct {
@@ -131,12 +157,19 @@ type devices struct {
 type reader struct {
 	folder *os.Root
 	left   int64
+	lines  lines
+}
+
+// ignore notes something that does nothing here.
+func (r *reader) ignore(m *Manifest, why string, path ...string) {
+	path = append([]string{"local_server"}, path...)
+	m.Ignored = append(m.Ignored, Ignored{strings.Join(path, "."), r.lines.of(path...), why})
 }
 
 // Read reads the manifest of a name in a folder, and the files that it names
 // there. An error says where: shop/fastly.toml:7:3.
 func Read(folder *os.Root, name string) (*Manifest, error) {
-	r := &reader{folder, maxFiles}
+	r := &reader{folder: folder, left: maxFiles}
 	text, err := r.read(name, maxManifest)
 	if err != nil {
 		return nil, err
@@ -149,14 +182,26 @@ func Read(folder *os.Root, name string) (*Manifest, error) {
 		}
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	m := &Manifest{Name: f.Name, Language: f.Language, ServiceID: f.ServiceID, Build: f.Scripts.Build}
-	if m.Version, err = version(f.Version); err == nil {
-		err = r.fill(m, &f.Local)
-	}
-	if err != nil {
+	m := &Manifest{file: name, Name: f.Name, Language: f.Language, ServiceID: f.ServiceID, Build: f.Scripts.Build}
+	if m.Version, err = version(f.Version); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	m.lines = linesOf(text)
+	r.lines = m.lines
+	if section, err := r.fill(m, &f.Local); err != nil {
+		return nil, r.lines.at(name, section, err)
+	}
+	m.Ignored = append(m.Ignored, r.lines.unknown()...)
+	slices.SortFunc(m.Ignored, func(a, b Ignored) int { return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key)) })
 	return m, nil
+}
+
+// At is where something of the section local_server is written, as in fastly.toml:7.
+func (m *Manifest) At(path ...string) string {
+	if line := m.lines.of(append([]string{"local_server"}, path...)...); line > 0 {
+		return fmt.Sprintf("%s:%d", m.file, line)
+	}
+	return m.file
 }
 
 // version is the manifest's version, which is written as a number or as text.
@@ -190,40 +235,45 @@ func (r *reader) read(name string, most int64) ([]byte, error) {
 	return data, nil
 }
 
-// fill fills a manifest in from the section local_server.
-func (r *reader) fill(m *Manifest, l *local) error {
+// fill fills a manifest in from the section local_server. With an error it says in
+// which section of that it is.
+func (r *reader) fill(m *Manifest, l *local) (section string, err error) {
 	m.Configs, m.Secrets = map[string]fastly.Map{}, map[string]fastly.Map{}
 	m.KV, m.ACLs = map[string]map[string]fastly.KVInsert{}, map[string]fastly.Prefixes{}
+	m.SecretVariables, m.KVFiles, m.ACLFiles = map[string]map[string]string{}, map[string]map[string]string{}, map[string]string{}
 	if len(l.Shielding) > 0 {
-		m.Ignored = append(m.Ignored, "local_server.shielding_sites")
+		r.ignore(m, "there are no shields here", "shielding_sites")
 	}
 	if len(l.Pushpin) > 0 {
-		m.Ignored = append(m.Ignored, "local_server.pushpin")
+		r.ignore(m, "there is no fanout here", "pushpin")
 	}
-	for _, step := range []func() error{
-		func() error { return r.backends(m, l.Backends) },
-		func() error { return r.configs(m, l.Dictionaries) },
-		func() error { return r.configs(m, l.ConfigStores) },
-		func() error { return r.kv(m, l.ObjectStore) },
-		func() error { return r.kv(m, l.ObjectStores) },
-		func() error { return r.kv(m, l.KVStores) },
-		func() error { return r.secrets(m, l.SecretStores) },
-		func() error { return r.acls(m, l.ACLs) },
-		func() error { return r.places(m, l.Geolocation) },
-		func() error { return r.devices(m, l.Devices) },
+	for _, step := range []struct {
+		section string
+		do      func() error
+	}{
+		{"backends", func() error { return r.backends(m, l.Backends) }},
+		{"dictionaries", func() error { return r.configs(m, l.Dictionaries) }},
+		{"config_stores", func() error { return r.configs(m, l.ConfigStores) }},
+		{"object_store", func() error { return r.kv(m, l.ObjectStore) }},
+		{"object_stores", func() error { return r.kv(m, l.ObjectStores) }},
+		{"kv_stores", func() error { return r.kv(m, l.KVStores) }},
+		{"secret_stores", func() error { return r.secrets(m, l.SecretStores) }},
+		{"acls", func() error { return r.acls(m, l.ACLs) }},
+		{"geolocation", func() error { return r.places(m, l.Geolocation) }},
+		{"device_detection", func() error { return r.devices(m, l.Devices) }},
 	} {
-		if err := step(); err != nil {
-			return err
+		if err := step.do(); err != nil {
+			return step.section, err
 		}
 	}
-	return nil
+	return "", nil
 }
 
 // sorted goes through a map in the order of its keys, so that the first mistake is always the same.
 func sorted[V any](all map[string]V, do func(name string, v V) error) error {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if err := do(name, all[name]); err != nil {
-			return err
+			return &placed{name, err}
 		}
 	}
 	return nil
@@ -236,22 +286,38 @@ func (r *reader) backends(m *Manifest, all map[string]backend) error {
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return fmt.Errorf("backend %q: url %q is no URL of a server", name, b.URL)
 		}
-		out := Backend{URL: u, OverrideHost: b.OverrideHost, CertHost: b.CertHost, SNI: b.SNI}
+		out := Backend{
+			URL: u, OverrideHost: b.OverrideHost, CertHost: b.CertHost, SNI: b.SNI, GRPC: b.GRPC,
+			FirstByte: milliseconds(b.FirstByte), BetweenBytes: milliseconds(b.BetweenBytes),
+		}
 		switch b.Health {
 		case "healthy":
 			out.Health = fastly.Healthy
 		case "unhealthy":
 			out.Health = fastly.Unhealthy
+		case "", "unknown":
+		default:
+			return fmt.Errorf("backend %q: health %q is neither healthy nor unhealthy nor unknown", name, b.Health)
 		}
-		if b.ClientCert != nil {
-			m.Ignored = append(m.Ignored, "local_server.backends."+name+".client_certificate")
+		if c := b.ClientCert; c != nil {
+			if c.Certificate != "" || c.Key != "" || c.CertificateFile == "" || c.KeyFile == "" {
+				return fmt.Errorf("backend %q: client_certificate: name its files with certificate_file and key_file", name)
+			}
+			out.CertificateFile, out.KeyFile = c.CertificateFile, c.KeyFile
 		}
 		if out.CA, err = r.certificates(b.CA); err != nil {
 			return fmt.Errorf("backend %q: %w", name, err)
 		}
+		if t, ok := b.CA.(map[string]any); ok {
+			out.CAFile, _ = t["file"].(string)
+		}
 		m.Backends[name] = out
 		return nil
 	})
+}
+
+func milliseconds(n int64) time.Duration {
+	return time.Duration(max(0, min(n, math.MaxInt32))) * time.Millisecond
 }
 
 // certificates are texts, files, or lists of both.
@@ -320,8 +386,9 @@ func (r *reader) json(name string, into any) error {
 
 // entry is one entry of a KV or secret store.
 type entry struct {
-	key, metadata string
-	data          []byte
+	key, metadata  string
+	data           []byte
+	file, variable string // where data came from, if from there
 }
 
 // entries are those of a store: a list, or a JSON file.
@@ -344,11 +411,25 @@ func (r *reader) entries(v any, do func(e entry) error) error {
 		return nil
 	case map[string]any:
 		name, _ := v["file"].(string)
-		values := map[string]string{}
+		values := map[string]any{}
 		if err := r.json(name, &values); err != nil {
 			return err
 		}
-		return sorted(values, func(key, value string) error { return do(entry{key: key, data: []byte(value)}) })
+		return sorted(values, func(key string, value any) error {
+			if text, ok := value.(string); ok {
+				return do(entry{key: key, data: []byte(text)})
+			}
+			t, ok := value.(map[string]any)
+			if !ok {
+				return fmt.Errorf("%q is neither a text nor a table", key)
+			}
+			t["key"] = key
+			e, err := r.entry(t)
+			if err != nil {
+				return err
+			}
+			return do(e)
+		})
 	}
 	return errors.New("a store is a list of entries, or {file = …, format = \"json\"}")
 }
@@ -371,13 +452,14 @@ func (r *reader) entry(t map[string]any) (e entry, err error) {
 		if name == "" {
 			name = text("path")
 		}
+		e.file = name
 		e.data, err = r.read(name, maxFile)
 	case text("env") != "":
 		value, ok := os.LookupEnv(text("env"))
 		if !ok {
 			return e, fmt.Errorf("the environment has no %s", text("env"))
 		}
-		e.data = []byte(value)
+		e.data, e.variable = []byte(value), text("env")
 	default:
 		err = fmt.Errorf("%q has no data", e.key)
 	}
@@ -387,8 +469,11 @@ func (r *reader) entry(t map[string]any) (e entry, err error) {
 func (r *reader) kv(m *Manifest, all map[string]any) error {
 	return sorted(all, func(name string, v any) error {
 		values := map[string]fastly.KVInsert{}
-		m.KV[name] = values
+		m.KV[name], m.KVFiles[name] = values, map[string]string{}
 		err := r.entries(v, func(e entry) error {
+			if e.file != "" {
+				m.KVFiles[name][e.key] = e.file
+			}
 			values[e.key] = fastly.KVInsert{Body: e.data, Metadata: e.metadata}
 			return nil
 		})
@@ -402,8 +487,11 @@ func (r *reader) kv(m *Manifest, all map[string]any) error {
 func (r *reader) secrets(m *Manifest, all map[string]any) error {
 	return sorted(all, func(name string, v any) error {
 		values := fastly.Map{}
-		m.Secrets[name] = values
+		m.Secrets[name], m.SecretVariables[name] = values, map[string]string{}
 		err := r.entries(v, func(e entry) error {
+			if e.variable != "" {
+				m.SecretVariables[name][e.key] = e.variable
+			}
 			values[e.key] = string(e.data)
 			return nil
 		})
@@ -430,7 +518,7 @@ func (r *reader) acls(m *Manifest, all map[string]any) error {
 		if err := r.json(where, &list); err != nil {
 			return fmt.Errorf("access control list %q: %w", name, err)
 		}
-		m.ACLs[name] = list.Entries
+		m.ACLs[name], m.ACLFiles[name] = list.Entries, where
 		return nil
 	})
 }
@@ -438,6 +526,9 @@ func (r *reader) acls(m *Manifest, all map[string]any) error {
 // places are inline, or in a JSON file.
 func (r *reader) places(m *Manifest, g geolocation) error {
 	m.Places = map[netip.Addr]fastly.Place{}
+	if g.Loopback != nil && *g.Loopback {
+		r.ignore(m, "no place is made up for this machine", "geolocation", "use_default_loopback")
+	}
 	all := g.Addresses
 	if g.Format == "json" {
 		if err := r.json(g.File, &all); err != nil {

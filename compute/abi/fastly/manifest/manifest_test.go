@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -89,7 +90,7 @@ func TestAManifestIsReadWithItsFiles(t *testing.T) {
 	if err := m.Fill(t.Context(), &o); err != nil {
 		t.Fatal(err)
 	}
-	if m.Name != "shop" || m.Version != 3 || m.Build != "npm run build" || strings.Join(m.Ignored, " ") != "local_server.shielding_sites" {
+	if m.Name != "shop" || m.Version != 3 || m.Build != "npm run build" || fmt.Sprint(m.Ignored) != "[{local_server.shielding_sites 43 there are no shields here}]" {
 		t.Errorf("got %+v", m)
 	}
 	b, _ := o.Backends.Backend("api")
