@@ -171,7 +171,7 @@ endfunc
 // their worst; it measures no times.
 func TestAHostileFunctionHurtsNobody(t *testing.T) {
 	modules := map[string]string{"good": good(t, "good", "well")}
-	functions, routes := "functions:\n  good: {module: FILE(good)}\n", "routes:\n  - {match: {path: /good}, function: good}\n"
+	functions, routes := "functions:\n  good: {module: FILE(good), cpu: 10s}\n", "routes:\n  - {match: {path: /good}, function: good}\n"
 	for name, h := range hostile {
 		modules[name] = hostileGuest(t, name, h.text)
 		cpu := "20ms"
@@ -224,7 +224,7 @@ func TestAHostileFunctionHurtsNobody(t *testing.T) {
 func TestAReaderThatNeverReadsHoldsNobody(t *testing.T) {
 	b := serveGuests(t, `service: test
 hosts: ["*"]
-functions: {stream: {module: FILE(stream), wall: 2s, cpu: 1s}, good: {module: FILE(good)}}
+functions: {stream: {module: FILE(stream), wall: 2s, cpu: 1s}, good: {module: FILE(good), cpu: 10s}}
 routes: [{match: {path: /good}, function: good}, {match: {path: /*}, function: stream}]
 `, nil, map[string]string{"stream": hostileGuest(t, "stream", hostile["stream"].text), "good": good(t, "good", "well")})
 	conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
