@@ -27,7 +27,7 @@ type endpoint struct {
 
 // Write hands a line to who takes logs.
 func (e *endpoint) Write(p []byte) (int, error) {
-	e.x.abi.options.Log(e.x.ctx, e.name, p)
+	e.x.abi.options.Log(e.x.whole, e.name, p)
 	return len(p), nil
 }
 
