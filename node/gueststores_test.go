@@ -27,12 +27,9 @@ func guestOptions(t *testing.T, store *state.Store, yaml string) fastly.Options 
 	conf := config.DefaultNode()
 	conf.Name = "edge-1"
 	n := &Node{tenant: selvage.DefaultTenant, state: *store, log: slog.New(slog.DiscardHandler), place: record.Place{Zone: "eu"}}
-	fs, err := newFunctions(&functions{
+	fs := newFunctions(&functions{
 		place: n.place, tenant: n.tenant, state: &n.state, log: n.log, onLimit: func(string) {}, rights: conf.Functions,
 	}, "")
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(fs.close)
 	s, err := config.ParseService(filepath.Join(t.TempDir(), "test.yaml"), []byte(strings.ReplaceAll(yaml, "FILE", good(t, "good", "x"))))
 	if err != nil {

@@ -43,10 +43,13 @@ func (n *Node) newRegistry(o Options) (*registry, error) {
 	reg.limits.OnLimit, reg.store.OnLimit = reg.metrics.LimitHit, reg.metrics.LimitHit
 	reg.coders.OnLimit = reg.metrics.LimitHit
 	reg.origins = &origin.Registry{Dial: o.Dial, Resolve: o.Resolve, Log: o.Log, OnLimit: reg.metrics.LimitHit}
-	reg.functions = n.newFunctions(&o, reg)
+	places, err := geo.Open(conf.Functions.Geo...)
+	if err != nil {
+		return nil, fmt.Errorf("functions: %w", err)
+	}
+	reg.functions = n.newFunctions(&o, reg, places)
 	access := o.AccessLog
 	if access == nil {
-		var err error
 		if access, err = telemetry.NewAccessLog(conf.AccessLog, o.Log); err != nil {
 			return nil, fmt.Errorf("access log: %w", err)
 		}
@@ -58,16 +61,12 @@ func (n *Node) newRegistry(o Options) (*registry, error) {
 }
 
 // newFunctions makes what functions need. Compiled files are kept in the data folder.
-func (n *Node) newFunctions(o *Options, reg *registry) *functions {
+func (n *Node) newFunctions(o *Options, reg *registry, places *geo.Databases) *functions {
 	folder := ""
 	if o.Config.Node.Data != "" {
 		folder = filepath.Join(o.Config.Node.Data, "functions")
 	}
 	rights := o.Config.Node.Functions
-	places, err := geo.Open(rights.Geo...)
-	if err != nil {
-		return nil, err
-	}
 	return newFunctions(&functions{
 		place: n.place, tenant: n.tenant, state: &n.state, geo: places, purgeTag: n.purgeTag,
 		rights: rights, log: o.Log, onLimit: reg.metrics.LimitHit, listen: o.FunctionLog,
