@@ -89,7 +89,7 @@ func (k *filledKV) fill(ctx context.Context) error {
 	if k.first == nil {
 		return nil
 	}
-	err := k.Store.Fill(ctx, k.first, k.renew)
+	err := k.Fill(ctx, k.first, k.renew)
 	if err == nil {
 		k.first = nil
 	}

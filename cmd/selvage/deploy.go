@@ -264,7 +264,7 @@ warm on every node; the change can be deployed again.
 
   selvage undo              the last change
   selvage undo c-7 -m "wrong prices"`,
-		Args: atMostOne("change"),
+		Args: atMostOneChange,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return askRollout(cmd, &asking{on: &on, format: format, why: why, what: "undo", of: of(args, service)})
 		},
@@ -290,13 +290,11 @@ func of(args []string, service string) client.Of {
 	return o
 }
 
-func atMostOne(what string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) > 1 {
-			return fmt.Errorf("name one %s, not %d", what, len(args))
-		}
-		return nil
+func atMostOneChange(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return fmt.Errorf("name one change, not %d", len(args))
 	}
+	return nil
 }
 
 // asking is something that is asked of a rollout.

@@ -34,7 +34,7 @@ func manifestService(name string) (r manifestRead, err error) {
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", name, err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // it was only read
 	m, err := manifest.Read(root, filepath.Base(name))
 	if err != nil {
 		return r, err

@@ -20,7 +20,7 @@ type passFlags struct {
 func rolloutPassCommand() *cobra.Command {
 	f := new(passFlags)
 	cmd := &cobra.Command{
-		Use: "pass [flags] [CHANGE]", Short: "Meet the canary yourself: a request field that chooses the arm", Args: atMostOne("change"),
+		Use: "pass [flags] [CHANGE]", Short: "Meet the canary yourself: a request field that chooses the arm", Args: atMostOneChange,
 		Long: `Make a pass to one arm of a running rollout, and print the request field that carries it.
 
   curl -H "$(selvage rollout pass)" http://127.0.0.1:8080/p/17

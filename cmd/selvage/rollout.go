@@ -34,7 +34,7 @@ func rolloutStatusCommand() *cobra.Command {
 	var format, service string
 	var watch bool
 	cmd := &cobra.Command{
-		Use: "status [flags] [CHANGE]", Short: "How a rollout stands: the last one, or the one that is named", Args: atMostOne("change"),
+		Use: "status [flags] [CHANGE]", Short: "How a rollout stands: the last one, or the one that is named", Args: atMostOneChange,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(cmd, format); err != nil {
 				return err
@@ -108,7 +108,7 @@ func rolloutAskCommand(use, what, action string) *cobra.Command {
 	var on target
 	var format, why, service string
 	cmd := &cobra.Command{
-		Use: use + " [flags] [CHANGE]", Short: what, Args: atMostOne("change"),
+		Use: use + " [flags] [CHANGE]", Short: what, Args: atMostOneChange,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return askRollout(cmd, &asking{on: &on, format: format, why: why, what: action, of: of(args, service)})
 		},
