@@ -75,8 +75,8 @@ func (s *sim) sound() map[string]string {
 func TestACoordinatorMayDieInEveryPhase(t *testing.T) {
 	for i, at := range []phase{preparing, replaying, spreading, quiet, holdingBack, watched, doubted} {
 		for k, p1 := range []float64{0.001, 1} {
-			if raced && i%2 != k {
-				continue
+			if raced && (i%2 != k || at == preparing || at == quiet || at == doubted) {
+				continue // some deaths of each sort: promoted and undone, early and late
 			}
 			t.Run(fmt.Sprintf("%s, p1 = %v", at, p1), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { dieIn(t, at, p1) })

@@ -149,8 +149,9 @@ func (e looked) tooQuiet(r *rollout) bool {
 	return judge.Quiet(e.verdict.Gate.More, e.rate*r.At.Share)
 }
 
-// quiet promotes after some time without a bad. Without a making of the canary it
-// draws the units anew: the only client may be on the other side.
+// quiet promotes after some time without a bad and without evidence to speak of,
+// which what is slow gives and no bad. Without a making of the canary it draws
+// the units anew: the only client may be on the other side.
 func (e looked) quiet(d *document, now time.Time) {
 	r := d.Rollout
 	after := judge.QuietAfter
@@ -169,6 +170,8 @@ func (e looked) quiet(d *document, now time.Time) {
 		return
 	case e.verdict.Word == judge.Open && r.Stood >= judge.StepEvery:
 		d.promote(watched, e.verdict.String(), now)
+	case e.verdict.Evidence >= math.Log(quietAgainst):
+		return
 	case r.Stood >= after && made >= quietLeast:
 		d.promote(watched, fmt.Sprintf("%d makings in %s without a bad; watched for an hour", made, r.Stood.Round(time.Second)), now)
 	case made == 0 && r.Stood >= quietDraw:

@@ -21,7 +21,7 @@ const (
 	watchFor     = time.Hour              // a promoted revision's level is watched
 	doubtFor     = 2 * time.Minute        // of calm, then what was doubted is believed again
 	badBads      = 2                      // that are a fifth of all: it is not for want of traffic that nothing is known
-	quietAgainst = 2                      // to one, against the canary: half of the units are too many to find out
+	quietAgainst = 2                      // to one, against the canary: no quiet mode, and none ends with a promotion
 	quietLeast   = 3                      // makings without a bad that quiet mode needs
 	quietDraw    = 20 * time.Second       // without a making of the canary the units are drawn anew
 	purgeFirst   = 0.01                   // of the keys, where all of a service is purged

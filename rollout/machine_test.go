@@ -109,6 +109,7 @@ var transitions = []struct {
 	{"quiet and good", quiet, []func(*rollout){stood(judge.QuietAfter), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching, made(20, 0)), watched, 0, "new", client.Promoted},
 	{"quiet and too short", quiet, []func(*rollout){stood(time.Minute), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching, made(20, 0)), quiet, 0.5, "old", ""},
 	{"quiet with a bad", quiet, []func(*rollout){stood(judge.QuietAfter), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching, made(20, 1)), quiet, 0.5, "old", ""},
+	{"quiet and slow", quiet, []func(*rollout){stood(time.Hour), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching, made(1225, 0), func(e *looked) { e.verdict.Evidence = math.Log(6) }), quiet, 0.5, "old", ""},
 	{"quiet without any traffic", quiet, []func(*rollout){stood(time.Hour), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching), quiet, 0.5, "old", ""},
 	{"quiet and convicted", quiet, nil, seen(judge.Undone), undone, 0, "old", client.Undone},
 	{"quiet and a gate opens", quiet, []func(*rollout){stood(time.Minute)}, seen(judge.Open, made(500, 0)), watched, 0, "new", client.Promoted},

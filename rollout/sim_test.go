@@ -449,6 +449,9 @@ func TestHealthyChangesArePromotedByTheWholeLoop(t *testing.T) {
 		rate float64
 		most time.Duration
 	}{{1000, 75 * time.Second}, {100, 150 * time.Second}, {1, 5 * time.Minute}} {
+		if raced && tc.rate == 1 {
+			continue // minutes of next to nothing
+		}
 		t.Run(fmt.Sprint(tc.rate), func(t *testing.T) {
 			rs := simulate(t, *simulated, tc.rate, 30*time.Minute, func(*sim) {})
 			after := medianOf(rs, func(r result) float64 { return r.after.Seconds() })
