@@ -4,9 +4,6 @@ import "time"
 
 // CPU is what the request took until now.
 func (g *Guest) CPU() time.Duration {
-	if g.meter.paused > 0 {
-		return g.meter.cpu
-	}
 	now := time.Now()
 	defer g.meter.again(now)
 	return g.meter.tick(now)

@@ -103,9 +103,7 @@ func (b *sandbox) serve(ctx context.Context, in *Invocation) (err error) {
 	}
 	err = b.judge(err)
 	end := time.Now()
-	if g.meter.paused == 0 {
-		g.meter.tick(end)
-	}
+	g.meter.tick(end)
 	in.Usage.CPU, in.Usage.Wall, in.Usage.Memory = g.meter.cpu, end.Sub(now), uint64(g.Size())
 	return err
 }
@@ -221,15 +219,22 @@ func (b *sandbox) tick(ctx context.Context) {
 	g.meter.again(now)
 }
 
-// charge takes the work of a host function from the fuel.
+// charge takes the work of a host function from the fuel. Where the function
+// waits no time is counted but for its work, and the guest looks at the clock
+// when it goes on.
 func (b *sandbox) charge(ctx context.Context, instructions uint64) {
 	left := int64(int32(b.fuel.Get())) - int64(min(instructions, 1<<32))
-	if left >= 0 {
-		b.fuel.Set(uint64(uint32(left)))
-		return
+	b.fuel.Set(uint64(uint32(int32(max(left, mostDebt)))))
+	switch {
+	case b.guest.meter.paused > 0:
+		b.guest.meter.charge(instructions)
+	case left < 0:
+		b.tick(ctx)
 	}
-	b.tick(ctx)
 }
+
+// mostDebt is as little fuel as there can be, with room for what the guest takes before it looks.
+const mostDebt = -1 << 30
 
 // check ends the guest when a limit is reached.
 func (b *sandbox) check(ctx context.Context, now time.Time) {

@@ -26,8 +26,9 @@ const (
 )
 
 // cutGrace is how long an answer that was cut waits for its function to end, so
-// that what is said of it is why: a limit, or a trap. As a rule that is at once.
-const cutGrace = 2 * time.Second
+// that what is said of it is why: a limit, or a trap. As a rule that is at once,
+// and on a busy machine when the function gets its turn.
+const cutGrace = 20 * time.Second
 
 var errUnfinished = errors.New("the function did not finish its answer")
 
