@@ -87,6 +87,8 @@ var house = map[string]imports{
 	"examples/functions/abtest":  {ours: []string{"guest"}},
 	"examples/functions/fanout":  {ours: []string{"guest"}},
 	"examples/functions/headers": {ours: []string{"guest"}},
+	"examples/functions/handler": {},
+	"examples/functions/plain":   {},
 	"examples/functions/hello":   {ours: []string{"guest"}},
 	"examples/functions/redact":  {ours: []string{"guest"}},
 	"examples/functions/render":  {ours: []string{"guest"}},

@@ -84,16 +84,17 @@ func start(t *testing.T) *edge {
 	t.Helper()
 	e := open(t)
 	folder := e.folder
-	for _, name := range []string{"hello", "headers", "abtest", "signup", "redact", "fanout", "render"} {
+	for _, name := range []string{"hello", "headers", "abtest", "signup", "redact", "fanout", "render", "plain"} {
 		goBuild(t, filepath.Join(folder, name+".wasm"), "./examples/functions/"+name, "GOOS=wasip1", "GOARCH=wasm")
 	}
+	goBuild(t, filepath.Join(folder, "handler.wasm"), "./examples/functions/handler", "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=-buildmode=c-shared")
 	yaml, err := os.ReadFile("functions.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(folder, "functions.yaml")
 	text := strings.ReplaceAll(string(yaml), "http://127.0.0.1:3000", e.origin)
-	text = strings.ReplaceAll(text, ".wasm}", ".wasm, cpu: 10s}") // a machine that is busy is no failure
+	text = strings.ReplaceAll(text, ".wasm", ".wasm, cpu: 10s") // a machine that is busy is no failure
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +156,8 @@ func (e *edge) run(program string, args ...string) {
 	}
 }
 
-// get asks for a path and returns the status, the body and where it leads.
+// get asks for a path and returns the status, the body, where it leads and who
+// handled it.
 func (e *edge) get(path string, fields ...string) string {
 	e.t.Helper()
 	return e.do(http.MethodGet, path, "", fields...)
@@ -181,7 +183,7 @@ func (e *edge) do(method, path, body string, fields ...string) string {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	return fmt.Sprint(res.StatusCode, " ", string(text), res.Header.Get("Location"))
+	return fmt.Sprint(res.StatusCode, " ", string(text), res.Header.Get("Location"), res.Header.Get("X-Handler"))
 }
 
 // took is what the origins were asked for since the last time.
@@ -217,6 +219,8 @@ func shop(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/redact":
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprint(w, "<p>4111 1111 1111 1111 and 4111 1111 1111 1112</p>")
+	case strings.HasPrefix(r.URL.Path, "/handled/"):
+		fmt.Fprintf(w, "checked %s ", r.Header.Get("X-Checked"))
 	default:
 		fmt.Fprintf(w, "plan %s", r.Header.Get("X-Plan"))
 	}
@@ -247,6 +251,15 @@ func TestTheExamplesDoWhatTheySay(t *testing.T) {
 	expect(t, "known", e.get("/account", "Cookie", "device=d-7"), "302 /login?name=ann")
 	expect(t, "unknown", e.get("/account"), "302 /signup")
 	expect(t, "signed in", e.get("/account", "Cookie", "session=1"), "200 plan ")
+
+	expect(t, "plain", e.do("POST", "/plain/x", "hello"), "200 POST /plain/x with 5 bytes from 127.0.0.1\n")
+	e.took()
+	for range 2 {
+		expect(t, "handler", e.get("/handled/b"), "200 checked /handled/b go")
+		expect(t, "asked", e.took(), "GET shop.example/handled/b")
+		expect(t, "handler, what it does not let pass", e.get("/handled/z"), "403 not here\n")
+		expect(t, "asked", e.took(), "")
+	}
 
 	expect(t, "redact", e.get("/redact"), "200 <p>[card 1111] and 4111 1111 1111 1112</p>")
 	expect(t, "fanout", e.get("/fanout/7"), `200 {"products":{"of":"products"},"prices":{"of":"prices"},"missing":["reviews"]}`+"\n")
