@@ -117,7 +117,7 @@ func TestLocalManifestHoldsNoValuesFromElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, hidden := range []string{"hidden", "1234", "20m34s"} {
+	for _, hidden := range []string{"hidden", "1234s", "20m34s"} {
 		if strings.Contains(string(data), hidden) {
 			t.Errorf("%q is in %s", hidden, data)
 		}
@@ -167,7 +167,7 @@ routes:
 		got = append(got, d.Words+" "+d.Old+" "+d.New)
 	}
 	text := strings.Join(got, "\n")
-	for _, hidden := range []string{"hidden", "1234", "20m34s", "secret-shop-key"} {
+	for _, hidden := range []string{"hidden", "1234s", "20m34s", "secret-shop-key"} {
 		if strings.Contains(text, hidden) {
 			t.Errorf("%q is in %s", hidden, text)
 		}
