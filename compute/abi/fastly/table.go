@@ -159,7 +159,7 @@ const (
 	noVisits       = "there is no such count"
 	noKeys         = "there are no Fastly API keys here"
 	noHello        = "the handshake's bytes are not kept"
-	oneRequest     = "where the node lets a sandbox serve more than one request; else there is none"
+	oneRequest     = "a sandbox serves one request here: it is told that no other comes"
 )
 
 func downstreamTable() []Function {
