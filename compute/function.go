@@ -39,10 +39,6 @@ type Function struct {
 	closed bool
 }
 
-// Unsupported are the imports that nobody here has, and for which the guest
-// interface answers that they are not supported.
-func (f *Function) Unsupported() []string { return slices.Sorted(maps.Keys(f.stubs)) }
-
 // Digest is the SHA-256 of the metered module.
 func (f *Function) Digest() [32]byte { return f.digest }
 

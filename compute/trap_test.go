@@ -173,14 +173,15 @@ func (stubABI) Stub(module, name string) (uint32, bool) { return 5, module == "t
 
 func TestUnknownImportsAreUnsupported(t *testing.T) {
 	e := newTestEngine(t, Options{})
-	f := compileText(t, e, `
+	const text = `
 	import test later $later i64,i64 -> i32
 	func $_start export=_start
 		i64.const 0 / i64.const 0 / call $later / call $answer
-	endfunc`, Program{ABI: stubABI{&testABI{version: new(int)}}})
-	wantAnswers(t, f, 0, 5)
-	if got := f.Unsupported(); len(got) != 1 || got[0] != "test.later" {
-		t.Errorf("got %v as what is not supported", got)
+	endfunc`
+	p := Program{ABI: stubABI{&testABI{version: new(int)}}}
+	wantAnswers(t, compileText(t, e, text, p), 0, 5)
+	if got, err := Check(asm.Assemble(testImports+text), p); err != nil || len(got) != 1 || got["test.later"] != 5 {
+		t.Errorf("got %v, %v as what is not supported", got, err)
 	}
 }
 

@@ -14,7 +14,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -201,14 +200,7 @@ func (fs *functions) compile(ctx context.Context, s *selvage.Service, name selva
 	if err != nil {
 		return nil, err
 	}
-	fn, err := fs.engine.Compile(ctx, module, p)
-	if err != nil {
-		return nil, err
-	}
-	if lacking := fn.Unsupported(); len(lacking) > 0 {
-		fs.log.Warn("a function imports what is not there; it is told so when it asks", "service", s.Service, "imports", strings.Join(lacking, " "))
-	}
-	return fn, nil
+	return fs.engine.Compile(ctx, module, p)
 }
 
 // program is how a module is to be run.

@@ -148,9 +148,7 @@ func packAll(errs io.Writer, args []string) ([]*config.Bundle, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, note := range notes {
-			fmt.Fprintf(errs, "%s: %s\n", newUI(os.Stderr).watch("note"), note)
-		}
+		sayNotes(errs, notes)
 		out = append(out, b)
 	}
 	return out, nil

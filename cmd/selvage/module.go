@@ -15,7 +15,7 @@ import (
 )
 
 // checkModules looks at the modules of a service's functions: what is wrong with
-// them is a mistake in the file, and what they import in vain is a note.
+// them is a mistake in the file, to be placed there, and what they import in vain is a note.
 func checkModules(file string, s *selvage.Service, open func(f *selvage.Function) (io.ReadCloser, error)) (notes []string, problems selvage.Problems) {
 	for _, name := range slices.Sorted(maps.Keys(s.Functions)) {
 		f := s.Functions[name]
@@ -58,8 +58,21 @@ func checkBundle(file string, b *config.Bundle) (notes []string, err error) {
 		}
 		return nil, fmt.Errorf("module %s is not in the bundle", f.Module)
 	})
-	if len(problems) > 0 {
-		return nil, problems
+	return notes, config.Place(file, problems).Err()
+}
+
+// checkFiles is checkModules with the services of files, which have no mistake of their own.
+func checkFiles(l *config.Loaded) (notes []string, problems selvage.Problems) {
+	for i, file := range l.ServiceFiles {
+		more, wrong := checkModules(file, &l.Services[i], openModule)
+		notes, problems = append(notes, more...), append(problems, config.Place(file, wrong)...)
 	}
-	return notes, nil
+	return notes, problems
+}
+
+// sayNotes prints what is no mistake, and should be known.
+func sayNotes(w io.Writer, notes []string) {
+	for _, note := range notes {
+		fmt.Fprintf(w, "%s: %s\n", newUI(os.Stderr).watch("note"), note)
+	}
 }

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/selvage-edge/selvage"
@@ -52,12 +54,13 @@ func TestModulesAreLookedIntoBeforeTheyRun(t *testing.T) {
 	} {
 		file := withModule(t, module)
 		out, _, err := validated(t, file)
-		if err == nil || !strings.Contains(out, want) || !strings.Contains(out, "function \"f\": ") {
+		if err == nil || !strings.Contains(out, want) || !strings.Contains(out, "s.yaml:3:25: function \"f\": ") ||
+			!strings.Contains(out, "     3 | functions: {f: {module: ./f.wasm}}\n       |                         ^") {
 			t.Errorf("validate says %q, %v, want %q", out, err, want)
 		}
 		_, err = packAll(new(bytes.Buffer), []string{file})
 		problems, ok := errors.AsType[selvage.Problems](err)
-		if !ok || !strings.Contains(problems.Error(), want) {
+		if !ok || !strings.Contains(problems.Error(), want) || problems[0].Line != 3 || problems[0].Excerpt == "" {
 			t.Errorf("deploy says %v, want %q", err, want)
 		}
 	}
@@ -74,4 +77,33 @@ func TestImportsThatNobodyHasAreNotes(t *testing.T) {
 	if _, err := packAll(&notes, []string{file}); err != nil || !strings.Contains(notes.String(), want) {
 		t.Errorf("deploy says %q, %v", notes.String(), err)
 	}
+}
+
+func TestRunSaysOnceWhatNobodyHas(t *testing.T) {
+	t.Parallel()
+	const text = "import fastly_http_req %s $tea i32 -> i32\nmemory 1\nfunc $_start export=_start\nendfunc"
+	file := withModule(t, asm.Assemble(fmt.Sprintf(text, "brew_tea")))
+	replace := func(module []byte) {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(file), "f.wasm"), module, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := serveNode(t, "--listen", "127.0.0.1:0", "--admin", "off", "--data", filepath.Join(folder(t), "data"), file)
+	for reload, name := range []string{"brew_tea", "brew_tea", "brew_coffee"} {
+		if reload > 0 {
+			replace(asm.Assemble(fmt.Sprintf(text, name)))
+			p.signal(syscall.SIGHUP)
+			p.until("it has read them again", func() bool { return strings.Count(p.stderr.String(), "msg=reloaded") == reload })
+		}
+	}
+	replace([]byte("\x00asm\x01\x00\x00\x00\x01\x63\x00"))
+	p.signal(syscall.SIGHUP)
+	p.says(`reload refused.*s\.yaml:3:25: function .*the module is cut off`)
+	for _, name := range []string{"brew_tea", "brew_coffee"} {
+		note := `function "f": it imports fastly_http_req.` + name + `, which is not here: a call answers 5 (unsupported)`
+		if said := p.stderr.String(); strings.Count(said, note) != 1 || strings.Count(said, name) != 1 {
+			t.Errorf("of %s it says:\n%s", name, said)
+		}
+	}
+	p.end()
 }

@@ -49,6 +49,8 @@ func TestNodeThatCannotStartSaysWhy(t *testing.T) {
 			`^selvage: access log: .*not a directory\n$`},
 		{"mistakes in the node file", []string{"-c", write(t, dir, "node.yaml", "pop: Amsterdam!\nlisten: [{adress: ':80'}]\nlimits: {head: many}\n"), shop},
 			`(?s)^\S+node.yaml:1:6: .*\n\S+node.yaml:2:11: .*did you mean "address"\?.*\n\S+node.yaml:3:16: `},
+		{"a module that is cut off", []string{withModule(t, []byte("\x00asm\x01\x00\x00\x00\x01\x63\x00"))},
+			`(?s)^\S+s.yaml:3:25: function "f": .*the module is cut off.*\n {5}3 \| functions: .*\n +\| +\^`},
 		{"a certificate that is not there", []string{"-c", write(t, dir, "tls.yaml", "listen: [{address: '127.0.0.1:0', tls: true}]\ntls: {certificates: [{certificate: a.pem, key: a.key}]}\n"), shop},
 			`(?s)^\S+tls.yaml:2:\d+: .*a.pem.*no such file`},
 	} {

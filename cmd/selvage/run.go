@@ -28,6 +28,7 @@ type runFlags struct {
 	files                                           []string
 	watch                                           bool
 	warnings                                        io.Writer // nil: nobody reads them
+	notes                                           []string  // of what was loaded last
 }
 
 // warn says what of a file does nothing.
@@ -98,6 +99,16 @@ func yamlFiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirec
 	return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
 }
 
+// loadAgain is load for a reload: what was said already is not said again.
+func (f *runFlags) loadAgain(errs io.Writer) func() (selvage.Config, error) {
+	return func() (selvage.Config, error) {
+		before := f.notes
+		conf, err := f.load()
+		sayNotes(errs, slices.DeleteFunc(slices.Clone(f.notes), func(note string) bool { return slices.Contains(before, note) }))
+		return conf, err
+	}
+}
+
 // load reads what the flags name. Problems are printed as they are.
 func (f *runFlags) load() (selvage.Config, error) {
 	nodeFile := f.nodeFile
@@ -124,26 +135,39 @@ func (f *runFlags) load() (selvage.Config, error) {
 		return selvage.Config{}, err
 	}
 	conf := l.Config
-	var quick selvage.Service
-	switch {
-	case foreign:
-		var r manifestRead
-		r, err = manifestService(f.files[0])
-		f.warn(r.ignored)
-		quick = r.service
-		conf.Outside = map[selvage.ServiceName]selvage.Outside{quick.Service: r.outside}
-	case f.function != "":
-		quick, err = quickFunction(f.function, f.origin)
-	case f.origin != "":
-		quick, err = config.Quick(f.origin)
-	}
+	quick, name, err := f.quick(foreign, &conf)
 	if err != nil {
 		return selvage.Config{}, err
 	}
+	var problems selvage.Problems
 	if quick.Service != "" {
 		conf.Services = []selvage.Service{quick}
+		f.notes, problems = checkModules(name, &quick, openModule)
+	} else {
+		f.notes, problems = checkFiles(l)
+	}
+	if len(problems) > 0 {
+		return selvage.Config{}, problems
 	}
 	return conf, f.override(&conf.Node)
+}
+
+// quick is the service that no file has, and where its mistakes are; a service without a name if there is none.
+func (f *runFlags) quick(foreign bool, conf *selvage.Config) (s selvage.Service, name string, err error) {
+	switch {
+	case foreign:
+		r, err := manifestService(f.files[0])
+		f.warn(r.ignored)
+		conf.Outside = map[selvage.ServiceName]selvage.Outside{r.service.Service: r.outside}
+		return r.service, f.files[0], err
+	case f.function != "":
+		name = "--function"
+		s, err = quickFunction(f.function, f.origin)
+	case f.origin != "":
+		name = "--origin"
+		s, err = config.Quick(f.origin)
+	}
+	return s, name, err
 }
 
 // override puts the flags over the node file.
@@ -246,6 +270,7 @@ func serve(cmd *cobra.Command, f *runFlags) error {
 	if err != nil {
 		return sayProblems(cmd, err)
 	}
+	sayNotes(cmd.ErrOrStderr(), f.notes)
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 	opened, err := systemdSockets()
 	if err != nil {
@@ -259,7 +284,7 @@ func serve(cmd *cobra.Command, f *runFlags) error {
 	if f.watch {
 		go watchFiles(cmd.Context(), f.watched(&conf), hup) // ends with the context; it holds nothing
 	}
-	return e.run(cmd.Context(), hup, f.load)
+	return e.run(cmd.Context(), hup, f.loadAgain(cmd.ErrOrStderr()))
 }
 
 // sayProblems prints mistakes in files as they are, without a prefix that

@@ -49,13 +49,10 @@ func validate(cmd *cobra.Command, nodeFile string, files []string, format string
 		return err
 	}
 	var notes []string
-	for i := range sound(l, err) {
-		more, wrong := checkModules(l.ServiceFiles[i], &l.Services[i], openModule)
-		notes, problems = append(notes, more...), append(problems, wrong...)
+	if err == nil {
+		notes, problems = checkFiles(l)
 	}
-	for _, note := range notes {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", newUI(os.Stderr).watch("note"), note)
-	}
+	sayNotes(cmd.ErrOrStderr(), notes)
 	if format == "json" {
 		if problems == nil {
 			problems = selvage.Problems{}
@@ -120,12 +117,4 @@ func count(n int, noun string) string {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%s %ss", grouped(int64(n)), noun)
-}
-
-// sound are the services of files without a mistake.
-func sound(l *config.Loaded, err error) []selvage.Service {
-	if err != nil {
-		return nil
-	}
-	return l.Services
 }
