@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -46,6 +47,10 @@ func (b *bench) start(ctx context.Context, functions map[string]string) (*node, 
 	conf := fmt.Sprintf("name: bench\nlisten: [{address: %s}]\nadmin: {address: \"off\"}\naccess_log: \"off\"\ndata: %s\n", address, filepath.Join(b.dir, "data"))
 	if err := os.WriteFile(filepath.Join(b.dir, "node.yaml"), []byte(conf), 0o600); err != nil {
 		return nil, err
+	}
+	if conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("somebody else answers at %s: end it first", address)
 	}
 	n := &node{log: filepath.Join(b.dir, "node.log")}
 	log, err := os.Create(n.log)
