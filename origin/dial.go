@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/selvage-edge/selvage"
@@ -48,12 +49,45 @@ func (e *endpoint) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if e.tls == nil {
 		return c, nil
 	}
-	secure := tls.Client(c, e.tls)
+	wire := &wire{Conn: c}
+	secure := &closedConn{Conn: tls.Client(wire, e.tls), wire: wire}
 	if err := secure.HandshakeContext(ctx); err != nil {
 		c.Close()
 		return nil, dialError(addr, err)
 	}
 	return secure, nil
+}
+
+// closedConn is TLS that ends only where the origin said that it does. crypto/tls
+// takes a connection that was cut between two records for one that was closed,
+// and an answer that has no length would be whole wherever somebody cut it (RFC
+// 9112, section 9.8).
+type closedConn struct {
+	*tls.Conn
+	wire *wire
+}
+
+func (c *closedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err == io.EOF && c.wire.ended.Load() {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// wire is what TLS goes over. After a closure alert TLS does not read on, so the
+// end is seen here only where there was none.
+type wire struct {
+	net.Conn
+	ended atomic.Bool
+}
+
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if err == io.EOF {
+		w.ended.Store(true)
+	}
+	return n, err
 }
 
 func dialError(addr string, err error) error {

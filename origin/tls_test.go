@@ -535,3 +535,39 @@ func TestConnectionIsNotedAsReused(t *testing.T) {
 		t.Errorf("%d connections; want 1", s.Connections)
 	}
 }
+
+func TestAnswerWithoutALengthThatIsCutUnderTLSIsNotWhole(t *testing.T) {
+	a := newAuthority(t)
+	server := a.issue("server", []string{"127.0.0.1"}, false)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, cut := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s cut %t", tls.VersionName(version), cut), func(t *testing.T) {
+				config := &tls.Config{Certificates: []tls.Certificate{server}, MaxVersion: version}
+				url := a.serve(config, onlyHTTP1, func(w http.ResponseWriter, _ *http.Request) {
+					c, _, err := http.NewResponseController(w).Hijack()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf")
+					if cut {
+						c.(*tls.Conn).NetConn().Close()
+						return
+					}
+					c.Close()
+				})
+				set := standard(url)
+				set.TLS, set.Protocol, set.Retry.Attempts = selvage.OriginTLS{CA: a.file("ca")}, selvage.HTTP1, 1
+				got, _, err := ask(acquire(t, new(Registry), set), "GET", "")
+				if cut {
+					wantType(t, err, selvage.ResponseIncomplete)
+				} else if err != nil {
+					t.Error(err)
+				}
+				if got != "200 OK half" {
+					t.Errorf("got %q", got)
+				}
+			})
+		}
+	}
+}
