@@ -14,7 +14,7 @@ for name in */package.json; do
 	name=${name%/package.json}
 	if command -v npm >/dev/null; then
 		echo "$name"
-		(cd "$name" && npm ci --no-audit --no-fund --loglevel=error && npm run build --silent)
+		(cd "$name" && npm install --no-save --no-audit --no-fund --loglevel=error && npm run build --silent)
 	else
 		echo "$name is left out: it needs node and npm"
 	fi
