@@ -229,7 +229,7 @@ func (x *exchange) statusCode() int {
 }
 
 // send sends an answer that nothing was sent of.
-func (x *exchange) send(ctx context.Context) error {
+func (x *exchange) send() error {
 	x.sent = true
 	var body []byte
 	switch {

@@ -122,7 +122,7 @@ func (*ABI) Serve(ctx context.Context, g *compute.Guest) error {
 		return err
 	}
 	if uint32(results[0]) == 0 {
-		return x.send(ctx)
+		return x.send()
 	}
 	failed := x.next(ctx)
 	g.Check()
@@ -142,5 +142,5 @@ func (*ABI) Serve(ctx context.Context, g *compute.Guest) error {
 	case x.sent:
 		return nil
 	}
-	return x.send(ctx)
+	return x.send()
 }

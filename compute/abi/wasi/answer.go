@@ -2,7 +2,6 @@ package wasi
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -31,7 +30,7 @@ func (x *exchange) refuse(g *compute.Guest, what string) {
 }
 
 // write takes a part of what the program writes.
-func (x *exchange) write(ctx context.Context, g *compute.Guest, p []byte) error {
+func (x *exchange) write(g *compute.Guest, p []byte) error {
 	if !x.begun {
 		before := len(x.head)
 		x.head = append(x.head, p...)

@@ -160,7 +160,7 @@ func write(ctx context.Context, g *compute.Guest, args []uint32) uint32 {
 		case args[0] == 2:
 			g.Log(nil, p)
 		default:
-			if err := x.write(ctx, g, p); err != nil {
+			if err := x.write(g, p); err != nil {
 				return pipe
 			}
 		}
