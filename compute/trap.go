@@ -106,7 +106,7 @@ func (b *sandbox) judge(err error) error {
 		return failed
 	}
 	t := b.f.trapOf(err)
-	if limit, ok := t.cause.(*LimitError); ok && b.cut == nil {
+	if limit, ok := errors.AsType[*LimitError](t.cause); ok && b.cut == nil {
 		b.cut = limit // a host function's, or a handler's own
 	}
 	if b.cut != nil {
@@ -149,12 +149,12 @@ var trapTexts = map[string]TrapKind{
 func (f *Function) trapOf(err error) *Trap {
 	what, stack, _ := strings.Cut(err.Error(), "\nwasm stack trace:\n")
 	t := &Trap{Kind: OtherTrap, Stack: f.frames(stack), cause: err}
-	if own, ok := err.(*Trap); ok {
+	if own, ok := err.(*Trap); ok { //nolint:errorlint // the trap itself, not what has one in its chain
 		return own
 	}
 	if e, ok := errors.AsType[abort](err); ok {
 		t.Kind, t.Text, t.cause = Interrupted, e.Error(), e.err
-		if _, ok := e.err.(badCall); ok {
+		if _, ok := errors.AsType[badCall](e.err); ok {
 			t.Kind = BadCall
 		}
 		return t

@@ -66,7 +66,7 @@ func (x *exchange) next(ctx context.Context) error {
 		return &compute.Failed{Err: errNoOrigin}
 	}
 	var err error
-	x.g.Wait(func() { x.answer, err = x.g.Fetch(x.in.Origin, x.outgoing(ctx)) })
+	x.g.Wait(func() { x.answer, err = x.g.Fetch(x.in.Origin, x.outgoing(ctx)) }) //nolint:bodyclose // End does
 	if err != nil {
 		x.answer = nil
 		return &compute.Failed{Err: err}
