@@ -124,10 +124,8 @@ func (s *Store) openLocked(e *entry) *answer {
 // repackLocked packs an open answer, if that can be done now.
 func (s *Store) repackLocked(e *entry) {
 	if o := s.objects.open[e.self]; o != nil && s.packs(o.answer) {
-		forms := o.answer.forms
 		delete(s.objects.open, e.self)
 		o.answer.body.left(&s.sending)
-		o.answer.forms = forms
 		s.keepLocked(e, &o.key, o.answer)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/selvage-edge/selvage/compute/wasm/asm"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 )
 
 // benchGuest computes: the number asked says what.
@@ -94,12 +95,19 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
+// stockWASI is WASI as wazero has it, but for the end of the program.
+func stockWASI(r wazero.Runtime) wazero.HostFunctionBuilder {
+	b := r.NewHostModuleBuilder(wasiModule)
+	wasi_snapshot_preview1.NewFunctionExporter().ExportFunctions(b)
+	return b.NewFunctionBuilder().WithGoFunction(api.GoFunc(func(_ context.Context, s []uint64) { panic(exited(uint32(s[0]))) }), []api.ValueType{i32}, nil)
+}
+
 // stock is wazero as it comes, an instance for each request.
 func stock(b *testing.B, code []byte) {
 	ctx := b.Context()
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCoreFeatures(features))
 	defer r.Close(ctx)
-	if _, err := wasiBuilder(r).NewFunctionBuilder().WithGoFunction(api.GoFunc(func(_ context.Context, s []uint64) { panic(exited(uint32(s[0]))) }), []api.ValueType{i32}, nil).
+	if _, err := stockWASI(r).
 		Export("proc_exit").Instantiate(ctx); err != nil {
 		b.Fatal(err)
 	}
@@ -185,7 +193,7 @@ var benchTimer *testing.B
 
 func meterHosts(b *testing.B, r wazero.Runtime, n uint32) {
 	ctx := b.Context()
-	if _, err := wasiBuilder(r).NewFunctionBuilder().WithGoFunction(api.GoFunc(func(_ context.Context, s []uint64) { panic(exited(uint32(s[0]))) }), []api.ValueType{i32}, nil).
+	if _, err := stockWASI(r).
 		Export("proc_exit").Instantiate(ctx); err != nil {
 		b.Fatal(err)
 	}
