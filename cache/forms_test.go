@@ -287,11 +287,17 @@ func TestAnswersOfOneUserHaveNoForms(t *testing.T) {
 // Readers of all forms, purges, changes and evictions at once, in real time: every
 // answer decodes to one version, and at the end everything is counted.
 func TestFormsUnderLoadStayWholeAndCounted(t *testing.T) {
+	for name, limit := range map[string]selvage.ByteSize{"that evicts": 256 << 10, "that packs": 64 << 20} {
+		t.Run("a store "+name, func(t *testing.T) { formsUnderLoad(t, limit) })
+	}
+}
+
+func formsUnderLoad(t *testing.T, limit selvage.ByteSize) {
 	z := new(zipper)
 	origin := &script{answer: func(req *http.Request) (*http.Response, error) {
 		return reply(req, 200, page+"\nSurrogate-Key: all", strings.Repeat(req.URL.Path+" ", 3000)), nil
 	}}
-	e := newCodedEdge(t, z, 256<<10, origin)
+	e := newCodedEdge(t, z, limit, origin)
 	var wg sync.WaitGroup
 	for worker := range 8 {
 		wg.Go(func() {
