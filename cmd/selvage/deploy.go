@@ -303,10 +303,7 @@ type asking struct {
 }
 
 func askRollout(cmd *cobra.Command, a *asking) error {
-	if err := checkFormat(cmd, a.format); err != nil {
-		return err
-	}
-	c, err := a.on.client()
+	c, err := a.on.clientFor(cmd, a.format)
 	if err != nil {
 		return err
 	}

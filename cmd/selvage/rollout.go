@@ -36,10 +36,7 @@ func rolloutStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status [flags] [CHANGE]", Short: "How a rollout stands: the last one, or the one that is named", Args: atMostOneChange,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkFormat(cmd, format); err != nil {
-				return err
-			}
-			c, err := on.client()
+			c, err := on.clientFor(cmd, format)
 			if err != nil {
 				return err
 			}
@@ -133,10 +130,7 @@ func changesCommand() *cobra.Command {
 With --verify the whole log is read and its chain of hashes is checked: an entry
 that was altered, left out or put in is named, and the exit status is 1.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFormat(cmd, format); err != nil {
-				return err
-			}
-			c, err := on.client()
+			c, err := on.clientFor(cmd, format)
 			if err != nil {
 				return err
 			}
@@ -212,10 +206,7 @@ func revisionCommand() *cobra.Command {
 	list := &cobra.Command{
 		Use: "list [flags]", Short: "The revisions, the newest first", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFormat(cmd, format); err != nil {
-				return err
-			}
-			c, err := on.client()
+			c, err := on.clientFor(cmd, format)
 			if err != nil {
 				return err
 			}
@@ -245,10 +236,7 @@ func revisionCommand() *cobra.Command {
 	show := &cobra.Command{
 		Use: "show [flags] REVISION", Short: "A revision's manifest: the service, and its files by their digests", Args: exactlyOne("revision"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkFormat(cmd, formatShow); err != nil {
-				return err
-			}
-			c, err := onShow.client()
+			c, err := onShow.clientFor(cmd, formatShow)
 			if err != nil {
 				return err
 			}
@@ -330,10 +318,7 @@ func tokenListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list [flags]", Short: "The tokens, by their names", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFormat(cmd, format); err != nil {
-				return err
-			}
-			c, err := on.client()
+			c, err := on.clientFor(cmd, format)
 			if err != nil {
 				return err
 			}

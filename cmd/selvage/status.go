@@ -35,6 +35,14 @@ func (t *target) client() (*client.Client, error) {
 	return client.Find(append(dataFolders(), tryFolders()...)...)
 }
 
+// clientFor is client, for a command that prints in a format.
+func (t *target) clientFor(cmd *cobra.Command, format string) (*client.Client, error) {
+	if err := checkFormat(cmd, format); err != nil {
+		return nil, err
+	}
+	return t.client()
+}
+
 // advise says what to do now where a node did not let us in.
 func (t *target) advise(err error) error {
 	p, ok := errors.AsType[*client.Problem](err)
