@@ -39,7 +39,8 @@ type answer struct {
 	// is 0 for all others. Its header and status are those of the whole.
 	part  span
 	total int64
-	mark  *body // of the part that this is, or is the head of the whole of
+	mark  *body  // of the part that this is, or is the head of the whole of
+	wire  []byte // the header in its record, where that is read as it lies
 	// serial is that of the entry whose record it was copied from, 0 without one.
 	serial uint64
 }

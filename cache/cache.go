@@ -46,6 +46,8 @@ type Scope struct {
 	// Making says in one form what makes the answers. Where two transports differ in it,
 	// see Layer.
 	Making string
+	// Added are fields that a request has only where it goes across: see [Transport.Ready].
+	Added []string
 	// Layer is a deployed revision's: it uses nothing that was not made as it
 	// would, and may be on trial. Nil is a revision of a file.
 	Layer *Layer
@@ -81,15 +83,16 @@ func cap68(d time.Duration) time.Duration { return min(d, maxDelta) }
 // may. It belongs to one route of one revision and never changes; what changes
 // is in the store. It is safe for concurrent use.
 type Transport struct {
-	store  *Store
-	scope  Scope
-	next   http.RoundTripper
-	rules  rules
-	keys   *keyRules
-	tags   []string // the fields that name tags
-	ours   []string // those of them that nobody else is sent
-	ledger *ledger
-	author *author
+	store   *Store
+	scope   Scope
+	next    http.RoundTripper
+	rules   rules
+	keys    *keyRules
+	readies bool     // see [Scope.readies]
+	tags    []string // the fields that name tags
+	ours    []string // those of them that nobody else is sent
+	ledger  *ledger
+	author  *author
 }
 
 // NewTransport returns a transport in front of next.
@@ -98,15 +101,16 @@ func NewTransport(store *Store, scope Scope, next http.RoundTripper) *Transport 
 	store.learn(&scope, keys)
 	read, ours := tagHeaders(scope.Policy.Tags.Header)
 	return &Transport{
-		store:  store,
-		scope:  scope,
-		next:   next,
-		rules:  scope.rules(store.limit),
-		keys:   keys,
-		tags:   read,
-		ours:   ours,
-		ledger: store.purges.ledger(scope.Tenant, scope.Service),
-		author: store.overlays.author(scope.Making),
+		store:   store,
+		scope:   scope,
+		next:    next,
+		rules:   scope.rules(store.limit),
+		keys:    keys,
+		readies: scope.readies(keys),
+		tags:    read,
+		ours:    ours,
+		ledger:  store.purges.ledger(scope.Tenant, scope.Service),
+		author:  store.overlays.author(scope.Making),
 	}
 }
 

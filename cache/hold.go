@@ -162,6 +162,16 @@ func queryCost(k *Key) int64 {
 type views struct {
 	all  []*view
 	used int
+	// asTheyLie is set where the request wants only what Transport.takes says.
+	asTheyLie *inquiry
+}
+
+// lying is the request that wants answers as they lie, nil for none.
+func (v *views) lying() *inquiry {
+	if v == nil {
+		return nil
+	}
+	return v.asTheyLie
 }
 
 // next is a copy that is not used yet. A nil views makes new ones.
@@ -191,6 +201,7 @@ func (s *Store) seeLocked(e *entry, key *Key, l *ledger, from *views) (*answer, 
 		return nil, nil
 	}
 	v := from.next()
+	v.asItLies = from.lying() != nil
 	v.read(s, e, key, l)
 	return &v.answer, v
 }

@@ -60,19 +60,24 @@ func (t *Transport) traitsOf(h http.Header) traits {
 }
 
 func (t *Transport) newInquiry(req *http.Request) *inquiry {
-	h := req.Header
 	key, override := keyAndOverride(&t.scope, req)
+	q := t.inquire(visits.Get().(*visit), req, record.From(req.Context()), key)
+	q.override = override
+	return q
+}
+
+// inquire begins a visit with a request, which has this key but for what the policy makes of it.
+func (t *Transport) inquire(v *visit, req *http.Request, rec *record.Record, key Key) *inquiry {
+	h := req.Header
 	key = t.keys.applied(key)
 	key.Fields, key.Overlay = t.keys.fields(h), t.scope.Layer.id()
-	v := visits.Get().(*visit)
 	q := &v.inquiry
 	q.visit, q.views = v, &v.views
-	q.req, q.rec, q.now = req, record.From(req.Context()), time.Now()
+	q.req, q.rec, q.now = req, rec, time.Now()
 	q.exact, q.key = key, key
 	q.directives = readRequestDirectives(h["Cache-Control"]).without(t.rules.ignored)
 	q.traits = t.traitsOf(h)
 	q.partial = req.Method == http.MethodGet && len(h["Range"]) > 0
-	q.override = override
 	return q
 }
 

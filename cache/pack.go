@@ -51,6 +51,7 @@ const (
 	bitDeployed
 	bitForms
 	bitHadAge
+	bitReady
 )
 
 // packs says whether an answer may be packed: it is whole, nobody adds to it, and it has no trailers.
@@ -107,7 +108,7 @@ func packBits(b []byte, key *Key, a *answer) []byte {
 	}{
 		{bitHasQuery, key.HasQuery}, {bitLedger, a.ledger != nil}, {bitNoCache, a.terms.noCache}, {bitImmutable, a.terms.immutable},
 		{bitNeverStale, a.terms.neverStale}, {bitSpent, a.terms.spent}, {bitDeployed, a.from.deployed}, {bitForms, a.forms != nil},
-		{bitHadAge, a.hadAge},
+		{bitHadAge, a.hadAge}, {bitReady, a.isReady()},
 	} {
 		if one.set {
 			bits |= one.bit
@@ -163,12 +164,18 @@ func packHeader(b []byte, h http.Header) []byte {
 		values += len(lines)
 	}
 	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(len(h))), uint64(values))
-	for name, lines := range h {
+	var few [24]string
+	names := few[:0]
+	for name := range h {
+		names = append(names, name)
+	}
+	slices.Sort(names) // as they are sent
+	for _, name := range names {
 		n := fieldNumbers[name]
 		if b = append(b, n); n == 0 {
 			b = packString(b, name)
 		}
-		b = packList(b, lines)
+		b = packList(b, h[name])
 	}
 	return b
 }
@@ -277,6 +284,7 @@ type view struct {
 	values    []string
 	lists     []string
 	selectors []selector
+	asItLies  bool // without a header
 }
 
 // facts reads what packFacts wrote.
@@ -322,6 +330,12 @@ func (v *view) read(s *Store, e *entry, key *Key, l *ledger) {
 		a.keys = s.rules.named(key)
 	}
 	v.unpackLists(&u)
+	if v.asItLies {
+		if bits&bitReady != 0 {
+			a.wire = u.b
+		}
+		return
+	}
 	v.unpackHeader(&u)
 	if bits&bitForms != 0 {
 		v.forms.packed(e, u.b)

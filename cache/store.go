@@ -196,6 +196,9 @@ func (s *Store) find(key *Key, request http.Header, t *Transport, look sight) (f
 			f.known, f.latest = true, a.selectors
 		}
 		if selected(a.selectors, request) {
+			if q := look.views.lying(); q != nil && !t.takes(q, a) {
+				return found{}, soft
+			}
 			if v != nil {
 				v.readBody(s, e)
 			}

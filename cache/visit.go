@@ -12,6 +12,9 @@ type visit struct {
 	made    made
 	views   views
 	header  http.Header // of an answer to a request that was not copied
+	// Of a hit that is written as it lies, see Transport.Ready.
+	ready   Ready
+	request http.Request
 }
 
 var visits = sync.Pool{New: func() any { return new(visit) }}
@@ -44,7 +47,7 @@ func (v *visit) leave() {
 			v.views.all[i] = new(view)
 		}
 	}
-	v.views.used = 0
+	v.views.used, v.views.asTheyLie, v.request = 0, nil, http.Request{}
 	clear(v.header)
 	visits.Put(v)
 }

@@ -28,6 +28,11 @@ func (w *response) fix(status int) {
 		w.closing = true // whether the client sends its body now, nobody knows
 	}
 	w.readHeader(status)
+	if w.fields != nil {
+		s.out = w.fields.AppendFields(appendStatus(s.out, status))
+		w.fields, w.state = nil, headed
+		return
+	}
 	out, err := appendFields(appendStatus(s.out, status), w.header, ofConnection)
 	if err != nil {
 		x.rec.WhyBad, x.rec.Detail = record.OwnError, err.Error()

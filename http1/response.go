@@ -22,6 +22,7 @@ import (
 type response struct {
 	x       *exchange
 	header  http.Header
+	fields  Fields // written in place of header, if set
 	isHead  bool
 	noBody  bool // the status allows none
 	chunked bool
@@ -77,6 +78,15 @@ func (w *response) Header() http.Header {
 // proxy that has an answer's header already need not copy it. From here on h
 // is the answer's own.
 func (w *response) SetHeader(h http.Header) { w.header = h }
+
+// Fields is a header section that is there as it is sent: AppendFields appends its
+// lines. All names are tokens, no value has a control character, there is a Date, and
+// none of what the server writes itself.
+type Fields interface{ AppendFields(dst []byte) []byte }
+
+// SetFields makes f the header section, in place of what Header gave before, of an answer
+// with so many bytes. It must be valid until WriteHeader has returned.
+func (w *response) SetFields(f Fields, length int64) { w.header, w.fields, w.length = nil, f, length }
 
 // WriteHeader fixes status and header. A status below 200 but 101 is an interim
 // answer and sent at once; HTTP/1.0 clients are sent none.

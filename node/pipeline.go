@@ -43,6 +43,7 @@ type exchange struct {
 	queried  bool // there is a query: tells /a? from /a
 	pol      policy.Exchange
 	asked    *http.Request // as it came, outside what an undo cuts
+	url      url.URL       // of an answer as it lies
 	came     http.Header   // the fields as they came, where the request may run again on the old revision
 }
 
@@ -64,6 +65,9 @@ func (x *exchange) serve() {
 	r, w := x.r, x.w
 	if ask := upgradeOf(r.Header); ask != "" && r.ProtoMajor == 1 && r.ProtoMinor > 0 {
 		x.upgrade(ask)
+		return
+	}
+	if x.answeredAsItLies() {
 		return
 	}
 	interim := passInterim{w: w}

@@ -44,6 +44,7 @@ type compiledRoute struct {
 	traces   bool   // TRACE is for its function: no origin shows a client what the edge added, unless somebody wrote so
 	rewrites bool   // the path that the origin sees is not the client's, by which answers are stored
 	coding   coding
+	asItLies bool              // see leavesAsItLies
 	cache    *cache.Transport  // in upstream; nil on a route that stores nothing
 	played   http.RoundTripper // past the cache; nil as upstream
 	upstream http.RoundTripper // fallback around cache around making around origin; nil on a route that ends in a policy
@@ -107,6 +108,7 @@ func (reg *registry) fill(rev *revision) (err error) {
 		}
 		if r.Origin != "" || r.Function != "" {
 			cr.upstream, cr.played = reg.upstream(rev, r, cr)
+			cr.asItLies = r.Function == "" && cr.leavesAsItLies()
 		}
 	}
 	return nil
@@ -159,7 +161,7 @@ func (reg *registry) functionOrigins(rev *revision) {
 func (reg *registry) behind(rev *revision, r *selvage.Route, cr *compiledRoute, next http.RoundTripper) http.RoundTripper {
 	scope := cache.Scope{
 		Tenant: rev.tenant, Service: rev.service.Service, Revision: rev.id, StaleOnError: hasStale(r.OnFailure),
-		Making: makingOf(rev, r), Layer: rev.layer,
+		Making: makingOf(rev, r), Layer: rev.layer, Added: addedAcross,
 	}
 	switch {
 	case r.Cache != nil:
