@@ -10,7 +10,7 @@ import (
 // Function is a WebAssembly program of the user's. Each request runs in a sandbox
 // of its own, and is ended at the limits: it can hurt nobody but itself.
 type Function struct {
-	// The program, relative to the service file: a core module of WebAssembly, as compilers for wasm32-wasip1 make it (older ones call that wasm32-wasi).
+	// The program, relative to the service file: a core module of WebAssembly, as compilers for wasm32-wasi make it.
 	Module string `yaml:"module" required:"true" example:"./greet.wasm"`
 	// The guest interface that it was made for: fastly (Fastly Compute), http-wasm (middleware), or wasi (a plain program for WASI preview 1 that handles a request as CGI has it: in its environment and standard input). auto tells by what it imports.
 	Interface string `yaml:"interface" default:"auto" enum:"auto,fastly,http-wasm,wasi"`

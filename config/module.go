@@ -24,7 +24,7 @@ var (
 )
 
 // errComponent says what to do with what is not a core module.
-var errComponent = errors.New("it is a component of WASI 0.2, for which there is no engine here: compile for wasm32-wasip1, which is WASI preview 1 (older compilers call it wasm32-wasi)")
+var errComponent = errors.New("it is a component of WASI 0.2, for which there is no engine here: compile for wasm32-wasi, which is WASI preview 1")
 
 // function checks the module of a function, and notes its digest. What it
 // imports and whether it can be metered is found out when it is compiled.
@@ -94,7 +94,7 @@ func moduleDigest(name string) (string, error) {
 	case bytes.Equal(head[:n], wasmComponent):
 		return "", errComponent
 	case !bytes.HasPrefix(head[:n], wasmModule[:4]):
-		return "", errors.New("it is not WebAssembly: name what the compiler wrote for wasm32-wasip1")
+		return "", errors.New("it is not WebAssembly: name what the compiler wrote for wasm32-wasi")
 	case !bytes.Equal(head[:n], wasmModule):
 		return "", fmt.Errorf("it is WebAssembly of an unknown version %x", head[4:n])
 	}

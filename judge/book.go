@@ -215,6 +215,16 @@ func (b *Book) End(now time.Time, t Ticket, o Outcome) Set {
 	return bad
 }
 
+// Small says whether the body of a making's answer is far smaller than its
+// epoch's marks. [Book.End] then calls it [Hollow], unless it has NoBody.
+func (b *Book) Small(t Ticket, o *Outcome) bool {
+	if t.epoch == 0 || int(t.stratum) >= len(b.strata) {
+		return false
+	}
+	c, _ := b.strata[t.stratum].find(t.epoch)
+	return c != nil && c.marks.small(o)
+}
+
 // book counts a making's indicators, at once if its epoch is closed.
 func (b *Book) book(s *stratum, c *cohort, closed bool, who side, bad Set) {
 	for k := range Indicator(Indicators) {

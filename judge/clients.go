@@ -1,17 +1,13 @@
 package judge
 
-import (
-	"hash/maphash"
-	"time"
-)
+import "time"
 
 // Clients keeps one client from being many: a client that retries its failing
 // request, or one that means harm, moves a verdict only so far. Both arms are
 // treated alike, and nothing here depends on the arm.
 type Clients struct {
 	begin   time.Time
-	seed    maphash.Seed
-	bads    map[uint64]*clientBads
+	bads    map[uint64]clientBads
 	window  int64
 	makings map[uint64]uint16
 	dropped int64
@@ -20,8 +16,8 @@ type Clients struct {
 // What one client may say. Retries counted raw undid 9 to 33 % of innocent
 // changes in the simulation.
 const (
-	again         = 10 * time.Second // one bad per client and fingerprint
-	badsPerClient = 5                // in a rollout
+	again         = 10 * time.Second // after which a client's bad says something again
+	badsPerClient = 2                // in a rollout
 	timedMakings  = 20               // whose latency counts, in 10 s: one client's expensive requests are one client's
 	mostMakings   = 2000             // that count at all, in 10 s
 	maxClients    = 16_384           // with bads; later ones' are dropped, in both arms
@@ -29,45 +25,41 @@ const (
 )
 
 type clientBads struct {
-	n    int
-	what [badsPerClient]uint64
-	at   [badsPerClient]time.Duration
+	last  time.Duration // since the begin
+	heard int           // that were fresh
 }
 
 // NewClients is for one rollout that begins now.
 func NewClients(now time.Time) *Clients {
-	return &Clients{begin: now, seed: maphash.MakeSeed(), bads: map[uint64]*clientBads{}, makings: map[uint64]uint16{}}
+	return &Clients{begin: now, bads: map[uint64]clientBads{}, makings: map[uint64]uint16{}}
 }
 
-// Bad says whether a client's bad counts. fingerprint is a trap's, or the
-// indicators' names. Where it does not count, the making counts as good.
-func (c *Clients) Bad(now time.Time, client uint64, fingerprint string) bool {
-	b := c.bads[client]
-	if b == nil {
-		if len(c.bads) >= maxClients {
-			c.dropped++
-			return false
-		}
-		b = new(clientBads)
-		c.bads[client] = b
+// Bad says whether a client's bad is fresh: the first for ten seconds. Of these
+// the first two in the rollout count. Where it does not count, the making counts as
+// good: that is so for those that had begun when the client's first bad one ended.
+func (c *Clients) Bad(now time.Time, client uint64) (fresh, counts bool) {
+	b, known := c.bads[client]
+	if !known && len(c.bads) >= maxClients {
+		c.dropped++
+		return false, false
 	}
-	at, what := now.Sub(c.begin), maphash.String(c.seed, fingerprint)
-	for i := range b.n {
-		if b.what[i] == what && at-b.at[i] < again {
-			return false
-		}
+	at := now.Sub(c.begin)
+	if fresh = !known || at-b.last >= again; fresh {
+		b.heard++
 	}
-	if b.n == badsPerClient {
-		return false
-	}
-	b.what[b.n], b.at[b.n] = what, at
-	b.n++
-	return true
+	b.last = at
+	c.bads[client] = b
+	return fresh, fresh && b.heard <= badsPerClient
 }
 
 // Making says, before it starts, whether a client's making counts, and whether
-// its latency does. Deciding before the outcome is known keeps it fair.
+// its latency does. Deciding before the outcome is known keeps it fair. What a
+// client asks for in the ten seconds after a bad answer does not count: as good
+// ones, the turns of a redirect loop would hide it.
 func (c *Clients) Making(now time.Time, client uint64) (counts, timed bool) {
+	if b, ok := c.bads[client]; ok && now.Sub(c.begin)-b.last < again {
+		return false, false
+	}
 	if w := int64(now.Sub(c.begin) / again); w != c.window {
 		c.window = w
 		clear(c.makings)

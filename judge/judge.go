@@ -41,7 +41,7 @@ const (
 	Slow75                       // slower than the baseline's q75, as it was before the epoch
 	Slow90                       // q90
 	Slow99                       // q99
-	Shrunken                     // the body is empty or far smaller than the baseline's
+	Hollow                       // the body is empty or far smaller than the baseline's, or it sends the client where it already is
 
 	Indicators = 8 // how many there are
 )
@@ -109,7 +109,7 @@ var rules = [Indicators]rule{
 	Slow75:      {"slower than q75", 0.04, 1.25, 0, quick, quickParts, 3},
 	Slow90:      {"slower than q90", 0.04, 1.5, 0, quick, quickParts, 3},
 	Slow99:      {"slower than q99", 0.04, 2, 0, quick, quickParts, 3},
-	Shrunken:    {"empty body", 0.13, 2, 1e-3, calm, calmParts, 1},
+	Hollow:      {"empty or looping", 0.13, 2, 1e-3, calm, calmParts, 1},
 }
 
 // String is the indicator in words.

@@ -10,7 +10,7 @@ import (
 // both arms, and a change of the whole site's speed moves both.
 type Marks struct {
 	Slow  [3]time.Duration // q75, q90, q99 of the baseline; all zero while too little is known
-	Small int64            // a body of fewer bytes is shrunken: a quarter of q05; 0: none is
+	Small int64            // an answer with a body of fewer bytes is hollow: a quarter of q05; 0: none is
 }
 
 // What a histogram has to have seen before marks are taken from it.
@@ -92,8 +92,10 @@ func (m *Marks) judge(o *Outcome, timed bool) Set {
 			}
 		}
 	}
-	if !o.NoBody && o.Bytes < m.Small {
-		bad = bad.With(Shrunken)
+	if m.small(o) {
+		bad = bad.With(Hollow)
 	}
 	return bad
 }
+
+func (m *Marks) small(o *Outcome) bool { return !o.NoBody && o.Bytes < m.Small }

@@ -284,7 +284,7 @@ func TestTrap4NothingIsBookedBeforeTheShareIsSet(t *testing.T) {
 	}
 	b.Share(begin, 0.5)
 	tk = b.Start(begin, selvage.Canary, "all", true)
-	if bad := b.End(begin, tk, Outcome{Latency: 20 * time.Millisecond, Bytes: 100}); bad != Set(0).With(Slow75).With(Slow90).With(Slow99).With(Shrunken) {
+	if bad := b.End(begin, tk, Outcome{Latency: 20 * time.Millisecond, Bytes: 100}); bad != Set(0).With(Slow75).With(Slow90).With(Slow99).With(Hollow) {
 		t.Errorf("got %v", bad)
 	}
 }

@@ -136,7 +136,7 @@ func TestOneClientIsNotMany(t *testing.T) {
 	c := NewClients(begin)
 	counted := 0
 	for i := range 1000 {
-		if c.Bad(begin.Add(time.Duration(i)*time.Second), 7, "origin 5xx") {
+		if _, counts := c.Bad(begin.Add(time.Duration(i)*again), 7); counts {
 			counted++
 		}
 	}
@@ -144,14 +144,48 @@ func TestOneClientIsNotMany(t *testing.T) {
 		t.Errorf("%d bads of one client count, want %d", counted, badsPerClient)
 	}
 	c = NewClients(begin)
-	if !c.Bad(begin, 1, "a") || c.Bad(begin.Add(9*time.Second), 1, "a") || !c.Bad(begin, 1, "b") || !c.Bad(begin.Add(11*time.Second), 1, "a") {
-		t.Error("one bad per client and fingerprint and ten seconds")
+	for _, tc := range []struct {
+		at            time.Duration
+		fresh, counts bool
+	}{{0, true, true}, {again - 1, false, false}, {again, false, false}, {2 * again, true, true}, {3 * again, true, false}} {
+		if fresh, counts := c.Bad(begin.Add(tc.at), 1); fresh != tc.fresh || counts != tc.counts {
+			t.Errorf("a bad after %v is fresh %v, counts %v", tc.at, fresh, counts)
+		}
 	}
 	for i := range uint64(maxClients + 10) {
-		c.Bad(begin, i, "a")
+		c.Bad(begin, i)
 	}
 	if len(c.bads) != maxClients || c.Dropped() == 0 {
 		t.Errorf("%d clients are kept, %d dropped", len(c.bads), c.Dropped())
+	}
+}
+
+func TestWhatAClientAsksForAfterABadAnswerDoesNotCount(t *testing.T) {
+	c := NewClients(begin)
+	for i := range badsPerClient {
+		now := begin.Add(time.Duration(i) * again)
+		if counts, timed := c.Making(now, 3); !counts || !timed {
+			t.Fatalf("%v: counts %v, timed %v", now.Sub(begin), counts, timed)
+		}
+		if _, counts := c.Bad(now, 3); !counts {
+			t.Fatalf("%v: the bad does not count", now.Sub(begin))
+		}
+		for _, after := range []time.Duration{0, time.Second, again - 1} {
+			if counts, timed := c.Making(now.Add(after), 3); counts || timed {
+				t.Errorf("%v after a bad one: counts %v, timed %v", after, counts, timed)
+			}
+		}
+		if counts, _ := c.Making(now, 4); !counts {
+			t.Error("another client's making does not count")
+		}
+	}
+	now := begin.Add(time.Hour)
+	counts, _ := c.Making(now, 3)
+	if fresh, bad := c.Bad(now, 3); !counts || !fresh || bad {
+		t.Errorf("an hour later its making counts %v, its bad is fresh %v and counts %v", counts, fresh, bad)
+	}
+	if counts, _ := c.Making(now, 3); counts {
+		t.Error("what follows a bad one that does not count does count")
 	}
 }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"net/http"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -41,6 +42,8 @@ func answers(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "100")
 		_, _ = w.Write([]byte("half"))
 		panic(http.ErrAbortHandler)
+	case "/round":
+		http.Redirect(w, r, r.URL.RequestURI(), http.StatusFound)
 	case "/events":
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = w.Write([]byte("one"))
@@ -67,6 +70,7 @@ func TestMakingsAreCountedAndDeliveriesAreNot(t *testing.T) {
 			{"/fail", []string{"begin canary rest", "end [origin 5xx] no body 0s"}},
 			{"/empty", []string{"begin canary rest", "end [] 0 bytes 0s"}},
 			{"/cut", []string{"begin canary rest", "end [origin 5xx] no body 0s"}},
+			{"/round?x=1", slices.Repeat([]string{"begin canary rest", "end [empty or looping] no body 0s"}, 10)}, // until the client gives up
 			{"/events", []string{"begin canary rest", "end [] no body 0s"}},
 			{"/moved", []string{"begin canary rest", "end [] 33 bytes 0s", "begin canary pages", "end [] 4 bytes 0s"}},
 		} {

@@ -146,6 +146,8 @@ func (k *maker) RoundTrip(req *http.Request) (*http.Response, error) {
 	case first.Error != "" || first.Status >= http.StatusInternalServerError:
 		o.Bad = o.Bad.With(judge.OriginError)
 	case res.StatusCode == http.StatusSwitchingProtocols:
+	case circles(rec, req.URL.RawQuery, res.StatusCode, res.Header):
+		o.Bad = o.Bad.With(judge.Hollow)
 	default:
 		watchBody(m, &o, req, res)
 		return res, nil

@@ -111,7 +111,7 @@ func (x *exchange) madeNothing() {
 		return
 	}
 	x.rec.Target.Class = x.classOf(x.served.baseline)
-	x.made(http.StatusNotFound, 0)
+	x.made(http.StatusNotFound, nil, 0)
 }
 
 // madeByPolicy counts an answer of a policy where the arms' routes differ: what
@@ -124,11 +124,11 @@ func (x *exchange) madeByPolicy(a *policy.Answer) {
 	if other := x.other(); a.Status < http.StatusInternalServerError && other != nil && other.rules == x.route.rules && other.rules != "" {
 		return
 	}
-	x.made(a.Status, len(a.Body))
+	x.made(a.Status, a.Header, len(a.Body))
 }
 
 // made counts an answer that the arm made without asking anybody.
-func (x *exchange) made(status, bytes int) {
+func (x *exchange) made(status int, h http.Header, bytes int) {
 	m := x.served.watch.begin(x.rec, time.Now())
 	if m == nil {
 		return
@@ -137,8 +137,11 @@ func (x *exchange) made(status, bytes int) {
 		Latency: max(time.Since(x.rec.Start)-x.rec.Timing.Head, 1), Bytes: int64(bytes),
 		NoBody: status == http.StatusNoContent || x.r.Method == http.MethodHead,
 	}
-	if status >= http.StatusInternalServerError {
+	switch {
+	case status >= http.StatusInternalServerError:
 		o.Bad, o.NoBody = o.Bad.With(judge.OwnError), true
+	case circles(x.rec, x.query, status, h):
+		o.Bad, o.NoBody = o.Bad.With(judge.Hollow), true
 	}
 	m.facts.Status = status
 	m.end(o)

@@ -21,7 +21,6 @@ type Watch struct {
 	usual   Level    // of the time without a rollout, the older the less
 	arms    [2]Level // since the rollout began
 	harm    harm
-	loud    loud
 	rate    rate
 	samples samples
 }
@@ -101,15 +100,15 @@ func (w *Watch) Begin(now time.Time, arm selvage.Arm, client uint64, class strin
 func (w *Watch) End(m Making, o judge.Outcome) judge.Set {
 	now := time.Now()
 	bad := o.Bad != 0
-	hurt := bad
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if m.life != w.life {
 		return o.Bad // of an earlier rollout
 	}
+	small := w.bookLocked().Small(m.ticket, &o)
 	if m.canary {
 		w.harm.Made++
-		if bad {
+		if bad || small {
 			w.harm.add(m.client)
 		}
 	}
@@ -120,34 +119,27 @@ func (w *Watch) End(m Making, o judge.Outcome) judge.Set {
 		}
 		return o.Bad
 	}
-	// The level is of all that was made, whoever asked, but for what one client alone meets.
-	if !w.loud.leaves(now, m.client, bad) {
-		w.arms[m.side()].add(bad)
-	}
 	if !m.counts {
 		return o.Bad
 	}
-	if bad && !w.clients.Bad(now, m.client, fingerprint(&o)) {
-		o.Bad, o.Fingerprint = 0, ""
+	if small {
+		o.Bad = o.Bad.With(judge.Hollow)
 	}
+	fresh := false
+	if o.Bad != 0 {
+		var counts bool
+		if fresh, counts = w.clients.Bad(now, m.client); !counts {
+			o.Bad, o.Fingerprint, o.NoBody = 0, "", o.NoBody || small
+		}
+	}
+	w.arms[m.side()].add(bad && fresh)
 	if m.ticket == (judge.Ticket{}) {
 		if !m.canary {
 			w.bookLocked().Learn(m.class, o)
 		}
 		return o.Bad
 	}
-	seen := w.bookLocked().End(now, m.ticket, o)
-	if m.canary && !hurt && seen.Has(judge.Shrunken) {
-		w.harm.add(m.client) // what the book alone can tell
-	}
-	return seen
-}
-
-func fingerprint(o *judge.Outcome) string {
-	if o.Fingerprint != "" {
-		return o.Fingerprint
-	}
-	return o.Bad.String()
+	return w.bookLocked().End(now, m.ticket, o)
 }
 
 func (h *harm) add(client uint64) {
@@ -191,7 +183,7 @@ func (w *Watch) begin(o judge.Options, now time.Time) {
 	w.settleLocked()
 	w.book = w.bookLocked().Heir(o)
 	w.clients = judge.NewClients(now)
-	w.share, w.arms, w.harm, w.loud, w.samples = 0, [2]Level{}, harm{}, loud{}, samples{}
+	w.share, w.arms, w.harm, w.samples = 0, [2]Level{}, harm{}, samples{}
 }
 
 // restore goes on with what an earlier start of this node had counted: an error

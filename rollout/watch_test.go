@@ -55,6 +55,52 @@ func TestOneClientIsNotMany(t *testing.T) {
 	})
 }
 
+// Forty clients on each side; the canary sends its own round and round, twenty
+// times at every attempt.
+func TestTurnsOfALoopDoNotHideIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w Watch
+		w.begin(judge.Options{Nodes: 1}, time.Now())
+		w.shares(time.Now(), 0.5)
+		for i := range uint64(40) {
+			make1(&w, selvage.Baseline, i, judge.Outcome{Bytes: 100})
+			for range 20 {
+				make1(&w, selvage.Canary, 100+i, judge.Outcome{Bad: judge.Set(0).With(judge.Hollow), NoBody: true})
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		got, alone := w.sum(time.Now(), time.Second)
+		if !alone || got.Judged.Tally.N != [2]int64{40, 40} || got.Judged.Tally.Bad[1][judge.Hollow] != 40 || got.Bad != 800 {
+			t.Errorf("alone %v, got %+v", alone, got)
+		}
+	})
+}
+
+func TestEmptyBodiesOfOneClientAreNotMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w Watch
+		for i := range uint64(500) {
+			make1(&w, selvage.Baseline, i, judge.Outcome{Bytes: 1000})
+		}
+		w.begin(judge.Options{Nodes: 1}, time.Now())
+		w.shares(time.Now(), 0.5)
+		var all []Making
+		for i := range uint64(50) {
+			make1(&w, selvage.Baseline, i, judge.Outcome{Bytes: 1000})
+			all = append(all, w.Begin(time.Now(), selvage.Canary, 777, "route")) // all under way before the first ends
+		}
+		for _, m := range all {
+			w.End(m, judge.Outcome{Bytes: 3})
+		}
+		time.Sleep(time.Second)
+		got, alone := w.sum(time.Now(), time.Second)
+		if n := got.Judged.Tally.Bad[1][judge.Hollow]; n != 1 || alone || got.Bad != 50 || got.Users != 1 {
+			t.Errorf("one client's 50 empty bodies count as %d, alone %v; got %+v", n, alone, got)
+		}
+	})
+}
+
 func TestMakingsOfAnEarlierRolloutAreNotBooked(t *testing.T) {
 	var w Watch
 	w.begin(judge.Options{}, time.Now())

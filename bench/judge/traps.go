@@ -101,9 +101,14 @@ func retries(seed uint64, bounded bool) bool {
 				tries = 30
 			}
 			for range tries {
+				if counts, _ := clients.Making(now, client); bounded && !counts {
+					continue
+				}
 				o := judge.Outcome{NoBody: true}
-				if bad && (!bounded || clients.Bad(now, client, "origin 5xx")) {
-					o.Bad = o.Bad.With(judge.OriginError)
+				if bad {
+					if _, counts := clients.Bad(now, client); counts || !bounded {
+						o.Bad = o.Bad.With(judge.OriginError)
+					}
 				}
 				b.End(now, b.Start(now, arm, "all", false), o)
 			}
