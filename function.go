@@ -34,7 +34,7 @@ type Function struct {
 	Rewind string `yaml:"rewind" default:"on" enum:"on,off"`
 	// Its environment variables.
 	Env map[string]string `yaml:"env" example:"{GREETING: hello}"`
-	// What becomes of a request when it traps, hits a limit or gives no answer, before the first byte: 500, pass (the route's origin answers), previous (the module that was served before this one tries), or default (its default answer).
+	// What becomes of a request when it traps, hits a limit or gives no answer, before the first byte: 500, pass (the route's origin answers), previous (the function of the last promoted revision before this one tries), or default (its default answer).
 	OnFailure string `yaml:"on_failure" default:"500" enum:"500,pass,previous,default"`
 	// The answer for on_failure: default.
 	Default *DefaultAnswer `yaml:"default"`
@@ -131,6 +131,16 @@ func (l *ACL) Entries() (ACLEntries, error) {
 		}
 	}
 	return list.Entries, nil
+}
+
+// FallsBack says whether a function of the service wants the one before it where it fails.
+func (s *Service) FallsBack() bool {
+	for _, f := range s.Functions {
+		if f.OnFailure == FailWithPrevious {
+			return true
+		}
+	}
+	return false
 }
 
 // NodeFunctions is what a machine lets functions do.

@@ -342,7 +342,7 @@ func (n *Node) swap(t *table) {
 	for _, s := range t.services {
 		for _, was := range old.services {
 			if was.watch == s.watch { // the same service
-				n.registry.functions.promoted(was.baseline, s.baseline)
+				n.registry.functions.before.turn(s.name, was.baseline, s.baseline)
 			}
 		}
 	}

@@ -156,7 +156,7 @@ func (f *function) instead(req *http.Request, c *call, body *guestBody, err erro
 		rec.Function.Failed = selvage.FailPass
 		return f.pass.RoundTrip(req)
 	case f.set.OnFailure == selvage.FailWithPrevious && whole:
-		if old := f.previous(); old != nil {
+		if old := f.reg.functions.before.of(f); old != nil {
 			defer old.release()
 			rec.Function.Failed = selvage.FailWithPrevious
 			if res, err := f.run(req, old, c, body); err == nil {
@@ -165,20 +165,6 @@ func (f *function) instead(req *http.Request, c *call, body *guestBody, err erro
 		}
 	}
 	return nil, err
-}
-
-// previous is the program that was served before the revision's; nil without
-// one. The caller releases it.
-func (f *function) previous() *program {
-	fs := f.reg.functions
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	p := fs.before[functionKey{f.rev.service.Service, f.name}]
-	if p == nil || p == f.program {
-		return nil
-	}
-	p.users++
-	return p
 }
 
 // run runs a program. It returns when the answer's head may be sent on, or

@@ -350,6 +350,27 @@ routes: [{match: {path: /*}, function: f}]
 	}
 }
 
+func TestACanarysFunctionFallsBackToTheBaselines(t *testing.T) {
+	const yaml = `service: test
+hosts: ["*"]
+functions: {f: {module: FILE(%s), on_failure: previous}}
+routes: [{match: {path: /*}, function: f}]
+`
+	b := serveGuests(t, fmt.Sprintf(yaml, "first"), nil, map[string]string{
+		"first": good(t, "first", "first"), "second": good(t, "second", "second"), "trap": bad(t, "trap", "unreachable"),
+	})
+	conf := selvage.Config{Node: *b.node.settings(), Services: []selvage.Service{b.service(fmt.Sprintf(yaml, "second"))}}
+	if _, err := b.node.Reload(conf); err != nil {
+		t.Fatal(err)
+	}
+	b.canary(fmt.Sprintf(yaml, "trap"))
+	// A POST: what may change something is not asked of the old revision unless the file says so.
+	expect(t, "canary", b.do(http.MethodPost, "/x", ""), "200 second")
+	if rec := b.last("/x"); rec.Function.Failed != "previous" || rec.Function.Trap == "" {
+		t.Errorf("the record says %+v", rec.Function)
+	}
+}
+
 func TestACanarysTrapIsCountedAndTheUserRescued(t *testing.T) {
 	trap := bad(t, "trap", "unreachable")
 	b := serveGuests(t, helloService, nil, map[string]string{"hello": good(t, "hello", "x-name"), "trap": trap})

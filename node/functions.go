@@ -50,13 +50,8 @@ type functions struct {
 	mu       sync.Mutex // guards all below
 	programs map[string]*program
 	stores   map[selvage.ServiceName]*guestStores
-	before   map[functionKey]*program // what was served before the promoted one
-}
 
-// functionKey names a function on this node.
-type functionKey struct {
-	service selvage.ServiceName
-	name    selvage.FunctionName
+	before standIns
 }
 
 // program is a compiled module with its sandboxes, for whoever has the same
@@ -81,7 +76,6 @@ func newFunctions(o *functions, folder string) *functions {
 	ended, o.end = context.WithCancel(context.Background())
 	o.atEnd = func(f func()) func() bool { return context.AfterFunc(ended, f) }
 	o.programs, o.stores = make(map[string]*program), make(map[selvage.ServiceName]*guestStores)
-	o.before = make(map[functionKey]*program)
 	return o
 }
 
@@ -173,6 +167,17 @@ func (p *program) keep() *program {
 	defer p.of.mu.Unlock()
 	p.users++
 	return p
+}
+
+// keepAlive is keep for who does not know whether it has a user; false: it has none any more.
+func (p *program) keepAlive() bool {
+	p.of.mu.Lock()
+	defer p.of.mu.Unlock()
+	if p.users == 0 {
+		return false
+	}
+	p.users++
+	return true
 }
 
 // programKey is the same for functions that may share sandboxes: the same
@@ -409,40 +414,12 @@ func clientOf(ctx context.Context, rec *record.Record) compute.Client {
 func (fs *functions) close() {
 	fs.end()
 	fs.running.wait()
-	fs.mu.Lock()
-	before := fs.before
-	fs.before = nil
-	fs.mu.Unlock()
-	for _, p := range before {
-		p.release()
-	}
+	fs.before.close()
 }
 
 // hear hands on what a function writes to its logs.
 func (fs *functions) hear(line FunctionLine) {
 	if fs.listen != nil {
 		fs.listen(line)
-	}
-}
-
-// promoted notes what was served of a service before a new baseline: a function
-// of the same name may fall back to it.
-func (fs *functions) promoted(old, next *revision) {
-	if old == nil || next == nil || old == next {
-		return
-	}
-	for name, p := range old.functions {
-		if next.functions[name] == nil || next.functions[name] == p {
-			continue
-		}
-		key := functionKey{next.service.Service, name}
-		p.keep()
-		fs.mu.Lock()
-		was := fs.before[key]
-		fs.before[key] = p
-		fs.mu.Unlock()
-		if was != nil {
-			was.release()
-		}
 	}
 }

@@ -73,6 +73,7 @@ type tended struct {
 	decided time.Time // when the document was written
 	watch   *Watch
 	preps   map[selvage.RevisionID]*prep
+	standIn standIn
 	serving Arms
 	serves  bool
 	begun   selvage.ChangeID
@@ -95,6 +96,7 @@ type prep struct {
 	state string
 	why   string
 	took  time.Duration
+	falls bool      // a function of it may be stood in for
 	retry time.Time // a store that did not answer is asked again
 }
 
@@ -150,7 +152,7 @@ func (a *Agent) start(ctx context.Context) error {
 			if j.From.Revision != "" {
 				from = j.From
 			}
-			m.Promoted, m.Journal = from, nil
+			m.Promoted, m.Journal, m.Back = from, nil, stored{}
 			a.o.Log.Warn("the last end was not a clean one, with a change on trial", "service", name, "change", j.Change)
 			if err := a.disk.save(name, m); err != nil {
 				return err
@@ -158,6 +160,7 @@ func (a *Agent) start(ctx context.Context) error {
 		}
 		if from.Revision != "" {
 			s.doc.Promoted = promoted{Revision: from.Revision, Manifest: from.Manifest}
+			s.doc.Back = promoted{Revision: m.Back.Revision, Manifest: m.Back.Manifest}
 			a.reconcile(ctx, s)
 		}
 	}

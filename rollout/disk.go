@@ -19,6 +19,7 @@ import (
 // memory is what a node remembers of a service by itself, on its own disk.
 type memory struct {
 	Promoted stored
+	Back     stored             // the one before it, where its functions may have to stand in
 	Journal  *journal           // what it served that is on trial; gone after a clean end
 	Crashed  *crash             // what the journal said after an unclean one
 	Undone   []selvage.ChangeID // tombstones, the newest last

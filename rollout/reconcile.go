@@ -29,6 +29,7 @@ func (a *Agent) reconcile(ctx context.Context, s *tended) {
 	}
 	if s.serves && want == s.serving {
 		s.turnedBack()
+		a.standIn(ctx, s)
 		return
 	}
 	if err := a.serve(s, want); err != nil {
@@ -166,8 +167,8 @@ func (a *Agent) remember(s *tended, want Arms, trial bool) error {
 	}
 	// While there is a control the old revision is what a start falls back to.
 	p := stored{s.doc.Promoted.Revision, s.doc.Promoted.Manifest}
-	if want.Canary == "" && want.Baseline == p.Revision && m.Promoted != p {
-		m.Promoted, changed = p, true
+	if want.Canary == "" && want.Baseline == p.Revision && (m.Promoted != p || m.Back != s.before()) {
+		m.Promoted, m.Back, changed = p, s.before(), true
 	}
 	if !changed {
 		return nil
@@ -191,7 +192,8 @@ func (a *Agent) forget(s *tended, needed []stored) {
 	}
 	keep := map[state.Digest]bool{}
 	for _, other := range a.services {
-		keep[other.memory.Promoted.Manifest] = true
+		keep[other.memory.Promoted.Manifest], keep[other.memory.Back.Manifest] = true, true
+		keep[other.standIn.Manifest] = true
 		if j := other.memory.Journal; j != nil {
 			keep[j.From.Manifest] = true
 		}
@@ -212,9 +214,9 @@ func (a *Agent) prepare(ctx context.Context, s *tended, what stored) {
 	s.preps[what.Revision] = p
 	a.running.Go(func() { // Run waits for it
 		began := time.Now()
-		err := a.compile(ctx, what)
+		service, err := a.bring(ctx, what, a.o.Runtime.Prepare)
 		a.later(ctx, func() {
-			p.took = time.Since(began)
+			p.took, p.falls = time.Since(began), service.FallsBack()
 			switch {
 			case err == nil:
 				p.state = ready
@@ -237,12 +239,13 @@ func (a *Agent) later(ctx context.Context, f func()) {
 	}
 }
 
-func (a *Agent) compile(ctx context.Context, what stored) error {
+// bring fetches a revision, if it is not here, and hands it to the node.
+func (a *Agent) bring(ctx context.Context, what stored, hand func(context.Context, Revision) error) (service selvage.Service, err error) {
 	manifest, err := a.disk.manifest(what.Manifest)
 	if err != nil {
 		key := state.BlobKey{Tenant: a.o.Tenant, Digest: what.Manifest}
 		if manifest, err = state.ReadBlob(ctx, a.o.Store.Blobs, key, maxManifest); err != nil {
-			return fmt.Errorf("fetch revision %s: %w", what.Revision, err)
+			return service, fmt.Errorf("fetch revision %s: %w", what.Revision, err)
 		}
 	}
 	open := func(d state.Digest) (io.ReadCloser, error) {
@@ -252,24 +255,20 @@ func (a *Agent) compile(ctx context.Context, what stored) error {
 	if a.disk.folder != "" {
 		files = filepath.Join(a.disk.revision(what.Manifest), "files")
 		if err := os.MkdirAll(files, 0o700); err != nil {
-			return selvage.Errorf(selvage.Unavailable, "make folder of revision %s: %w", what.Revision, err)
+			return service, selvage.Errorf(selvage.Unavailable, "make folder of revision %s: %w", what.Revision, err)
 		}
 	}
-	service, err := a.o.Unpack(bytes.Clone(manifest), open, files)
-	if err != nil {
-		return err
+	if service, err = a.o.Unpack(bytes.Clone(manifest), open, files); err != nil {
+		return service, err
 	}
-	if err := a.o.Runtime.Prepare(ctx, Revision{ID: what.Revision, Tenant: a.o.Tenant, Service: service}); err != nil {
-		return err
-	}
-	if files == "" {
-		return nil
+	if err := hand(ctx, Revision{ID: what.Revision, Tenant: a.o.Tenant, Service: service}); err != nil || files == "" {
+		return service, err
 	}
 	// The manifest is there when its files are: then the revision is whole without the store.
 	if err := replace(filepath.Join(a.disk.revision(what.Manifest), "manifest"), manifest); err != nil {
-		return selvage.Errorf(selvage.Unavailable, "keep revision %s: %w", what.Revision, err)
+		return service, selvage.Errorf(selvage.Unavailable, "keep revision %s: %w", what.Revision, err)
 	}
-	return nil
+	return service, nil
 }
 
 // replay plays recorded requests, if it is this node's turn.

@@ -25,7 +25,7 @@
 //	blob      SHA-256            manifests and files of revisions
 //
 // On a node's own disk, in the folder given to its agent: SERVICE.json holds
-// the promoted revision and the journal, CHANGE.undone is a tombstone,
+// the promoted revision, the one before it, and the journal, CHANGE.undone is a tombstone,
 // CHANGE.book what the node counted.
 package rollout
 
@@ -66,6 +66,10 @@ type Runtime interface {
 	Serve(service selvage.ServiceName, a Arms, w *Watch) error
 	// Forget lets a revision go that is not served any more.
 	Forget(id selvage.RevisionID)
+	// StandIn makes ready what of a service's revision before the promoted one may answer
+	// where the promoted one's fails, and keeps it until the next call for the service. One
+	// without an ID: nothing is. Errors are as those of Prepare.
+	StandIn(ctx context.Context, r Revision) error
 	// Replay plays at most so many recorded GETs on both revisions: only routes that are
 	// cacheable or say so, without credentials, marked, never stored, never counted.
 	Replay(ctx context.Context, old, new selvage.RevisionID, most int) (ReplayResult, error)

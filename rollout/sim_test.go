@@ -69,6 +69,7 @@ type simNode struct {
 	arms      Arms
 	watch     *Watch
 	prepared  map[selvage.RevisionID]bool
+	standsIn  selvage.RevisionID
 	greatest  float64
 	stop      context.CancelFunc
 	blocked   phase // in which it stays until it is killed
@@ -108,6 +109,19 @@ func (n *simNode) Forget(id selvage.RevisionID) {
 	delete(n.prepared, id)
 }
 
+func (n *simNode) StandIn(_ context.Context, r Revision) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.standsIn = r.ID
+	return nil
+}
+
+func (n *simNode) before() selvage.RevisionID {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.standsIn
+}
+
 func (n *simNode) Replay(ctx context.Context, _, _ selvage.RevisionID, most int) (ReplayResult, error) {
 	if n.blocked == replaying {
 		<-ctx.Done()
@@ -124,7 +138,7 @@ func (n *simNode) serves() (Arms, *Watch) {
 }
 
 func unpackNothing([]byte, func(state.Digest) (io.ReadCloser, error), string) (selvage.Service, error) {
-	return selvage.Service{Service: "shop"}, nil
+	return selvage.Service{Service: "shop", Functions: map[selvage.FunctionName]selvage.Function{"f": {OnFailure: selvage.FailWithPrevious}}}, nil
 }
 
 // newSim starts the loop over a store, in a bubble.
