@@ -95,6 +95,9 @@ func (x *exchange) answer(resp *http.Response) {
 	}
 	x.givenAgain(resp.StatusCode)
 	x.w.WriteHeader(resp.StatusCode)
+	if x.rec.Function.Streams {
+		_ = http.NewResponseController(x.w).Flush() // the head at once; where the client is gone, the body's first bytes find out
+	}
 	if err := x.copyBody(resp.Body); err != nil {
 		x.broken(err)
 	}

@@ -212,7 +212,8 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 		}
 		return nil, (&functionError{f.name, err}).asOwn()
 	}
-	if usage, ended := w.used(); ended {
+	usage, ended := w.used()
+	if rec.Function.Streams = !ended; ended {
 		rec.Function.CPU, rec.Function.Memory, rec.Function.Fetches = usage.CPU, int64(usage.Memory), usage.OriginRequests
 		if len(usage.Hit) > 0 && rec.LimitHit == "" {
 			rec.LimitHit = "function_" + string(usage.Hit[0]) // logs that were cut, or a wait for a sandbox

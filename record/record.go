@@ -154,6 +154,7 @@ type Function struct {
 	Fetches int           // requests to origins that it made
 	Trap    string        // the fingerprint of its trap
 	Failed  string        // what was done when it failed: pass, previous, default; empty for 500
+	Streams bool          // it went on behind the head of its answer
 }
 
 // Trace is the W3C trace context that was continued or begun.

@@ -22,29 +22,46 @@ const maxKey = 256
 
 func tooLong(name string) bool { return utf8.RuneCountInString(name) > maxKey }
 
-// config is an open config store or dictionary.
-type config struct{ Values }
+// config is an open config store or dictionary, secrets an open secret store.
+type (
+	config  struct{ Values }
+	secrets struct{ Values }
+)
+
+// unopened are the statuses of a store that cannot be opened, which libraries
+// make their messages of.
+type unopened struct{ nameless, tooLong, unknown Status }
+
+// storeOpen opens a store of a kind, whose handle stands for what open makes of it.
+func storeOpen(of func(*Options) func(string) (Values, bool), fails unopened, open func(Values) any) func(*call) Status {
+	return func(c *call) Status {
+		name := c.text(0)
+		switch {
+		case c.bad:
+			return Invalid
+		case name == "":
+			return fails.nameless
+		case tooLong(name):
+			return fails.tooLong
+		}
+		stores := of(&c.x.abi.options)
+		if stores == nil {
+			return fails.unknown
+		}
+		store, ok := stores(name)
+		if !ok {
+			return fails.unknown
+		}
+		return c.give(2, open(store))
+	}
+}
 
 // configOpen opens a config store; there is no way to tell from the older dictionaries.
-func configOpen(c *call) Status {
-	name := c.text(0)
-	stores := c.x.abi.options.Configs
-	switch { // the statuses are what libraries make their messages of
-	case c.bad:
-		return Invalid
-	case name == "":
-		return None
-	case tooLong(name):
-		return Unsupported
-	case stores == nil:
-		return BadHandle
-	}
-	store, ok := stores(name)
-	if !ok {
-		return BadHandle
-	}
-	return c.give(2, &config{store})
-}
+var configOpen = storeOpen(func(o *Options) func(string) (Values, bool) { return o.Configs },
+	unopened{nameless: None, tooLong: Unsupported, unknown: BadHandle}, func(v Values) any { return &config{v} })
+
+var secretsOpen = storeOpen(func(o *Options) func(string) (Values, bool) { return o.Secrets },
+	unopened{nameless: None, tooLong: None, unknown: None}, func(v Values) any { return &secrets{v} })
 
 func configGet(c *call) Status {
 	store, ok := handle[*config](c, 0)
@@ -62,30 +79,11 @@ func configGet(c *call) Status {
 	return answer(c, 3, v)
 }
 
-// secrets is an open secret store.
-type secrets struct{ Values }
-
 // secret is one secret, of a store or of the guest's own.
 type secret struct{ value string }
 
 // maxSecret is the longest secret, in bytes.
 const maxSecret = 64 << 10
-
-func secretsOpen(c *call) Status {
-	name := c.text(0)
-	if c.bad {
-		return Invalid
-	}
-	stores := c.x.abi.options.Secrets
-	if stores == nil || tooLong(name) {
-		return None
-	}
-	store, ok := stores(name)
-	if !ok {
-		return None
-	}
-	return c.give(2, &secrets{store})
-}
 
 func secretsGet(c *call) Status {
 	store, ok := handle[*secrets](c, 0)
