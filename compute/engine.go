@@ -26,6 +26,12 @@ type Options struct {
 	FolderBytes int64
 	// Compilers is how many modules are compiled at once; more wait. Default 1.
 	Compilers int
+	// Compiler is a command that compiles in a process of its own, at the lowest
+	// priority: the path of a program, and all its arguments, the first of which is
+	// its name. It gets the folder to compile into as its last argument and the
+	// metered module as its input, and does [CompileApart]. It needs Folder. Empty,
+	// or where it cannot be started: the engine compiles in this process.
+	Compiler []string
 	// OnLimit is told the name of a limit when a function hits one. It may be
 	// called by many goroutines at once.
 	OnLimit func(limit string)
@@ -61,6 +67,7 @@ type Engine struct {
 // Stats are counts since the engine was made.
 type Stats struct {
 	Compiled  int64 // modules that were compiled
+	Apart     int64 // of those, in a process of their own
 	Loaded    int64 // modules whose compiled file was there
 	Corrupted int64 // compiled files that were thrown away because they had changed
 	Started   int64 // sandboxes that began a program from its start
@@ -71,7 +78,7 @@ type Stats struct {
 }
 
 type counters struct {
-	compiled, loaded, corrupted, started, rewound, replaced, ticks, yields atomic.Int64
+	compiled, apart, loaded, corrupted, started, rewound, replaced, ticks, yields atomic.Int64
 }
 
 // New makes an engine.
@@ -90,14 +97,15 @@ func New(o Options) *Engine {
 func (e *Engine) Stats() Stats {
 	s := &e.stats
 	return Stats{
-		s.compiled.Load(), s.loaded.Load(), s.corrupted.Load(), s.started.Load(),
+		s.compiled.Load(), s.apart.Load(), s.loaded.Load(), s.corrupted.Load(), s.started.Load(),
 		s.rewound.Load(), s.replaced.Load(), s.ticks.Load(), s.yields.Load(),
 	}
 }
 
 // Compile checks, meters and compiles a module. What is wrong with the module
 // is an error of kind invalid, or a [*LimitError]. It may take seconds, during
-// which requests go on; ctx ends only the waiting for other compilations.
+// which requests go on; ctx ends the waiting for other compilations, and a
+// compilation in a process of its own.
 func (e *Engine) Compile(ctx context.Context, module []byte, p Program) (*Function, error) {
 	p.setDefaults()
 	if err := p.size(module); err != nil {
@@ -109,15 +117,15 @@ func (e *Engine) Compile(ctx context.Context, module []byte, p Program) (*Functi
 	case <-ctx.Done():
 		return nil, fmt.Errorf("compile function: %w", context.Cause(ctx))
 	}
-	metered, err := p.meter(module)
-	if err != nil {
-		return nil, err
-	}
-	f, err := e.build(ctx, metered, p)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
+	var f *Function
+	var err error
+	beside.run(func() {
+		var metered *wasm.Metered
+		if metered, err = p.meter(module); err == nil {
+			f, err = e.build(ctx, metered, p)
+		}
+	})
+	return f, err
 }
 
 // Check says of a module what Compile would refuse, without the time that
@@ -128,7 +136,8 @@ func Check(module []byte, p Program) (unsupported map[string]uint32, err error) 
 	if err := p.size(module); err != nil {
 		return nil, err
 	}
-	metered, err := p.meter(module)
+	var metered *wasm.Metered
+	beside.run(func() { metered, err = p.meter(module) })
 	if err != nil {
 		return nil, err
 	}
@@ -180,14 +189,13 @@ const features = api.CoreFeaturesV2 | experimental.CoreFeaturesTailCall | experi
 func (e *Engine) build(ctx context.Context, metered *wasm.Metered, p Program) (_ *Function, err error) {
 	f := &Function{engine: e, program: p, metered: metered, digest: sha256.Sum256(metered.Module())}
 	f.handler, _ = p.ABI.(Handler)
-	if err := f.link(); err != nil {
+	if err := errors.Join(f.link(), f.checkExports()); err != nil {
 		return nil, err
 	}
-	// The context must not end what a later request uses.
-	ctx = context.WithoutCancel(ctx)
 	if err := f.compileWith(ctx, true); err != nil {
 		return nil, err
 	}
+	ctx = context.WithoutCancel(ctx) // it must not end what a later request uses
 	f.slots = make(chan struct{}, p.Limits.Sandboxes)
 	if err := f.prepare(ctx); err != nil {
 		f.Close()
@@ -196,10 +204,14 @@ func (e *Engine) build(ctx context.Context, metered *wasm.Metered, p Program) (_
 	return f, nil
 }
 
+func runtimeConfig() wazero.RuntimeConfig {
+	return wazero.NewRuntimeConfig().WithCoreFeatures(features).WithDebugInfoEnabled(false)
+}
+
 // compileWith compiles, with the kept file if there is one and it may be used.
 func (f *Function) compileWith(ctx context.Context, kept bool) error {
 	e := f.engine
-	config := wazero.NewRuntimeConfig().WithCoreFeatures(features).WithDebugInfoEnabled(false)
+	config := runtimeConfig()
 	var entry *entry
 	if e.kept != nil && kept {
 		var err error
@@ -211,7 +223,19 @@ func (f *Function) compileWith(ctx context.Context, kept bool) error {
 		}
 		f.cache = entry.cache
 		config = config.WithCompilationCache(entry.cache)
+		if !entry.found {
+			ran, err := e.apart(ctx, e.kept.at(f.digest), f.metered.Module())
+			if err != nil {
+				_ = f.cache.Close(ctx) // nothing was read from it
+				f.cache = nil
+				return err
+			}
+			if ran {
+				e.stats.apart.Add(1)
+			}
+		}
 	}
+	ctx = context.WithoutCancel(ctx)
 	f.runtime = wazero.NewRuntimeWithConfig(ctx, config)
 	if err := f.hostModules(ctx); err != nil {
 		f.closeRuntime(ctx)

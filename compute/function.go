@@ -57,9 +57,6 @@ func (f *Function) prepare(ctx context.Context) error {
 			return fmt.Errorf("keep first memory of function: %w", err)
 		}
 	}
-	if err := f.checkExports(); err != nil {
-		return err
-	}
 	b, err := f.newSandbox(ctx)
 	if err != nil {
 		return err

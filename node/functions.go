@@ -30,16 +30,18 @@ import (
 // functions is what functions need that outlives revisions: the engine, the
 // compiled programs, and what programs of a service remember.
 type functions struct {
-	engine  *compute.Engine
-	place   record.Place
-	tenant  selvage.Tenant
-	state   *state.Store
-	geo     *geo.Databases
-	rights  selvage.NodeFunctions
-	dial    *guardedDial // of dynamic backends
-	log     *slog.Logger
-	onLimit func(limit string)
-	listen  func(FunctionLine) // nil: nobody does
+	engine *compute.Engine
+	place  record.Place
+	tenant selvage.Tenant
+	state  *state.Store
+	geo    *geo.Databases
+	rights selvage.NodeFunctions
+	// compiler is a command; see [compute.Options].
+	compiler []string
+	dial     *guardedDial // of dynamic backends
+	log      *slog.Logger
+	onLimit  func(limit string)
+	listen   func(FunctionLine) // nil: nobody does
 	// purgeTag makes every node forget what carries a tag.
 	purgeTag func(ctx context.Context, service selvage.ServiceName, tag string, soft bool, who string) (id string, err error)
 
@@ -68,7 +70,7 @@ type program struct {
 // newFunctions makes the engine. Compiled files are kept in folder, if there is one.
 func newFunctions(o *functions, folder string) *functions {
 	o.engine = compute.New(compute.Options{
-		Folder: folder, Compilers: o.rights.Compilers,
+		Folder: folder, Compilers: o.rights.Compilers, Compiler: o.compiler,
 		OnLimit: func(limit string) { o.onLimit("function_" + limit) },
 	})
 	o.running = newRunners()

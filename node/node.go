@@ -38,6 +38,9 @@ type Options struct {
 	// error, some whole lines at a time, and to their log endpoints, and how they trap, with
 	// their stack. It may be called by many goroutines at once, and keeps nothing of a line's text.
 	FunctionLog func(FunctionLine)
+	// Compiler is a command that compiles functions in a process of its own, as
+	// [compute.Options] has it. Empty: the node does it itself.
+	Compiler []string
 	// Opened are listeners that somebody opened before us, by address.
 	Opened  map[string]net.Listener
 	Listen  func(network, addr string) (net.Listener, error)

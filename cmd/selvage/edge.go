@@ -54,7 +54,7 @@ func openEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened
 		return nil, advise(err, "--admin, or switch it off with --admin off")
 	}
 	opened.warnUnused(log, &conf.Node)
-	o := node.Options{Config: conf, Version: versionString(), Log: log, Opened: opened, State: store, FunctionLog: functionLog(log)}
+	o := node.Options{Config: conf, Version: versionString(), Log: log, Opened: opened, State: store, FunctionLog: functionLog(log), Compiler: compiler()}
 	var err error
 	if store == nil {
 		if e.store, err = openStore(e, &conf.Node); err != nil {

@@ -108,7 +108,7 @@ recovers.
 	})
 	cmd.AddCommand(tryCommand(), runCommand(), planCommand(), deployCommand(), undoCommand(), rolloutCommand(), changesCommand(),
 		revisionCommand(), tokenCommand(), validateCommand(), configCommand(),
-		statusCommand(), purgeCommand(), whyCommand(), completionCommand(), versionCommand())
+		statusCommand(), purgeCommand(), whyCommand(), completionCommand(), versionCommand(), compileCommand())
 	usageArgs(cmd)
 	return cmd
 }

@@ -1,0 +1,39 @@
+package compute
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// lowestPriorities is what priorities are where others go first.
+const lowestPriorities = "threads 19, memory 1000"
+
+// priorities are those of this process: of all its threads, and of its memory.
+func priorities() string {
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err.Error()
+	}
+	var all []string
+	for _, thread := range threads {
+		id, err := strconv.Atoi(thread.Name())
+		if err != nil {
+			return err.Error()
+		}
+		raw, err := unix.Getpriority(unix.PRIO_PROCESS, id) // 20 less what is meant
+		if err == nil {                                     // else it has just ended
+			all = append(all, strconv.Itoa(20-raw))
+		}
+	}
+	slices.Sort(all)
+	memory, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("threads %s, memory %s", strings.Join(slices.Compact(all), " "), strings.TrimSpace(string(memory)))
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package compute
+
+const lowestPriorities = ""
+
+func priorities() string { return "" }
