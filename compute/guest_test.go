@@ -37,7 +37,10 @@ const i32, i64 = api.ValueTypeI32, api.ValueTypeI64
 func (a *testABI) Name() string { return "test" }
 
 func (a *testABI) Begin(_ context.Context, in *Invocation) any {
-	e := in.Extra.(*exchange)
+	e, ok := in.Extra.(*exchange)
+	if !ok { // nobody asks: the program is to start
+		e = new(exchange)
+	}
 	e.opened = true
 	return e
 }

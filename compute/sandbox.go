@@ -29,8 +29,10 @@ type sandbox struct {
 	begin      *wayOut // nil until the program began
 	frozen     *frozen // nil until the program asked for its first request
 	remembered []func() bool
-	kept       any  // see Guest.Keep
-	running    bool // within run: its stack can be set back
+	kept       any    // see Guest.Keep
+	running    bool   // within run: its stack can be set back
+	starting   bool   // see start
+	said       []byte // what the program logged while it was started for no request
 	request    *requestContext
 	turn       *bell       // what a long guest computes with
 	cut        *LimitError // what ended the guest, if that was a limit
@@ -94,8 +96,9 @@ func (b *sandbox) serve(ctx context.Context, in *Invocation) (err error) {
 	b.fuel.Set(fuelPerTick)
 	in.Usage.Rewound = b.frozen != nil
 	b.count()
+	b.sayFirst()
 	err = b.execute(b.request)
-	if f, ok := b.f.program.ABI.(Finisher); ok && (err == nil || endedWell(err)) {
+	if f, ok := b.f.program.ABI.(Finisher); ok && !b.starting && (err == nil || endedWell(err)) {
 		err = guarded(func() error {
 			f.Finish(ctx, g)
 			return nil
@@ -131,6 +134,9 @@ func (b *sandbox) execute(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+	if b.starting {
+		return nil
 	}
 	return guarded(func() error { return h.Serve(ctx, &b.guest) })
 }
@@ -187,6 +193,9 @@ func (b *sandbox) host(ctx context.Context, h *HostFunc, stack []uint64) {
 	case b.frozen == nil && b.f.fresh == "":
 		if err := b.freezeAt(ctx, h, stack); err != nil {
 			panic(abort{err})
+		}
+		if b.starting {
+			b.begin.leave()
 		}
 	}
 	b.answer(ctx, h, stack)

@@ -207,7 +207,15 @@ func (fs *functions) compile(ctx context.Context, s *selvage.Service, name selva
 	if err != nil {
 		return nil, err
 	}
-	return fs.engine.Compile(ctx, module, p)
+	fn, err := fs.engine.Compile(ctx, module, p)
+	if err != nil {
+		return nil, err
+	}
+	// A program that does not start is no reason to refuse it: its first request is told why.
+	if err := fn.Warm(ctx); err != nil {
+		fs.log.Warn("start function", "service", s.Service, "function", name, "error", err)
+	}
+	return fn, nil
 }
 
 // program is how a module is to be run.
