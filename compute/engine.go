@@ -201,6 +201,7 @@ func (e *Engine) build(ctx context.Context, metered *wasm.Metered, p Program) (_
 		f.Close()
 		return nil, err
 	}
+	metered.Forget()
 	return f, nil
 }
 

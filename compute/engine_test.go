@@ -1,7 +1,12 @@
 package compute
 
 import (
+	"runtime"
 	"testing"
+	"time"
+	"weak"
+
+	"github.com/selvage-edge/selvage/compute/wasm/asm"
 )
 
 func TestASandboxIsSetBackToWhereItAskedForItsRequest(t *testing.T) {
@@ -58,4 +63,21 @@ func TestAGoProgramIsSetBack(t *testing.T) {
 	if s := e.Stats(); s.Started != 1 || s.Replaced != 0 {
 		t.Errorf("got %+v, want one start", s)
 	}
+}
+
+func TestAFunctionHoldsNothingOfItsModule(t *testing.T) {
+	module := asm.Assemble(testImports + "memory 1\ndata 8 \"some data\"\nfunc $_start export=_start\n call $ask / call $answer\nendfunc")
+	f, err := newTestEngine(t, Options{}).Compile(t.Context(), module, Program{ABI: &testABI{version: new(int)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	held := weak.Make(&module[0])
+	module = nil
+	for end := time.Now().Add(time.Minute); held.Value() != nil; runtime.GC() {
+		if time.Now().After(end) {
+			t.Fatal("the module is held")
+		}
+	}
+	wantAnswers(t, f, 3, 3)
 }
