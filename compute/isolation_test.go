@@ -2,6 +2,7 @@ package compute
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -56,6 +57,40 @@ const prying = `
 		local.get 1 / call $answer
 	endfunc`
 
+// scattered does what prying does in a word of each of 512 pages, every other
+// two of which were written to while it started; what it leaves has gaps, so
+// that many separate places have to be set back.
+const scattered = `
+	memory 32
+	func $was i32 -> i32
+		local.get 0 / i32.const 4096 / i32.div_u / i32.const 2 / i32.and
+		if i32
+			local.get 0
+		else
+			i32.const 0
+		end
+	endfunc
+	func $_start export=_start locals=i32,i32,i32
+		loop
+			local.get 1 / local.get 1 / call $was / i32.store 8
+			local.get 1 / i32.const 4096 / i32.add / local.tee 1 / i32.const 2097152 / i32.lt_u / br_if 0
+		end
+		call $ask / local.set 0
+		i32.const 0 / local.set 1
+		loop
+			local.get 1 / i32.load 8 / local.get 1 / call $was / i32.ne / local.get 2 / i32.add / local.set 2
+			local.get 1 / i32.const 4096 / i32.add / local.tee 1 / i32.const 2097152 / i32.lt_u / br_if 0
+		end
+		local.get 2 / call $answer
+		local.get 0 / i32.const 3 / i32.and / i32.const 12 / i32.shl / local.set 1
+		loop
+			local.get 1 / local.get 0 / i32.store 8
+			local.get 0 / i32.const 2 / i32.shr_u / i32.const 3 / i32.and / i32.const 2 / i32.add / i32.const 12 / i32.shl
+			local.get 1 / i32.add / local.tee 1 / i32.const 2097152 / i32.lt_u / br_if 0
+		end
+		local.get 0 / call $answer
+	endfunc`
+
 // tables keeps its request in a table too.
 const tables = `
 	table 3 8
@@ -91,12 +126,14 @@ func TestNothingOfAnotherRequestIsEverRead(t *testing.T) {
 		older bool
 		count int
 	}{
-		"set back":             {text: prying, count: 10_000},
-		"set back, older":      {text: prying, older: true, count: 2_000},
-		"set back, by copying": {text: prying, plain: true, count: 500},
-		"fresh":                {text: prying, fresh: true, count: 500},
-		"fresh, by copying":    {text: prying, fresh: true, plain: true, count: 500},
-		"tables":               {text: tables, count: 2_000},
+		"set back":                      {text: prying, count: 10_000},
+		"set back, older":               {text: prying, older: true, count: 2_000},
+		"set back, by copying":          {text: prying, plain: true, count: 500},
+		"set back, scattered":           {text: scattered, count: 1000},
+		"set back, scattered and older": {text: scattered, older: true, count: 1000},
+		"fresh":                         {text: prying, fresh: true, count: 500},
+		"fresh, by copying":             {text: prying, fresh: true, plain: true, count: 500},
+		"tables":                        {text: tables, count: 2_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newTestEngine(t, Options{plain: c.plain, older: c.older})
@@ -126,6 +163,32 @@ func TestNothingOfAnotherRequestIsEverRead(t *testing.T) {
 				t.Errorf("got %+v, want five sandboxes for all", s)
 			}
 		})
+	}
+}
+
+// TestWhatCannotBeSetBackStartsAnew names each instruction alone that changes
+// what a sandbox cannot set back.
+func TestWhatCannotBeSetBackStartsAnew(t *testing.T) {
+	e := newTestEngine(t, Options{})
+	const before = "memory 1\ntable 3 8\nelem passive $one\ndata passive \"x\"\nfunc $one\nendfunc\n%s\nfunc $_start export=_start\n call $ask / call $answer\n %s\nendfunc"
+	for _, c := range []struct{ more, instructions string }{
+		{"", "i32.const 0 / ref.func $one / table.set 0"},
+		{"", "i32.const 0 / i32.const 0 / i32.const 1 / table.init 0 0"},
+		{"", "i32.const 0 / i32.const 1 / i32.const 1 / table.copy 0 0"},
+		{"", "ref.func $one / i32.const 1 / table.grow 0 / drop"},
+		{"", "i32.const 0 / ref.func $one / i32.const 1 / table.fill 0"},
+		{"", "elem.drop 0"},
+		{"", "data.drop 0"},
+		{"global $v v128 0", ""},
+		{"global $r funcref 0", ""},
+	} {
+		f := compileText(t, e, fmt.Sprintf(before, c.more, c.instructions), Program{})
+		if f.FreshBecause() == "" {
+			t.Errorf("%s %s: it is to be set back", c.more, c.instructions)
+		}
+	}
+	if why := compileText(t, e, fmt.Sprintf(before, "", "i32.const 0 / i32.const 0 / i32.const 1 / memory.init 0"), Program{}).FreshBecause(); why != "" && engineLayout().ok {
+		t.Errorf("a program without any of them is to start anew: %s", why)
 	}
 }
 

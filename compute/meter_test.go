@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/selvage-edge/selvage/compute/wasm"
 	"github.com/selvage-edge/selvage/compute/wasm/asm"
@@ -321,4 +322,34 @@ func FuzzMeter(f *testing.F) {
 			t.Errorf("the engine takes the module, and not what we made of it: %v", ours)
 		}
 	})
+}
+
+// TestBulkInstructionsArePaidFor counts the ticks of instructions whose work is
+// as large as their operand, with no loop of the program's around the large ones.
+func TestBulkInstructionsArePaidFor(t *testing.T) {
+	const size = 48 << 20
+	many := func(instruction string) string {
+		return "loop\n" + instruction + "\nlocal.get 0 / i32.const 1 / i32.add / local.tee 0 / i32.const 200 / i32.lt_u / br_if 0\nend"
+	}
+	for name, c := range map[string]struct {
+		text  string
+		ticks int64 // at 8 bytes, or two elements, an instruction
+	}{
+		"a large fill":           {"i32.const 0 / i32.const 7 / i32.const 50331648 / memory.fill", size / 8},
+		"a large copy forwards":  {"i32.const 0 / i32.const 100 / i32.const 50331648 / memory.copy", size / 8},
+		"a large copy backwards": {"i32.const 100 / i32.const 0 / i32.const 50331648 / memory.copy", size / 8},
+		"small fills":            {many("i32.const 0 / i32.const 7 / i32.const 60000 / memory.fill"), 200 * 60000 / 8},
+		"small copies":           {many("i32.const 0 / i32.const 9 / i32.const 60000 / memory.copy"), 200 * 60000 / 8},
+		"large segments":         {many("i32.const 0 / i32.const 0 / i32.const 100000 / memory.init 0"), 200 * 100000 / 8},
+		"small segments":         {many("i32.const 0 / i32.const 0 / i32.const 40000 / memory.init 1"), 200 * 40000 / 8},
+		"fills of a table":       {many("i32.const 0 / ref.func $f / i32.const 60000 / table.fill 0"), 200 * 60000 / 2},
+		"copies of a table":      {many("i32.const 0 / i32.const 9 / i32.const 60000 / table.copy 0 0"), 200 * 60000 / 2},
+	} {
+		f := compileText(t, newTestEngine(t, Options{}), "memory 800\ntable 65000\ndata passive \""+strings.Repeat("a", 100_000)+"\"\ndata passive \""+strings.Repeat("b", 40_000)+"\"\nelem passive $f\nfunc $f\nendfunc\n"+
+			"func $_start export=_start locals=i32\n call $ask / call $answer\n"+c.text+"\nendfunc", Program{Limits: Limits{CPU: time.Hour}})
+		in := wantAnswers(t, f, 1, 1)
+		if least := c.ticks / fuelPerTick * 4 / 5; in.Usage.Ticks < least || least < 10 {
+			t.Errorf("%s: got %d ticks, want %d", name, in.Usage.Ticks, least)
+		}
+	}
 }

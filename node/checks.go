@@ -1,0 +1,77 @@
+package node
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/compute"
+	"github.com/selvage-edge/selvage/compute/abi/fastly"
+	"github.com/selvage-edge/selvage/compute/abi/httpwasm"
+	"github.com/selvage-edge/selvage/compute/abi/wasi"
+)
+
+// Checks are functions whose modules were looked into, for a node that is to
+// compile them: it does not look through them again. The zero value has none. It
+// is safe for concurrent use.
+type Checks struct {
+	mu   sync.Mutex
+	good map[string]*compute.Checked // guarded by mu; by the module's digest, until the node compiled it or begins to serve without
+}
+
+// Function says what is wrong with the module of a function without compiling
+// it, and in notes what it imports that is not here.
+func (c *Checks) Function(f *selvage.Function, module []byte) (notes []string, err error) {
+	kind, err := kindOf(f, module)
+	if err != nil {
+		return nil, err
+	}
+	p := compute.Program{Limits: limitsOf(f)}
+	switch kind {
+	case "fastly":
+		p.ABI = fastly.New(fastly.Options{})
+	case "http-wasm":
+		p.ABI = httpwasm.New(httpwasm.Options{})
+	default:
+		p.ABI = wasi.New(wasi.Options{})
+	}
+	checked, err := compute.Check(module, p)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(checked.Unsupported)) {
+		notes = append(notes, fmt.Sprintf("it imports %s, which is not here: a call answers %d (unsupported)", name, checked.Unsupported[name]))
+	}
+	sum := sha256.Sum256(module)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.good == nil {
+		c.good = make(map[string]*compute.Checked)
+	}
+	c.good[hex.EncodeToString(sum[:])] = checked
+	return notes, nil
+}
+
+// take is what was found of a module, for the one who compiles it. Nil: nothing.
+func (c *Checks) take(digest string) *compute.Checked {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.good[digest]
+}
+
+// forget forgets all: what is to be compiled is.
+func (c *Checks) forget() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.good = nil
+}
