@@ -52,6 +52,20 @@ type Program struct {
 	// Fresh starts the program anew for each request, instead of going back to
 	// where it first asked for its request.
 	Fresh bool
+	// Checked is what Check found of the module, which need not be looked through
+	// again then. Nil, or of another module or for other limits: it is.
+	Checked *Checked
+}
+
+// Checked is a module that Compile would not refuse.
+type Checked struct {
+	// Unsupported are the imports that nobody here has, each with the result that
+	// a program gets of it.
+	Unsupported map[string]uint32
+
+	digest  [32]byte // of the module
+	rules   wasm.Rules
+	metered *wasm.Metered
 }
 
 // Engine compiles functions. It is safe for concurrent use.
@@ -66,6 +80,7 @@ type Engine struct {
 
 // Stats are counts since the engine was made.
 type Stats struct {
+	Metered   int64 // modules that were looked through, and not by Check before
 	Compiled  int64 // modules that were compiled
 	Apart     int64 // of those, in a process of their own
 	Loaded    int64 // modules whose compiled file was there
@@ -78,7 +93,7 @@ type Stats struct {
 }
 
 type counters struct {
-	compiled, apart, loaded, corrupted, started, rewound, replaced, ticks, yields atomic.Int64
+	metered, compiled, apart, loaded, corrupted, started, rewound, replaced, ticks, yields atomic.Int64
 }
 
 // New makes an engine.
@@ -97,7 +112,7 @@ func New(o Options) *Engine {
 func (e *Engine) Stats() Stats {
 	s := &e.stats
 	return Stats{
-		s.compiled.Load(), s.apart.Load(), s.loaded.Load(), s.corrupted.Load(), s.started.Load(),
+		s.metered.Load(), s.compiled.Load(), s.apart.Load(), s.loaded.Load(), s.corrupted.Load(), s.started.Load(),
 		s.rewound.Load(), s.replaced.Load(), s.ticks.Load(), s.yields.Load(),
 	}
 }
@@ -120,8 +135,12 @@ func (e *Engine) Compile(ctx context.Context, module []byte, p Program) (*Functi
 	var f *Function
 	var err error
 	beside.run(func() {
-		var metered *wasm.Metered
-		if metered, err = p.meter(module); err == nil {
+		metered := p.checked(module)
+		if metered == nil {
+			e.stats.metered.Add(1)
+			metered, err = p.meter(module)
+		}
+		if err == nil {
 			f, err = e.build(ctx, metered, p)
 		}
 	})
@@ -129,9 +148,9 @@ func (e *Engine) Compile(ctx context.Context, module []byte, p Program) (*Functi
 }
 
 // Check says of a module what Compile would refuse, without the time that
-// compiling takes. Unsupported are the imports that nobody here has, each with the
-// result that a program gets of it.
-func Check(module []byte, p Program) (unsupported map[string]uint32, err error) {
+// compiling takes.
+func Check(module []byte, p Program) (_ *Checked, err error) {
+	p.Checked = nil
 	p.setDefaults()
 	if err := p.size(module); err != nil {
 		return nil, err
@@ -146,7 +165,7 @@ func Check(module []byte, p Program) (unsupported map[string]uint32, err error) 
 	if err := errors.Join(f.link(), f.checkExports()); err != nil {
 		return nil, err
 	}
-	return f.stubs, nil
+	return &Checked{Unsupported: f.stubs, digest: sha256.Sum256(module), rules: p.rules(), metered: metered}, nil
 }
 
 func (p *Program) setDefaults() {
@@ -163,8 +182,20 @@ func (p *Program) size(module []byte) error {
 	return nil
 }
 
+func (p *Program) rules() wasm.Rules {
+	return wasm.Rules{Pages: uint32(min(p.Limits.Memory/pageSize, 65536)), Elements: p.Limits.Tables}
+}
+
+// checked is what Check made of the module; nil if it has not seen it, or with other rules.
+func (p *Program) checked(module []byte) *wasm.Metered {
+	if c := p.Checked; c != nil && c.rules == p.rules() && c.digest == sha256.Sum256(module) {
+		return c.metered
+	}
+	return nil
+}
+
 func (p *Program) meter(module []byte) (*wasm.Metered, error) {
-	metered, err := wasm.Meter(module, wasm.Rules{Pages: uint32(min(p.Limits.Memory/pageSize, 65536)), Elements: p.Limits.Tables})
+	metered, err := wasm.Meter(module, p.rules())
 	if err != nil {
 		return nil, meterError(err)
 	}
@@ -201,7 +232,7 @@ func (e *Engine) build(ctx context.Context, metered *wasm.Metered, p Program) (_
 		f.Close()
 		return nil, err
 	}
-	metered.Forget()
+	f.metered, f.program.Checked = metered.WithoutModule(), nil
 	return f, nil
 }
 

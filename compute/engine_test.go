@@ -81,3 +81,31 @@ func TestAFunctionHoldsNothingOfItsModule(t *testing.T) {
 	}
 	wantAnswers(t, f, 3, 3)
 }
+
+func TestWhatWasCheckedIsNotLookedThroughAgain(t *testing.T) {
+	module := func(answer string) []byte {
+		return asm.Assemble(testImports + "memory 1\ndata 8 \"" + answer + "\"\nfunc $_start export=_start\n call $ask / drop / i32.const 8 / i32.load8_u / call $answer\nendfunc")
+	}
+	p := Program{ABI: &testABI{version: new(int)}}
+	checked, err := Check(module("a"), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newTestEngine(t, Options{})
+	for i, c := range []struct {
+		answer  string
+		memory  uint64
+		metered int64 // in all
+	}{{"a", 0, 0}, {"a", 0, 0}, {"b", 0, 1}, {"a", 1 << 20, 2}} {
+		p.Checked, p.Limits.Memory = checked, c.memory
+		f, err := e.Compile(t.Context(), module(c.answer), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantAnswers(t, f, 0, uint32(c.answer[0]))
+		f.Close()
+		if got := e.Stats().Metered; got != c.metered {
+			t.Errorf("program %d: %d modules were looked through, want %d", i, got, c.metered)
+		}
+	}
+}

@@ -180,7 +180,7 @@ func TestUnknownImportsAreUnsupported(t *testing.T) {
 	endfunc`
 	p := Program{ABI: stubABI{&testABI{version: new(int)}}}
 	wantAnswers(t, compileText(t, e, text, p), 0, 5)
-	if got, err := Check(asm.Assemble(testImports+text), p); err != nil || len(got) != 1 || got["test.later"] != 5 {
+	if got, err := Check(asm.Assemble(testImports+text), p); err != nil || len(got.Unsupported) != 1 || got.Unsupported["test.later"] != 5 {
 		t.Errorf("got %v, %v as what is not supported", got, err)
 	}
 }

@@ -416,6 +416,7 @@ func (x *exchange) pin() bool {
 
 // compileAll compiles all services or none.
 func (reg *registry) compileAll(tenant selvage.Tenant, conf *selvage.Config) (all []*revision, err error) {
+	defer reg.functions.checks.forget()
 	for _, s := range conf.Services {
 		id, err := config.LocalRevision(s, conf.Outside[s.Service])
 		var rev *revision

@@ -1,12 +1,15 @@
 package node
 
 import (
+	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/compute/wasm/asm"
+	"github.com/selvage-edge/selvage/config"
 )
 
 func TestModulesThatCannotRunAreRefusedByName(t *testing.T) {
@@ -27,18 +30,18 @@ func TestModulesThatCannotRunAreRefusedByName(t *testing.T) {
 		"fd_write as a function of another type": {"wasi", asm.Assemble("import wasi_snapshot_preview1 fd_write $w i32\nmemory 1\nfunc $_start export=_start\nendfunc")},
 		"get_method as a function of another":    {"http-wasm", asm.Assemble("import http_handler get_method $m\nfunc $a export=handle_request -> i64\ni64.const 0\nendfunc\nfunc $b export=handle_response i32,i32\nendfunc")},
 	} {
-		notes, err := CheckFunction(&selvage.Function{Interface: c.kind}, c.module)
+		notes, err := new(Checks).Function(&selvage.Function{Interface: c.kind}, c.module)
 		if err == nil || !strings.Contains(err.Error(), want) || notes != nil {
 			t.Errorf("got %v, notes %v, want %q", err, notes, want)
 		}
 	}
 	for i := range good { // cut off anywhere: an error or, behind all that counts, none, but never a panic
-		_, _ = CheckFunction(&selvage.Function{Interface: "auto"}, good[:i])
+		_, _ = new(Checks).Function(&selvage.Function{Interface: "auto"}, good[:i])
 	}
 }
 
 func TestImportsThatNobodyHasAreNamed(t *testing.T) {
-	notes, err := CheckFunction(&selvage.Function{}, asm.Assemble(`
+	notes, err := new(Checks).Function(&selvage.Function{}, asm.Assemble(`
 	import fastly_http_req brew_tea $tea i32 -> i32
 	import wasi_snapshot_preview1 sock_open $open i32 -> i32
 	memory 1
@@ -103,5 +106,41 @@ routes:
 	}
 	if r := b.last("/silent"); !strings.Contains(r.Detail, "before the empty line behind the fields") {
 		t.Errorf("the record says %q", r.Detail)
+	}
+}
+
+func TestANodeLooksThroughAModuleOnce(t *testing.T) {
+	file := textGuest(t, "page", cgiGuest)
+	module, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checks := new(Checks)
+	conf := selvage.Config{Node: config.DefaultNode()}
+	conf.Node.Name, conf.Node.AccessLog, conf.Node.Admin.Address = "edge-1", "off", "off"
+	conf.Node.Listen = []selvage.Listener{{Address: "127.0.0.1:0"}}
+	s, err := config.ParseService("test.yaml", fmt.Appendf(nil, "service: shop\nhosts: [shop.example]\nfunctions: {page: {module: %s}}\nroutes: [{match: {path: /*}, function: page}]\n", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := s.Functions["page"]
+	if _, err := checks.Function(&f, module); err != nil {
+		t.Fatal(err)
+	}
+	conf.Services = []selvage.Service{s}
+	n, err := New(Options{Config: conf, Checks: checks})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := n.registry.functions.engine.Stats(); got.Metered != 0 || got.Compiled != 1 {
+		t.Errorf("got %+v, want one module, and to have looked through none", got)
+	}
+	if checks.good != nil {
+		t.Error("what was found of modules is kept for nobody")
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := n.Run(ended); err != nil {
+		t.Error(err)
 	}
 }

@@ -38,6 +38,7 @@ type functions struct {
 	rights selvage.NodeFunctions
 	// compiler is a command; see [compute.Options].
 	compiler []string
+	checks   *Checks
 	dial     *guardedDial // of dynamic backends
 	log      *slog.Logger
 	onLimit  func(limit string)
@@ -207,6 +208,7 @@ func (fs *functions) compile(ctx context.Context, s *selvage.Service, name selva
 	if err != nil {
 		return nil, err
 	}
+	p.Checked = fs.checks.take(f.Digest)
 	fn, err := fs.engine.Compile(ctx, module, p)
 	if err != nil {
 		return nil, err
@@ -259,32 +261,6 @@ func kindOf(f *selvage.Function, module []byte) (string, error) {
 		return interfaceOf(module)
 	}
 	return f.Interface, nil
-}
-
-// CheckFunction says what is wrong with the module of a function without
-// compiling it, and in notes what it imports that is not here.
-func CheckFunction(f *selvage.Function, module []byte) (notes []string, err error) {
-	kind, err := kindOf(f, module)
-	if err != nil {
-		return nil, err
-	}
-	p := compute.Program{Limits: limitsOf(f)}
-	switch kind {
-	case "fastly":
-		p.ABI = fastly.New(fastly.Options{})
-	case "http-wasm":
-		p.ABI = httpwasm.New(httpwasm.Options{})
-	default:
-		p.ABI = wasi.New(wasi.Options{})
-	}
-	unsupported, err := compute.Check(module, p)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range slices.Sorted(maps.Keys(unsupported)) {
-		notes = append(notes, fmt.Sprintf("it imports %s, which is not here: a call answers %d (unsupported)", name, unsupported[name]))
-	}
-	return notes, nil
 }
 
 // interfaceOf tells by what a module imports what it was made for.

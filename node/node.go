@@ -41,6 +41,8 @@ type Options struct {
 	// Compiler is a command that compiles functions in a process of its own, as
 	// [compute.Options] has it. Empty: the node does it itself.
 	Compiler []string
+	// Checks are modules that were looked into before New, or Reload. Both forget them.
+	Checks *Checks
 	// Opened are listeners that somebody opened before us, by address.
 	Opened  map[string]net.Listener
 	Listen  func(network, addr string) (net.Listener, error)

@@ -69,7 +69,7 @@ func (n *Node) newFunctions(o *Options, reg *registry, places *geo.Databases) *f
 	rights := o.Config.Node.Functions
 	return newFunctions(&functions{
 		place: n.place, tenant: n.tenant, state: &n.state, geo: places, purgeTag: n.purgeTag,
-		rights: rights, compiler: o.Compiler, log: o.Log, onLimit: reg.metrics.LimitHit, listen: o.FunctionLog,
+		rights: rights, compiler: o.Compiler, checks: o.Checks, log: o.Log, onLimit: reg.metrics.LimitHit, listen: o.FunctionLog,
 		dial: &guardedDial{allow: rights.DialAllow, own: n.Addrs, dial: o.Dial, resolve: o.Resolve},
 	}, folder)
 }

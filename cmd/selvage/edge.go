@@ -34,15 +34,15 @@ type edge struct {
 	guard   *guard
 }
 
-// newEdge opens all that is listened on: what cannot be had is an error before
-// anything is served, and nothing of it stays.
-func newEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened sockets) (*edge, error) {
-	return openEdge(ctx, conf, log, opened, nil)
+// edgeParts are what of an edge may be somebody else's.
+type edgeParts struct {
+	store  *state.Store // nil: a durable one of its own
+	checks *node.Checks // nil: nobody has looked into the modules
 }
 
-// openEdge is newEdge, with a store that is somebody else's; nil: with a durable one
-// of its own.
-func openEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened sockets, store *state.Store) (*edge, error) {
+// openEdge opens all that is listened on: what cannot be had is an error before
+// anything is served, and nothing of it stays.
+func openEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened sockets, parts edgeParts) (*edge, error) {
 	if err := os.MkdirAll(conf.Node.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w: name another with --data", err)
 	}
@@ -54,9 +54,9 @@ func openEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened
 		return nil, advise(err, "--admin, or switch it off with --admin off")
 	}
 	opened.warnUnused(log, &conf.Node)
-	o := node.Options{Config: conf, Version: versionString(), Log: log, Opened: opened, State: store, FunctionLog: functionLog(log), Compiler: compiler()}
+	o := node.Options{Config: conf, Version: versionString(), Log: log, Opened: opened, State: parts.store, FunctionLog: functionLog(log), Compiler: compiler(), Checks: parts.checks}
 	var err error
-	if store == nil {
+	if parts.store == nil {
 		if e.store, err = openStore(e, &conf.Node); err != nil {
 			e.control.Close()
 			return nil, err

@@ -16,10 +16,10 @@ import (
 
 // checkModules looks at the modules of a service's functions: what is wrong with
 // them is a mistake in the file, to be placed there, and what they import in vain is a note.
-func checkModules(file string, s *selvage.Service, open func(f *selvage.Function) (io.ReadCloser, error)) (notes []string, problems selvage.Problems) {
+func checkModules(c *node.Checks, file string, s *selvage.Service, open func(f *selvage.Function) (io.ReadCloser, error)) (notes []string, problems selvage.Problems) {
 	for _, name := range slices.Sorted(maps.Keys(s.Functions)) {
 		f := s.Functions[name]
-		found, err := checkModule(&f, open)
+		found, err := checkModule(c, &f, open)
 		if err != nil {
 			problems = append(problems, selvage.Problem{
 				File: file, Path: "functions." + string(name) + ".module", Message: fmt.Sprintf("function %q: %v", name, err),
@@ -32,7 +32,7 @@ func checkModules(file string, s *selvage.Service, open func(f *selvage.Function
 	return notes, problems
 }
 
-func checkModule(f *selvage.Function, open func(f *selvage.Function) (io.ReadCloser, error)) ([]string, error) {
+func checkModule(c *node.Checks, f *selvage.Function, open func(f *selvage.Function) (io.ReadCloser, error)) ([]string, error) {
 	r, err := open(f)
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func checkModule(f *selvage.Function, open func(f *selvage.Function) (io.ReadClo
 	if err != nil {
 		return nil, fmt.Errorf("read module: %w", err)
 	}
-	return node.CheckFunction(f, module)
+	return c.Function(f, module)
 }
 
 // openModule opens a module where the file has it.
@@ -50,7 +50,7 @@ func openModule(f *selvage.Function) (io.ReadCloser, error) { return os.Open(f.M
 
 // checkBundle is checkModules with what is to be deployed.
 func checkBundle(file string, b *config.Bundle) (notes []string, err error) {
-	notes, problems := checkModules(file, &b.Manifest.Service, func(f *selvage.Function) (io.ReadCloser, error) {
+	notes, problems := checkModules(new(node.Checks), file, &b.Manifest.Service, func(f *selvage.Function) (io.ReadCloser, error) {
 		for _, blob := range b.Blobs {
 			if strings.Contains(f.Module, hex.EncodeToString(blob.Digest[:])) { // which is its name there
 				return blob.Open()
@@ -62,9 +62,9 @@ func checkBundle(file string, b *config.Bundle) (notes []string, err error) {
 }
 
 // checkFiles is checkModules with the services of files, which have no mistake of their own.
-func checkFiles(l *config.Loaded) (notes []string, problems selvage.Problems) {
+func checkFiles(c *node.Checks, l *config.Loaded) (notes []string, problems selvage.Problems) {
 	for i, file := range l.ServiceFiles {
-		more, wrong := checkModules(file, &l.Services[i], openModule)
+		more, wrong := checkModules(c, file, &l.Services[i], openModule)
 		notes, problems = append(notes, more...), append(problems, config.Place(file, wrong)...)
 	}
 	return notes, problems

@@ -19,6 +19,7 @@ import (
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/config"
+	"github.com/selvage-edge/selvage/node"
 )
 
 // runFlags are the flags of run. A flag goes before the environment, that
@@ -29,6 +30,7 @@ type runFlags struct {
 	watch                                           bool
 	warnings                                        io.Writer // nil: nobody reads them
 	notes                                           []string  // of what was loaded last
+	checks                                          node.Checks
 }
 
 // warn says what of a file does nothing.
@@ -142,9 +144,9 @@ func (f *runFlags) load() (selvage.Config, error) {
 	var problems selvage.Problems
 	if quick.Service != "" {
 		conf.Services = []selvage.Service{quick}
-		f.notes, problems = checkModules(name, &quick, openModule)
+		f.notes, problems = checkModules(&f.checks, name, &quick, openModule)
 	} else {
-		f.notes, problems = checkFiles(l)
+		f.notes, problems = checkFiles(&f.checks, l)
 	}
 	if len(problems) > 0 {
 		return selvage.Config{}, problems
@@ -276,7 +278,7 @@ func serve(cmd *cobra.Command, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	e, err := newEdge(cmd.Context(), conf, log, opened)
+	e, err := openEdge(cmd.Context(), conf, log, opened, edgeParts{checks: &f.checks})
 	if err != nil {
 		return err
 	}

@@ -146,7 +146,7 @@ func newTryFleet(ctx context.Context, originURL string, f tryFlags, list []net.L
 		}
 		if i == 0 {
 			t.conf = conf
-			if t.edge, err = openEdge(ctx, conf, log, newSockets(opened), nil); err != nil {
+			if t.edge, err = openEdge(ctx, conf, log, newSockets(opened), edgeParts{}); err != nil {
 				return nil, err
 			}
 		} else if err := t.add(conf, newSockets(opened), log); err != nil {

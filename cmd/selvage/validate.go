@@ -12,6 +12,7 @@ import (
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/config"
+	"github.com/selvage-edge/selvage/node"
 )
 
 func validateCommand() *cobra.Command {
@@ -50,7 +51,7 @@ func validate(cmd *cobra.Command, nodeFile string, files []string, format string
 	}
 	var notes []string
 	if err == nil {
-		notes, problems = checkFiles(l)
+		notes, problems = checkFiles(new(node.Checks), l)
 	}
 	sayNotes(cmd.ErrOrStderr(), notes)
 	if format == "json" {

@@ -80,9 +80,13 @@ func (m *Metered) Exported(name string) (FuncType, bool) {
 // segments may overlap; later ones go over earlier ones.
 func (m *Metered) Image() []Segment { return m.image }
 
-// Forget lets go of Module and Image, which together hold the module as it was:
-// once it is compiled, nobody needs them.
-func (m *Metered) Forget() { m.code, m.image = nil, nil }
+// WithoutModule is what else there is to know: Module and Image, which together
+// hold the module as it was, nobody needs once it is compiled.
+func (m *Metered) WithoutModule() *Metered {
+	rest := *m
+	rest.code, rest.image = nil, nil
+	return &rest
+}
 
 // HasMemory says that the module has a memory, and with how many pages it begins.
 func (m *Metered) HasMemory() (pages uint32, ok bool) { return m.pages, m.hasMemory }
