@@ -83,6 +83,7 @@ var house = map[string]imports{
 	"examples/shop":              {ours: []string{everything}, others: []string{websocket}},
 	"examples/shop/cmd/shop":     {ours: []string{everything}},
 	"guest":                      {}, // it runs inside
+	"examples/bad-trap/cart":     {ours: []string{"guest"}},
 	"examples/functions":         {}, // their test
 	"examples/functions/abtest":  {ours: []string{"guest"}},
 	"examples/functions/fanout":  {ours: []string{"guest"}},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -26,6 +27,9 @@ func load(ctx context.Context, s *server, r row, d time.Duration) (slice, error)
 	args := []string{"-c", "1", "wrk", "-t1", "-c" + strconv.Itoa(r.conns), "-d" + strconv.Itoa(max(1, int(d.Seconds()))) + "s", "--latency"}
 	if r.kind == hit {
 		args = append(args, "-H", "Host: hit") // the service of ours that stores
+	}
+	if r.kind == judged {
+		args = append(args, "-s", filepath.Join(filepath.Dir(s.cmd.Args[len(s.cmd.Args)-1]), "clients.lua"))
 	}
 	for _, h := range r.headers {
 		args = append(args, "-H", h)

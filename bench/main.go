@@ -49,8 +49,9 @@ type row struct {
 type kind int
 
 const (
-	pass kind = iota // sent on to the origin, every time
-	hit              // stored
+	pass   kind = iota // sent on to the origin, every time
+	hit                // stored
+	judged             // sent on, and counted for a rollout: ours only
 )
 
 // browser is what a browser sends beside the request.
@@ -70,6 +71,7 @@ var rows = []row{
 	{name: "pass-through 1 KiB, few clients", kind: pass, path: "/1k", conns: 8},
 	{name: "pass-through 1 KiB, a browser's fields", kind: pass, path: "/1k", conns: 64, headers: browser},
 	{name: "pass-through 1 KiB, TLS", kind: pass, path: "/1k", conns: 64, tls: true},
+	{name: "judged 1 KiB", kind: judged, path: "/1k", conns: 64, target: "at most 3 % of the requests a second of selvage alone"},
 	{name: "hit 1 KiB", kind: hit, path: "/1k", conns: 64},
 	{name: "hit 64 KiB", kind: hit, path: "/64k", conns: 64},
 	{name: "hit 1 KiB, TLS", kind: hit, path: "/1k", conns: 64, tls: true},
@@ -82,6 +84,8 @@ type flags struct {
 	out    string
 	idle   int
 }
+
+func (f flags) wants(r row) bool { return strings.Contains(r.name, f.only) }
 
 func run() error {
 	var f flags
@@ -104,7 +108,7 @@ func run() error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // what is left of it is in the folder for temporary files
-	b, err := start(ctx, dir)
+	b, err := start(ctx, dir, f)
 	if err != nil {
 		return err
 	}
@@ -121,7 +125,7 @@ func (b *bench) measureAll(ctx context.Context, f flags) error {
 		}
 	}
 	for _, r := range rows {
-		if f.only != "" && !strings.Contains(r.name, f.only) {
+		if !f.wants(r) {
 			continue
 		}
 		results, err := b.measure(ctx, r, f)

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -27,6 +28,7 @@ type server struct {
 	name, version string
 	cmd           *exec.Cmd
 	pass, hit     int // ports, 0 where it cannot
+	judged        int
 	passTLS       int
 	hitTLS        int
 	most          int           // connections it can hold under common limits of file descriptors, 0 for no bound
@@ -34,7 +36,7 @@ type server struct {
 }
 
 func (s *server) url(r row) string {
-	port := map[kind]int{pass: s.pass, hit: s.hit}[r.kind]
+	port := map[kind]int{pass: s.pass, hit: s.hit, judged: s.judged}[r.kind]
 	scheme := "http"
 	if r.tls {
 		scheme, port = "https", map[kind]int{pass: s.passTLS, hit: s.hitTLS}[r.kind]
@@ -52,7 +54,7 @@ type bench struct {
 }
 
 // start builds selvage and starts it, its peers that are installed, and the origin.
-func start(ctx context.Context, dir string) (*bench, error) {
+func start(ctx context.Context, dir string, f flags) (*bench, error) {
 	b := &bench{dir: dir}
 	if err := writeFiles(dir); err != nil {
 		return nil, err
@@ -77,6 +79,12 @@ func start(ctx context.Context, dir string) (*bench, error) {
 	if err := b.add(ctx, own, binary, "run", "-c", filepath.Join(dir, "node.yaml"), filepath.Join(dir, "pass.yaml"), filepath.Join(dir, "hit.yaml")); err != nil {
 		b.stop()
 		return nil, err
+	}
+	if slices.ContainsFunc(rows, func(r row) bool { return r.kind == judged && f.wants(r) }) {
+		if err := b.addJudged(ctx, binary); err != nil {
+			b.stop()
+			return nil, err
+		}
 	}
 	peers := []struct {
 		server
@@ -111,7 +119,7 @@ func (b *bench) add(ctx context.Context, s *server, name string, args ...string)
 	}
 	s.cmd = cmd
 	b.servers = append(b.servers, s)
-	if err := answers(ctx, cmp.Or(s.pass, s.hit)); err != nil {
+	if err := answers(ctx, cmp.Or(s.pass, s.hit, s.judged)); err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	s.started = time.Since(began)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The functions of examples/functions: those in Go into that folder, the others,
-# which need node and npm, into their own, as Fastly's command line does.
+# which need node and npm, into their own, as Fastly's command line does. And the
+# one of examples/bad-trap.
 set -eu
 cd "$(dirname "$0")/../examples/functions"
 for name in */main.go; do
@@ -10,6 +11,8 @@ for name in */main.go; do
 	if [ "$name" = handler ]; then mode=c-shared; fi # a library: the edge calls what it exports
 	GOOS=wasip1 GOARCH=wasm go build -buildmode="$mode" -o "$name.wasm" "./$name"
 done
+echo bad-trap
+GOOS=wasip1 GOARCH=wasm go build -o ../bad-trap/cart.wasm ../bad-trap/cart
 for name in */package.json; do
 	name=${name%/package.json}
 	if command -v npm >/dev/null; then

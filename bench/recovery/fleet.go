@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -148,7 +149,7 @@ func (f *fleet) load(rate int) {
 // deploy asks for a change to an example, which then asks the witness's shop.
 func (f *fleet) deploy(ctx context.Context, example string) (client.Change, error) {
 	folder := filepath.Join(f.folder, "change")
-	if err := copyExample(example, folder, f.witness.url); err != nil {
+	if err := f.copyExample(ctx, example, folder); err != nil {
 		return client.Change{}, err
 	}
 	b, err := config.Pack(filepath.Join(folder, "change", "shop.yaml"))
@@ -171,6 +172,37 @@ func (f *fleet) deploy(ctx context.Context, example string) (client.Change, erro
 		return client.Change{}, err
 	}
 	return f.changes.Submit(ctx, client.Submission{Service: string(b.Manifest.Service.Service), Manifest: digest.String()}, "bench")
+}
+
+// copyExample copies it for the witness's shop, and builds what has to be built.
+func (f *fleet) copyExample(ctx context.Context, example, folder string) error {
+	if err := copyExample(example, folder, f.witness.url); err != nil {
+		return err
+	}
+	if filepath.Base(filepath.Dir(example)) != trapper {
+		return nil
+	}
+	return buildTrap(ctx, filepath.Dir(example), filepath.Join(folder, "change", "cart.wasm"))
+}
+
+// local makes a file what runs, unjudged.
+func (f *fleet) local(ctx context.Context, file string) error {
+	l, err := config.Load("", []string{file})
+	if err != nil {
+		return err
+	}
+	s := l.Services[0]
+	return f.changes.Local(ctx, s, l.Outside[s.Service], "bench", "start")
+}
+
+// buildTrap builds the function of the example that has one.
+func buildTrap(ctx context.Context, folder, out string) error {
+	c := exec.CommandContext(ctx, "go", "build", "-o", out, "./"+filepath.ToSlash(filepath.Join(folder, "cart")))
+	c.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+	if text, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the function: %w: %s", err, text)
+	}
+	return nil
 }
 
 func (f *fleet) blob(d state.Digest) state.BlobKey {

@@ -56,6 +56,7 @@ var rows = []row{
 	{name: "bad-5pct", target: map[int]string{1000: "≤ 15 bads, ≤ 60 s"}},
 	{name: "bad-slow", target: map[int]string{1000: "≤ 20 s"}},
 	{name: "bad-rare"},
+	{name: trapper, target: map[int]string{1000: "at the 3rd to 20th trap, none seen"}},
 	{name: "bad-empty"},
 	{name: "bad-redirect-loop"},
 	{name: "bad-memory", target: map[int]string{1000: "old revision ≤ 2 s", 100: "old revision ≤ 2 s"}},
@@ -215,7 +216,7 @@ func play(ctx context.Context, f flags, rate int, jobs <-chan row, results chan<
 		return nil
 	}
 	for r := range jobs {
-		got, err := fl.measure(ctx, filepath.Join(f.examples, r.name, "shop.yaml"), r)
+		got, err := fl.play(ctx, filepath.Join(f.examples, r.name, "shop.yaml"), r)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil

@@ -119,7 +119,7 @@ func measureVictims(ctx context.Context, f flags, rate int) (all []result, err e
 
 // measureVictim is a run whose edge dies.
 func measureVictim(ctx context.Context, f flags, rate int, r row) (out result, err error) {
-	ctx, stop := context.WithTimeout(ctx, limit(rate))
+	ctx, stop := context.WithTimeout(ctx, limit(r.name, rate))
 	defer stop()
 	out = result{row: r, rate: rate, state: client.Watching}
 	folder, err := os.MkdirTemp("", "selvage-recovery-")

@@ -29,7 +29,7 @@ func ask(t *testing.T, w *witness, host, path, visit string) {
 
 func TestWitnessCountsWhatTheCanaryMadeForUsers(t *testing.T) {
 	for host, bads := range map[string]int64{
-		"always-500.bad.example": 2, "empty.bad.example": 2, "loop.bad.example": 2, "slower.bad.example": 2, "good.example": 0, "127.0.0.1": -1,
+		"always-500.bad.example": 2, "empty.bad.example": 2, "loop.bad.example": 2, "slower.bad.example": 2, "offers.bad.example": 0, "good.example": 0, "127.0.0.1": -1,
 	} {
 		w, err := newWitness(t.Context(), t.TempDir())
 		if err != nil {

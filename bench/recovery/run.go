@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -38,15 +40,52 @@ const (
 	aloneAfter = 2 * time.Second // between two runs, for what is under way
 )
 
+// trapper is a change whose function traps so rarely that it takes longer. Nobody
+// sees it: the old revision answers instead.
+const trapper = "bad-trap"
+
 // limit is how long a run may take.
-func limit(rate int) time.Duration {
+func limit(name string, rate int) time.Duration {
 	switch {
+	case name == trapper:
+		return 20 * time.Minute
 	case rate >= 500:
 		return 4 * time.Minute
 	case rate >= 50:
 		return 8 * time.Minute
 	}
 	return 12 * time.Minute
+}
+
+// play measures an example, on top of what it is to be compared with: of what
+// traps, that is the same function that does not, which takes the same time.
+func (f *fleet) play(ctx context.Context, example string, r row) (result, error) {
+	if r.name != trapper {
+		return f.measure(ctx, example, r)
+	}
+	before := filepath.Join(f.folder, "before")
+	if err := f.copyExample(ctx, example, before); err != nil {
+		return result{}, err
+	}
+	file := filepath.Join(before, "change", "shop.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return result{}, err
+	}
+	if err := os.WriteFile(file, bytes.ReplaceAll(text, []byte(shop.RareField+".bad.example"), []byte("good.example")), 0o600); err != nil {
+		return result{}, err
+	}
+	if err := f.local(ctx, file); err != nil {
+		return result{}, err
+	}
+	if !rest(ctx, warm(f.rate)) {
+		return result{}, ctx.Err()
+	}
+	out, err := f.measure(ctx, example, r)
+	if err != nil {
+		return result{}, err
+	}
+	return out, f.local(ctx, filepath.Join(f.folder, "shop.yaml"))
 }
 
 // measure deploys an example and waits for what becomes of it.
@@ -61,7 +100,7 @@ func (f *fleet) measure(ctx context.Context, example string, r row) (result, err
 	harm := newHarm(r.outage)
 	var now client.Rollout
 	said := began
-	for time.Since(began) < limit(f.rate) && !client.Over(now.Change.State) {
+	for time.Since(began) < limit(r.name, f.rate) && !client.Over(now.Change.State) {
 		if !rest(ctx, lookEvery) {
 			return out, ctx.Err()
 		}
@@ -96,6 +135,9 @@ func (f *fleet) measure(ctx context.Context, example string, r row) (result, err
 	out.why = why
 	out.made, out.bads, out.users, out.lost = made.n, made.bad, len(made.users), lost
 	out.asked = decided.Sub(began)
+	if r.name == trapper { // the bad ones are traps, which the old revision makes up for
+		out.users = int(made.failed)
+	}
 	if !made.first.IsZero() {
 		out.took, out.turned = decided.Sub(made.first), made.last.Sub(made.first)
 	}

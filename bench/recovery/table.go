@@ -21,7 +21,7 @@ func table(f flags, all []result, took time.Duration) string {
 	b.WriteString(`Three nodes in three POPs with the toy shop as their origin, in one process over sockets of this machine. The rate is of
 requests at the nodes. Most of them are answered from the cache: the changes fail for the cart, which is a fifth to a fourth of the requests.
 Shoppers are as with selvage try: one request in 2 s each, a new address with each visit of some twenty requests. Bads, users and the canary's first
-making are counted at the shop, those of bad-memory by the nodes. A time is from the canary's first making to the decision. Medians, in brackets the greatest.
+making are counted at the shop, those of bad-memory by the nodes; of bad-trap, bads are answers at which its function traps, and users are the 5xx that anybody got. A time is from the canary's first making to the decision. Medians, in brackets the greatest.
 
 | change | requests/s | undone | promoted | neither | bads served | users hurt | undone after | back after a crash | to 95 % | lost | target |
 |---|---|---|---|---|---|---|---|---|---|---|---|

@@ -32,6 +32,7 @@ type account struct {
 	first, last time.Time // when the shop was asked
 	n, bad      int64
 	users       map[string]bool // who met a bad one
+	failed      int64           // answers of 5xx that shoppers got, whoever made them
 }
 
 func newWitness(ctx context.Context, folder string) (*witness, error) {
@@ -74,9 +75,12 @@ func (w *witness) now() (made account, lost int64, why error) {
 }
 
 // seen is told what came of every request.
-func (w *witness) seen(_, _ string, _ int, err error) {
+func (w *witness) seen(_, _ string, status int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if status >= http.StatusInternalServerError {
+		w.made.failed++
+	}
 	if err != nil && !strings.Contains(err.Error(), "redirects") {
 		w.lost++
 		w.why = err
@@ -104,7 +108,7 @@ func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	seen := &answer{ResponseWriter: rw}
 	w.shop.ServeHTTP(seen, r)
 	slow := strings.HasPrefix(r.Host, string(shop.Slower)) && time.Since(began) >= slowFrom
-	if seen.status >= 500 || seen.size == 0 && seen.status != http.StatusSeeOther || seen.loops(r) || slow {
+	if seen.status >= 500 || seen.size == 0 && seen.status != http.StatusSeeOther || seen.loops(r) || slow || seen.Header().Get(shop.OffersField) != "" {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.made.bad++

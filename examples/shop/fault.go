@@ -22,6 +22,7 @@ const (
 	Always500    Fault = "always-500"
 	Some500      Fault = "some-500"  // one in 20
 	Rare500      Fault = "rare-500"  // one in 1,000
+	RareField    Fault = "offers"    // a field of the answer, at one in 1,000, at which the function of bad-trap panics
 	Slower       Fault = "slower"    // three times as slow, slowerLeast at least
 	Empty        Fault = "empty"     // 200, and nothing in it
 	RedirectLoop Fault = "loop"      // to where one is
@@ -29,10 +30,13 @@ const (
 	Plain500     Fault = "plain-500" // always, for everybody
 )
 
+// OffersField is the field of an answer with the fault [RareField].
+const OffersField = "Shop-Offers"
+
 // faultDomain is what a name that asks for a fault ends with.
 const faultDomain = ".bad.example"
 
-var faults = []Fault{Always500, Some500, Rare500, Slower, Empty, RedirectLoop, Memory, Plain500}
+var faults = []Fault{Always500, Some500, Rare500, RareField, Slower, Empty, RedirectLoop, Memory, Plain500}
 
 const (
 	slowerLeast = 40 * time.Millisecond
@@ -96,6 +100,12 @@ func (s *Shop) fail(f Fault, w http.ResponseWriter, r *http.Request) {
 			s.behave.serve(s.handler, w, r)
 			return
 		}
+	case RareField:
+		if rand.IntN(1000) == 0 {
+			w.Header().Set(OffersField, "one")
+		}
+		s.behave.serve(s.handler, w, r)
+		return
 	case Slower:
 		began := time.Now()
 		whole := &nowhere{header: w.Header(), keep: true}

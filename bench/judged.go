@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Two more of selvage, for the row of what judging costs: both serve the same
+// file behind the same balancer, and one is in the middle of a rollout. Its
+// canary is the same but for a number that nothing depends on.
+const (
+	judgedConf = `
+service: judged
+hosts: ["127.0.0.1", bench]
+tier: TIER
+origins: {web: {endpoints: [http://127.0.0.1:9901]}}
+routes: [{match: {path: /*}, origin: web}]
+`
+	judgedNode = `
+name: NAME
+listen: [{address: 127.0.0.1:PORT}]
+admin: {address: "127.0.0.1:0"}
+data: DIR/NAME
+access_log: "off"
+trusted_proxies: [127.0.0.0/8]
+`
+	// clientsScript makes every request another of 65,536 clients'.
+	clientsScript = `
+local n = 0
+request = function()
+  n = (n + 7919) % 65536
+  return wrk.format(nil, nil, {["X-Forwarded-For"] = "198.18." .. math.floor(n / 256) .. "." .. (n % 256)})
+end
+`
+)
+
+// addJudged starts both, and a rollout that stands still at one half.
+func (b *bench) addJudged(ctx context.Context, binary string) error {
+	for i, name := range []string{"alone", "judging"} {
+		port := 9915 + i
+		node := strings.NewReplacer("NAME", name, "PORT", fmt.Sprint(port), "DIR", b.dir).Replace(judgedNode)
+		for file, text := range map[string]string{
+			name + ".yaml": node, "judged-old.yaml": strings.Replace(judgedConf, "TIER", "2", 1), "judged-new.yaml": strings.Replace(judgedConf, "TIER", "3", 1),
+			"clients.lua": clientsScript,
+		} {
+			if err := os.WriteFile(filepath.Join(b.dir, file), []byte(text), 0o600); err != nil {
+				return err
+			}
+		}
+		s := &server{name: "selvage, " + name, judged: port}
+		if err := b.add(ctx, s, binary, "run", "-c", filepath.Join(b.dir, name+".yaml"), filepath.Join(b.dir, "judged-old.yaml")); err != nil {
+			return err
+		}
+	}
+	ask := func(args ...string) ([]byte, error) {
+		out, err := exec.CommandContext(ctx, binary, append(args, "--data", filepath.Join(b.dir, "judging"), "-o", "json")...).CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("selvage %s: %w: %s", strings.Join(args, " "), err, out)
+		}
+		return out, nil
+	}
+	if _, err := ask("deploy", "--detach", filepath.Join(b.dir, "judged-new.yaml")); err != nil {
+		return err
+	}
+	var out []byte
+	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(200 * time.Millisecond) {
+		var err error
+		if out, err = ask("rollout", "status"); err != nil {
+			return err
+		}
+		var now struct {
+			Share float64 `json:"share"`
+		}
+		if err := json.Unmarshal(out, &now); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		if now.Share == 0.5 {
+			_, err := ask("rollout", "hold")
+			return err
+		}
+	}
+	return fmt.Errorf("the rollout is not at one half after a minute: %s", out)
+}
