@@ -66,20 +66,25 @@ func TestAGoProgramIsSetBack(t *testing.T) {
 }
 
 func TestAFunctionHoldsNothingOfItsModule(t *testing.T) {
-	module := asm.Assemble(testImports + "memory 1\ndata 8 \"some data\"\nfunc $_start export=_start\n call $ask / call $answer\nendfunc")
-	f, err := newTestEngine(t, Options{}).Compile(t.Context(), module, Program{ABI: &testABI{version: new(int)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	held := weak.Make(&module[0])
-	module = nil
+	f, held := compileAndHold(t)
 	for end := time.Now().Add(time.Minute); held.Value() != nil; runtime.GC() {
 		if time.Now().After(end) {
 			t.Fatal("the module is held")
 		}
 	}
 	wantAnswers(t, f, 3, 3)
+}
+
+// compileAndHold compiles a module that nobody but the function can hold afterwards.
+func compileAndHold(t *testing.T) (*Function, weak.Pointer[byte]) {
+	t.Helper()
+	module := asm.Assemble(testImports + "memory 1\ndata 8 \"some data\"\nfunc $_start export=_start\n call $ask / call $answer\nendfunc")
+	f, err := newTestEngine(t, Options{}).Compile(t.Context(), module, Program{ABI: &testABI{version: new(int)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.Close)
+	return f, weak.Make(&module[0])
 }
 
 func TestWhatWasCheckedIsNotLookedThroughAgain(t *testing.T) {

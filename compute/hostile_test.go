@@ -322,6 +322,23 @@ func TestAWaitingHostFunctionCountsByWhatItDid(t *testing.T) {
 	}
 }
 
+func TestASlowHostFunctionIsPaidFor(t *testing.T) {
+	const text = `
+	func $_start export=_start locals=i32
+		call $ask / call $answer
+		loop
+			call $work
+			local.get 0 / i32.const 1 / i32.add / local.tee 0 / i32.const 20 / i32.lt_u / br_if 0
+		end
+	endfunc`
+	in := wantAnswers(t, compileText(t, newTestEngine(t, Options{}), text, Program{
+		ABI: &testABI{version: new(int), slow: work}, Limits: Limits{CPU: time.Hour},
+	}), 1, 1)
+	if in.Usage.Ticks < 20 { // each of the calls charges more than fuel for one
+		t.Errorf("got %d ticks in 20 calls", in.Usage.Ticks)
+	}
+}
+
 func TestWaitingIsNotComputing(t *testing.T) {
 	var m meter
 	now := time.Now()
