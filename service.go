@@ -198,7 +198,7 @@ type Cache struct {
 	MaxBody ByteSize `yaml:"max_body" default:"64MiB"`
 	// What tells answers apart beside host and path. Without it the whole query does, and nothing else.
 	Key *CacheKey `yaml:"key"`
-	// Directives of requests that are not honoured: max-age, max-stale, min-fresh, no-cache, no-store, only-if-cached. A reload in a browser sends max-age=0 or no-cache: without these two nobody can make the origin work by reloading. Without it all are honoured, as RFC 9111, section 5.2.1, has it.
+	// Directives of requests that are not honoured: max-age, max-stale, min-fresh, no-cache, no-store, only-if-cached, stale-if-error. A reload in a browser sends max-age=0 or no-cache: without these two nobody can make the origin work by reloading. Without it all are honoured, as RFC 9111, section 5.2.1, and RFC 5861, section 4, have it.
 	IgnoreRequest []string `yaml:"ignore_request" example:"[max-age, no-cache]"`
 	// Where an answer names its tags.
 	Tags CacheTags `yaml:"tags"`

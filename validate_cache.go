@@ -30,8 +30,8 @@ func (c *checker) cache(at string, p *Cache) {
 	}
 }
 
-// requestDirectives are those of RFC 9111, section 5.2.1, that a cache acts upon.
-var requestDirectives = []string{"max-age", "max-stale", "min-fresh", "no-cache", "no-store", "only-if-cached"}
+// requestDirectives are those of RFC 9111, section 5.2.1, and RFC 5861, section 4, that a cache acts upon.
+var requestDirectives = []string{"max-age", "max-stale", "min-fresh", "no-cache", "no-store", "only-if-cached", "stale-if-error"}
 
 // HeuristicStatuses are the final statuses whose answers may be given a lifetime
 // that they do not say themselves (RFC 9110, section 15.1; RFC 9111, section

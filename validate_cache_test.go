@@ -26,7 +26,7 @@ func TestCachePolicies(t *testing.T) {
 		}},
 		{func(p *Cache) { p.IgnoreRequest = []string{"no-cache", "maxage", "x-y-z"} }, []string{
 			`ignore_request[1]: "maxage" is not a directive of a request | did you mean "max-age"?`,
-			`ignore_request[2]: "x-y-z" is not a directive of a request | known here: max-age, max-stale, min-fresh, no-cache, no-store, only-if-cached`,
+			`ignore_request[2]: "x-y-z" is not a directive of a request | known here: max-age, max-stale, min-fresh, no-cache, no-store, only-if-cached, stale-if-error`,
 		}},
 		{func(p *Cache) { p.Key = &CacheKey{} }, nil},
 		{func(p *Cache) {

@@ -103,7 +103,7 @@ func (w *Why) tellRequest(t *Transport, q *inquiry) {
 	for _, one := range [...]struct {
 		name string
 		v    delta
-	}{{"max-age", d.maxAge}, {"min-fresh", d.minFresh}, {"max-stale", d.maxStale}} {
+	}{{"max-age", d.maxAge}, {"min-fresh", d.minFresh}, {"max-stale", d.maxStale}, {"stale-if-error", d.staleIfError}} {
 		if one.v.set {
 			words = append(words, one.name+"="+strconv.FormatInt(seconds(one.v.d), 10))
 		}
@@ -349,7 +349,7 @@ func (w *Why) tellStale(q *inquiry, one *shelved) {
 		return "for " + inSeconds(d) + " after its lifetime"
 	}
 	w.step(Step{Rule: "stale", Words: "while a new one is fetched: " + window(term.stale.whileRevalidate), Section: "5861 section 3"})
-	w.step(Step{Rule: "stale", Words: "where the origin fails: " + window(term.stale.ifError), Section: "5861 section 4"})
+	w.step(Step{Rule: "stale", Words: "where the origin fails: " + window(term.errorWindow(q.directives.staleIfError)), Section: "5861 section 4"})
 }
 
 // tellParts says what is stored in parts.

@@ -74,6 +74,7 @@ type manner struct {
 	refill   bool      // there is a stored answer that is not used any more: see MaxRefills
 	stripped bool      // the client's own conditions were taken away
 	override *Override // the leader's; nil without one
+	wishes   requestDirectives
 }
 
 // outcome is what came of a flight. Exactly one of answer, private and err is
@@ -238,7 +239,7 @@ func (t *Transport) newFlight(q *inquiry, conditions bool) *flight {
 		traits:    q.traits,
 		candidate: q.found.answer,
 		content:   q.content,
-		manner:    manner{refill: q.found.refill, override: q.override},
+		manner:    manner{refill: q.found.refill, override: q.override, wishes: q.directives},
 		record: &record.Record{
 			Start: q.rec.Start, Place: q.rec.Place, Target: q.rec.Target,
 			Client: q.rec.Client, Request: q.rec.Request, Trace: q.rec.Trace,

@@ -90,11 +90,12 @@ func (d *answerDirectives) number(name string) *delta {
 	return nil
 }
 
-// requestDirectives are the directives of a request (RFC 9111, section 5.2.1).
+// requestDirectives are the directives of a request (RFC 9111, section 5.2.1, and RFC 5861, section 4).
 // Odd forms have been read so that the origin is asked rather than not.
 type requestDirectives struct {
 	noStore, noCache, onlyIfCached bool
 	maxAge, minFresh, maxStale     delta
+	staleIfError                   delta
 }
 
 // readRequestDirectives reads the lines of a request's Cache-Control.
@@ -109,6 +110,8 @@ func readRequestDirectives(lines []string) (d requestDirectives) {
 			d.onlyIfCached = true
 		case "max-age":
 			d.maxAge.agree(p.seconds())
+		case "stale-if-error":
+			d.staleIfError.agree(p.seconds())
 		case "min-fresh":
 			v, ok := parseSeconds(p.arg)
 			if !ok {
@@ -132,7 +135,7 @@ func readRequestDirectives(lines []string) (d requestDirectives) {
 // allowed (RFC 9111, section 5.2.1: they are advice), and protects an origin from
 // those who reload.
 type ignored struct {
-	noStore, noCache, onlyIfCached, maxAge, minFresh, maxStale bool
+	noStore, noCache, onlyIfCached, maxAge, minFresh, maxStale, staleIfError bool
 }
 
 // readIgnored reads the names of directives. Validation lets no others through.
@@ -151,6 +154,8 @@ func readIgnored(names []string) (i ignored) {
 			i.minFresh = true
 		case "max-stale":
 			i.maxStale = true
+		case "stale-if-error":
+			i.staleIfError = true
 		}
 	}
 	return i
@@ -169,6 +174,9 @@ func (d requestDirectives) without(i ignored) requestDirectives {
 	}
 	if i.maxStale {
 		d.maxStale = delta{}
+	}
+	if i.staleIfError {
+		d.staleIfError = delta{}
 	}
 	return d
 }

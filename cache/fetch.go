@@ -49,7 +49,7 @@ func (f *flight) run() {
 
 // hasStandIn says whether the stored answer may be given instead of an error.
 func (f *flight) hasStandIn(now time.Time) bool {
-	return f.candidate != nil && standsIn(now, &f.candidate.terms) && !f.fate(f.candidate).gone()
+	return f.candidate != nil && standsIn(now, &f.candidate.terms, f.wishes) && !f.fate(f.candidate).gone()
 }
 
 // forward sends the request on, asking whether the stored answer is still

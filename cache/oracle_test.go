@@ -25,7 +25,7 @@ var (
 		"max-age=99999999999999999999", "max-age=-1", "private=\"x\", s-maxage=10",
 	}
 	saidVary   = []string{"", "X-Lang", "x-lang, X-Other", "*", "X Lang"}
-	askedCC    = []string{"", "no-cache", "no-store", "max-age=5", "max-stale", "max-stale=3", "min-fresh=5", "only-if-cached", "max-age=0"}
+	askedCC    = []string{"", "no-cache", "no-store", "max-age=5", "max-stale", "max-stale=3", "min-fresh=5", "only-if-cached", "max-age=0", "stale-if-error=3", "stale-if-error=60"}
 	askedLang  = []string{"", "de", "fr"}
 	askedAuth  = []string{"", "", "alice", "bob"}
 	askedRange = []string{"", "", "", "bytes=0-1", "bytes=900-", "bytes=-3", "bytes=2-7", "bytes=5-", "bytes=0-1,6-7"}
@@ -296,13 +296,32 @@ func (o *oracle) freshEnough(f *fact, a *asked, age time.Duration) error {
 	case f.says("must-revalidate") || f.says("s-maxage"):
 		return fmt.Errorf("stale for %v and forbidden: %+v", stale, *f)
 	case f.says("stale-while-revalidate") && stale < 5*time.Second,
-		f.says("stale-if-error") && stale < 5*time.Second && failed,
-		!f.says("stale-if-error") && stale < oraclePolicy.StaleIfError.Std() && failed,
+		stale < f.errorWindow(cc, lifetime) && failed,
 		!f.says("stale-while-revalidate") && stale < oraclePolicy.StaleWhileRevalidate.Std(),
 		cc == "max-stale", cc == "max-stale=3" && stale <= 3*time.Second:
 		return nil
 	}
 	return fmt.Errorf("stale for %v and nobody allowed it (origin failed %v, request %q): %+v", stale, failed, cc, *f)
+}
+
+// errorWindow is how long after its lifetime the answer may stand in for an error.
+func (f *fact) errorWindow(cc string, lifetime time.Duration) time.Duration {
+	said := oraclePolicy.StaleIfError.Std()
+	switch {
+	case f.says("stale-if-error"):
+		said = 5 * time.Second
+	case lifetime == 0 && !f.says("public"):
+		said = 0
+	}
+	wish, ok := strings.CutPrefix(cc, "stale-if-error=")
+	if !ok {
+		return said
+	}
+	seconds, _ := strconv.Atoi(wish)
+	if wished := time.Duration(seconds) * time.Second; lifetime > 0 || wished < said {
+		return wished
+	}
+	return said
 }
 
 var oraclePolicy = selvage.Cache{

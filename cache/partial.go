@@ -299,7 +299,7 @@ func (t *Transport) stitchedHit(q *inquiry, head *answer) *http.Response {
 // they do not hold all that is needed, or must not be used.
 func (t *Transport) stitchedStandIn(q *inquiry) *http.Response {
 	q.now = time.Now()
-	s := t.stitches(q, func(a *answer) bool { return standsIn(q.now, &a.terms) })
+	s := t.stitches(q, func(a *answer) bool { return standsIn(q.now, &a.terms, q.directives) })
 	if s.head == nil {
 		return nil
 	}

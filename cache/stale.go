@@ -41,11 +41,25 @@ func neverStale(d answerDirectives) bool {
 }
 
 // standsIn says whether the stored answer may be given in place of an error:
-// while it is fresh, and after that as long as its window allows. The request's
-// own wishes do not matter: they prefer, the origin forbids.
-func standsIn(now time.Time, t *terms) bool {
+// while it is fresh, and after that as long as its window allows, or the request
+// (RFC 5861, section 4). The other wishes of the request do not matter: they prefer, the
+// origin forbids.
+func standsIn(now time.Time, t *terms, r requestDirectives) bool {
 	ttl := t.ttl(now)
-	return !t.noCache && (ttl > 0 || !t.neverStale && -ttl < t.stale.ifError)
+	return !t.noCache && (ttl > 0 || !t.neverStale && -ttl < t.errorWindow(r.staleIfError))
+}
+
+// errorWindow is how long after its lifetime the answer may stand in for an error: a
+// request has its own word on that, but opens no window where the answer was stale
+// from its beginning, see [windows].
+func (t *terms) errorWindow(wish delta) time.Duration {
+	switch {
+	case !wish.set:
+		return t.stale.ifError
+	case t.lifetime == 0:
+		return min(wish.d, t.stale.ifError)
+	}
+	return wish.d
 }
 
 // isFailure says whether a status is one of the errors of RFC 5861, section 4.

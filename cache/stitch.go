@@ -135,7 +135,7 @@ func (p *places) reader() (*reader, error) {
 func (s *source) at(pos, end int64) (*reader, error) {
 	good := s.q.good
 	if s.q.standsIn {
-		good = func(a *answer) bool { return standsIn(s.q.now, &a.terms) }
+		good = func(a *answer) bool { return standsIn(s.q.now, &a.terms, s.q.directives) }
 	}
 	if f := s.flight; f != nil && f.outcome.answer.part.holds(pos) {
 		return s.readerOf(f.outcome.answer, pos, end, nil), nil

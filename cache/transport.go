@@ -156,6 +156,12 @@ func (t *Transport) await(q *inquiry, f *flight, leader bool) (*http.Response, a
 	c := &q.rec.Cache
 	c.Fwd, c.FwdStatus, c.Collapsed = q.fwd, o.status, !leader
 	switch {
+	case !leader && (o.standIn || o.err != nil) && t.mayStandIn(q) != o.standIn: // by his own wishes
+		f.leave(false)
+		if o.standIn {
+			return nil, goAlone, nil
+		}
+		return t.standIn(q), done, nil
 	case o.standIn:
 		f.leave(leader)
 		return t.standIn(q), done, nil
@@ -241,7 +247,7 @@ func (t *Transport) pass(q *inquiry, detail string) (*http.Response, error) {
 		c.FwdStatus = res.StatusCode
 	}
 	failed := err != nil || isFailure(res.StatusCode)
-	if a := q.found.answer; failed && a != nil && q.req.Context().Err() == nil && standsIn(time.Now(), &a.terms) && !t.goneNow(q) {
+	if failed && q.req.Context().Err() == nil && t.mayStandIn(q) {
 		if err == nil {
 			res.Body.Close()
 		}
@@ -260,6 +266,12 @@ func (t *Transport) pass(q *inquiry, detail string) (*http.Response, error) {
 	t.takeOurs(res.Header)
 	addStatus(res.Header, t.status(q, res.StatusCode))
 	return res, nil
+}
+
+// mayStandIn says whether what was found may be given in place of an error.
+func (t *Transport) mayStandIn(q *inquiry) bool {
+	a := q.found.answer
+	return a != nil && standsIn(time.Now(), &a.terms, q.directives) && !t.goneNow(q)
 }
 
 // goneNow says whether what was found has been purged since.
