@@ -238,17 +238,20 @@ func (t *Transport) makeForm(variant string, a *answer) form {
 		return form{why: whyMemory}
 	}
 	m := maker{store: t.store, forms: a.forms, variant: variant, length: a.length, room: room, body: new(body)}
+	plain := &reader{b: a.body, end: -1, res: new(http.Response), sent: &t.store.sending}
+	a.body.opened(plain.sent)
 	res := &http.Response{
 		StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: maps.Clone(a.header), ContentLength: a.length,
-		Body: &reader{b: a.body, end: -1, res: new(http.Response)},
+		Header: maps.Clone(a.header), ContentLength: a.length, Body: plain,
 	}
 	why := t.scope.Coder.Apply(variant, res)
+	m.body.keptBy(&t.store.sending)
 	if why == "" && !t.startMaker(&m, res.Body) {
 		why = whyMemory
 		res.Body.Close()
 	}
 	if why != "" {
+		plain.Close()
 		t.store.endForm(a.forms, nil, room)
 		return form{why: why}
 	}
@@ -291,14 +294,20 @@ func (m *maker) run(src io.ReadCloser) {
 		m.forget("")
 	}
 	m.body.end(err, nil)
+	stored := false
 	switch {
 	case err != nil:
 		m.store.endForm(m.forms, nil, m.room)
 	case m.body.size*100 > m.length*worthwhile:
 		m.forget(whySmall)
 		m.store.endForm(m.forms, &wholeForm{variant: m.variant, why: whySmall}, m.room)
-	case !m.store.endForm(m.forms, &wholeForm{variant: m.variant, body: m.body}, m.room):
-		m.forget("")
+	default:
+		if stored = m.store.endForm(m.forms, &wholeForm{variant: m.variant, body: m.body}, m.room); !stored {
+			m.forget("")
+		}
+	}
+	if !stored {
+		m.body.left(&m.store.sending)
 	}
 	s := &m.store.flights
 	s.mu.Lock()
@@ -409,6 +418,10 @@ func (s *Store) abandon(f *forms) {
 	s.moveFormsLocked(f, nil)
 }
 
+// counted says whether the forms that are whole are in the store's bound as what they
+// are: else they are counted where they are read, see [body.opened].
+func (f *forms) counted() bool { return f.state == formsPending || f.state == formsStored }
+
 // moveFormsLocked notes in which entry forms are counted, nil for none.
 func (s *Store) moveFormsLocked(f *forms, e *entry) {
 	if f == nil {
@@ -416,6 +429,18 @@ func (s *Store) moveFormsLocked(f *forms, e *entry) {
 	}
 	s.reserved -= f.reserved
 	f.reserved = 0
+	before := f.counted()
+	defer func() {
+		for i := range f.whole {
+			switch body := f.whole[i].body; {
+			case body == nil || f.counted() == before:
+			case before:
+				body.left(&s.sending)
+			default:
+				body.keptBy(&s.sending)
+			}
+		}
+	}()
 	switch {
 	case e == nil:
 		f.entry, f.state = 0, formsGone

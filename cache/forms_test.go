@@ -338,4 +338,42 @@ func formsUnderLoad(t *testing.T, limit selvage.ByteSize) {
 	if stats.Bytes != 0 || stats.Objects != 0 || stats.Receiving != 0 {
 		t.Errorf("%+v is left", stats)
 	}
+	e.store.checkSent(t)
+}
+
+// Who reads a form keeps its bytes, when the answer has gone, is packed, or while it is made.
+func TestAFormThatIsReadCountsUntilItIsSent(t *testing.T) {
+	for _, size := range []int{100, 20_000} { // the smaller one is packed with its form
+		onVirtualTime(t, func(t *testing.T) {
+			z := new(zipper)
+			body := strings.Repeat("selvage ", size)
+			e := newCodedEdge(t, z, 64<<20, always(200, page, body))
+			open := func() *http.Response {
+				res, err := e.RoundTrip(get(t, "http://shop.example/", acceptGzip...))
+				if err != nil || res.Header.Get("Content-Encoding") != "gzip" {
+					t.Fatalf("got %v, %v", res, err)
+				}
+				settled()
+				return res
+			}
+			e.get("/")
+			settled()
+			z.hold = make(chan struct{})
+			made := open()
+			close(z.hold)
+			settled()
+			whole := open()
+			e.store.Forget()
+			if got := e.store.Stats(); got.Bytes != 0 || got.Sending == 0 {
+				t.Errorf("of %d bytes, which are read and not stored any more, it counts %+v", len(body), got)
+			}
+			for _, res := range []*http.Response{made, whole} {
+				if _, err := io.Copy(io.Discard, res.Body); err != nil {
+					t.Error(err)
+				}
+				res.Body.Close()
+			}
+			e.store.checkSent(t)
+		})
+	}
 }

@@ -87,10 +87,8 @@ func (t *Transport) respond(q *inquiry, a *answer, f *flight, aged bool) *http.R
 	if !b.whole.Load() { // else nobody waits; and a context that nobody asks need not look out
 		m.reader.gone = q.req.Context().Done()
 	}
-	if b == a.body {
-		m.reader.sent = &t.store.sending
-		b.opened(m.reader.sent)
-	}
+	m.reader.sent = &t.store.sending
+	b.opened(m.reader.sent)
 	if p.whole {
 		m.announce(b)
 	} else {
