@@ -100,7 +100,7 @@ func newCodedEdge(t *testing.T, z *zipper, limit selvage.ByteSize, origin *scrip
 	t.Cleanup(store.Close)
 	scope := shop
 	scope.Coder = z
-	return &edge{NewTransport(store, scope, origin), t, origin}
+	return &edge{Transport: NewTransport(store, scope, origin), t: t, origin: origin}
 }
 
 const page = "Content-Type: text/html\nEtag: \"v1\"\nCache-Control: max-age=60"

@@ -139,7 +139,7 @@ func TestAURLIsFoundUnderTheRulesOfEveryRevision(t *testing.T) {
 		}
 		edges := make([]*edge, len(keys))
 		for i, k := range keys {
-			edges[i] = &edge{NewTransport(store, scopeWith(k), origin), t, origin}
+			edges[i] = &edge{Transport: NewTransport(store, scopeWith(k), origin), t: t, origin: origin}
 		}
 		for i, e := range edges {
 			got := e.get("/a?b=1&a=2&utm_x=3", "X-Plan", fmt.Sprint("gold", i), "Cookie", "c=d")
@@ -172,7 +172,7 @@ func TestTheOldestRulesGoWithWhatWasStoredByThem(t *testing.T) {
 		with := func(name string) *edge {
 			s := shop
 			s.Policy.Key = &selvage.CacheKey{Query: &selvage.QueryRules{Drop: []string{name}}}
-			return &edge{NewTransport(store, s, origin), t, origin}
+			return &edge{Transport: NewTransport(store, s, origin), t: t, origin: origin}
 		}
 		first := with("x")
 		first.get("/a")

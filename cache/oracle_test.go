@@ -339,7 +339,7 @@ func play(t *testing.T, script []byte) {
 	scope := shop
 	scope.Policy = oraclePolicy
 	e := newEdgeFor(t, scope, nil)
-	e.next = o
+	e.next, e.asLies = o, true
 	id := 0
 	for len(client.next) > 0 {
 		var running []<-chan result

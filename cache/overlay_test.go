@@ -27,11 +27,11 @@ func newTrial(t *testing.T, same bool) *trial {
 	scope.Policy = selvage.Cache{TTL: selvage.Duration(time.Minute)}
 	scope.Making, scope.Layer = "old", new(Layer)
 	old, neu := always(200, "", "old"), always(200, "", "new")
-	tr.baseline = &edge{NewTransport(store, scope, old), t, old}
+	tr.baseline = &edge{Transport: NewTransport(store, scope, old), t: t, origin: old}
 	if scope.Layer = tr.layer; !same {
 		scope.Making = "new"
 	}
-	tr.canary = &edge{NewTransport(store, scope, neu), t, neu}
+	tr.canary = &edge{Transport: NewTransport(store, scope, neu), t: t, origin: neu}
 	store.Overlay(tr.layer)
 	return tr
 }
@@ -231,11 +231,11 @@ func TestRevisionsOfFilesUseEachOthersAnswers(t *testing.T) {
 		scope := shop
 		scope.Policy = selvage.Cache{TTL: selvage.Duration(time.Minute)}
 		scope.Making = "one"
-		one := &edge{NewTransport(store, scope, always(200, "", "one")), t, nil}
+		one := &edge{Transport: NewTransport(store, scope, always(200, "", "one")), t: t, origin: nil}
 		scope.Making = "two"
-		two := &edge{NewTransport(store, scope, always(200, "", "two")), t, nil}
+		two := &edge{Transport: NewTransport(store, scope, always(200, "", "two")), t: t, origin: nil}
 		scope.Layer = new(Layer)
-		deployed := &edge{NewTransport(store, scope, always(200, "", "deployed")), t, nil}
+		deployed := &edge{Transport: NewTransport(store, scope, always(200, "", "deployed")), t: t, origin: nil}
 		one.expect("/a", "one")
 		two.expect("/a", "one")
 		deployed.expect("/a", "deployed") // made by other rules

@@ -515,7 +515,7 @@ func TestURLPurgeReachesWhatOtherRulesHaveKeyed(t *testing.T) {
 				settled()
 			}
 		}
-		live := &edge{NewTransport(old.store, shop, old.origin), t, old.origin}
+		live := &edge{Transport: NewTransport(old.store, shop, old.origin), t: t, origin: old.origin}
 		live.purge(hard, "/p?a=1&b=3")
 		if r := ask("/p?a=1&b=2", "free", "de"); !strings.Contains(r.cacheStatus(), "hit") {
 			t.Errorf("after the purge of another URL: %q", r.cacheStatus())
