@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/selvage-edge/selvage"
@@ -54,39 +55,90 @@ func costs(w io.Writer, objects int) {
 
 func gib(n int64) float64 { return float64(n) / (1 << 30) }
 
-// measureHits asks both stores in turn, so that a noisy machine is noisy for both.
+// How hits are asked for beside a full store: at a rate that one core has much room
+// for, whether or not the answer before is there.
+const (
+	pacedHits  = 1_000_000 // of both stores together
+	pacedEvery = 20 * time.Microsecond
+	// Who is so late was kept off the processor by others: that is counted once, and not
+	// for all who would have come meanwhile.
+	pacedLate = 5 * time.Millisecond
+)
+
+// measureHits asks both stores in turn for random keys, so that a noisy machine is noisy for
+// both, at fixed times: who comes while the collector runs waits for it, and is counted.
+// What a full store cannot help is that its answers are in no cache of the processor: a copy
+// of as many bytes from a random place of as much plain memory says what that costs.
 func measureHits(few, many *edge, objects int) string {
-	const each = 1_000_000
 	r := rand.New(rand.NewPCG(1, 1))
-	var times [2][]float64
+	small, large := make([]byte, max(objects/1000, 1)*roomEach), make([]byte, objects*roomEach)
+	for i := 0; i < len(large); i += 4096 {
+		large[i] = 1 // now the memory is there
+	}
+	kinds := [...]struct {
+		n   int
+		ask func(k uint32)
+	}{
+		{max(objects/1000, 1), few.mustHit}, {objects, many.mustHit},
+		{max(objects/1000, 1), copies(small)}, {objects, copies(large)},
+	}
+	var times [len(kinds)][]float64
+	collecting := collectNowAndThen()
 	pausesBefore, cyclesBefore := pauses()
-	for round := range each / 1000 {
-		if round%100 == 99 {
-			runtime.GC() // hits leave nothing to collect
+	next, late := time.Now(), 0
+	for i := range 2 * pacedHits {
+		kind := &kinds[i%len(kinds)]
+		k := uint32(r.IntN(kind.n))
+		for time.Now().Before(next) {
 		}
-		for i, e := range [...]*edge{few, many} {
-			n := max(objects/1000, 1)
-			if i == 1 {
-				n = objects
-			}
-			for range 1000 {
-				k := uint32(r.IntN(n))
-				from := time.Now()
-				if !e.ask(k) {
-					panic("what is stored is no hit")
-				}
-				times[i] = append(times[i], float64(time.Since(from).Nanoseconds())/1e3)
-			}
+		kind.ask(k)
+		times[i%len(kinds)] = append(times[i%len(kinds)], float64(time.Since(next).Nanoseconds())/1e3)
+		if next = next.Add(pacedEvery); time.Since(next) > pacedLate {
+			next = time.Now()
+			late++
 		}
 	}
 	all, cycles := pauses()
+	collecting()
 	var out strings.Builder
-	for _, p := range [...]float64{0.5, 0.99} {
-		fmt.Fprintf(&out, "| hit with the reading of it, p%g, in µs, beside a store of %d | %.2f, %.2f |\n", p*100, max(objects/1000, 1),
+	for _, p := range [...]float64{0.5, 0.99, 0.999} {
+		fmt.Fprintf(&out, "| hit with the reading of it, asked for every %v, p%g, in µs, beside a store of %d | %.2f, %.2f |\n", pacedEvery, p*100, kinds[0].n,
 			quantile(times[1], p), quantile(times[0], p))
+		fmt.Fprintf(&out, "| a copy of %d B from a random place of as much plain memory, the same | %.2f, %.2f |\n", roomEach, quantile(times[3], p), quantile(times[2], p))
 	}
+	fmt.Fprintf(&out, "| times that the asker was more than %v late: with more than a few the machine is too busy for these figures | %d |\n", pacedLate, late)
 	fmt.Fprintf(&out, "| the collector's longest pause, of %d cycles, at most | %s |\n", cycles-cyclesBefore, longest(pausesBefore, all))
 	return out.String()
+}
+
+// mustHit asks for what is stored.
+func (e *edge) mustHit(k uint32) {
+	if !e.ask(k) {
+		panic("what is stored is no hit")
+	}
+}
+
+// copies copies from a place of memory.
+func copies(from []byte) func(k uint32) {
+	to := make([]byte, roomEach)
+	return func(k uint32) { copy(to, from[int(k)*roomEach:]) }
+}
+
+// collectNowAndThen lets the collector run beside the hits, which leave it nothing to do; stop ends that.
+func collectNowAndThen() (stop func()) {
+	ended, tick := make(chan struct{}), time.NewTicker(200*time.Millisecond)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-tick.C:
+				runtime.GC()
+			case <-ended:
+				return
+			}
+		}
+	})
+	return func() { tick.Stop(); close(ended); wg.Wait() }
 }
 
 // measurePurges purges tags that a thousandth of the answers have, and one that all have.

@@ -3,7 +3,7 @@
 // answers cost.
 //
 // Look at main for the parts, at loads.go for what is asked for, at rules.go
-// for the other rules.
+// for the other rules, at canned.go for what a hit costs through the node.
 //
 // It promises the same hit ratios for the same seed: all chance comes from it,
 // and every request of the ratios goes through a real cache.Transport. It
@@ -26,6 +26,8 @@ func main() {
 	seed := flag.Uint64("seed", 1, "of all chance")
 	requests := flag.Int("requests", 2_000_000, "of each load of the ratios")
 	objects := flag.Int("objects", 1_000_000, "that are stored for the costs")
+	rounds := flag.Int("rounds", 200, "of blocks for what a hit costs beside a canned answer")
+	only := flag.String("only", "", "one part: ratios, canned or costs")
 	out := flag.String("o", "", "file to write; standard output if empty")
 	flag.Parse()
 	w := io.Writer(os.Stdout)
@@ -40,9 +42,19 @@ func main() {
 	}
 	fmt.Fprintf(w, "# The memory store, %s\n\n`go run ./bench/store -seed %d -requests %d -objects %d`\n\n",
 		time.Now().Format(time.DateOnly), *seed, *requests, *objects)
-	ratios(w, *seed, *requests)
+	if part := *only; part == "" || part == "ratios" {
+		ratios(w, *seed, *requests)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	go node.TuneCollector(ctx) // ends with the program
-	costs(w, *objects)
+	if part := *only; part == "" || part == "canned" {
+		if err := canned(w, *rounds); err != nil {
+			fmt.Fprintln(os.Stderr, "store: ask for a hit:", err)
+			os.Exit(1)
+		}
+	}
+	if part := *only; part == "" || part == "costs" {
+		costs(w, *objects)
+	}
 }
