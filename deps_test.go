@@ -73,7 +73,7 @@ var house = map[string]imports{
 	"bench/judge":    {ours: []string{".", "judge"}},
 	"bench/recovery": {ours: []string{everything}},
 	"bench/compute":  {ours: []string{"compute/wasm/asm"}},
-	"bench/store":    {ours: []string{".", "cache", "record", "node"}},
+	"bench/store":    {ours: []string{".", "cache", "record", "node", "config", "http1"}},
 	"rollout":        {ours: []string{".", "judge", "state", "client"}}, // client has the shapes that its log and answers are made of
 
 	// These put it together.
