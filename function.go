@@ -32,6 +32,8 @@ type Function struct {
 	Sandboxes int `yaml:"sandboxes" default:"64" min:"1" max:"10000"`
 	// Whether a sandbox goes back to where the program first asked for a request, or the program starts anew for each request: on or off. Seeds of random numbers that it takes while it starts are then the same for several requests.
 	Rewind string `yaml:"rewind" default:"on" enum:"on,off"`
+	// How many requests a sandbox serves in turn where the program asks for the next one itself (reusable sandboxes of Fastly Compute, as ServeMany and setReusableSandboxOptions make them). They see what the program kept of those before, and each has limits of its own. 1: a sandbox knows one request.
+	Reuse int `yaml:"reuse" default:"1" min:"1" max:"10000"`
 	// Its environment variables.
 	Env map[string]string `yaml:"env" example:"{GREETING: hello}"`
 	// What becomes of a request when it traps, hits a limit or gives no answer, before the first byte: 500, pass (the route's origin answers), previous (the function of the last promoted revision before this one tries), or default (its default answer).

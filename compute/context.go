@@ -12,7 +12,8 @@ import (
 // request's end is told to, are made when somebody first wants to be told of
 // the end; most functions are done before anybody does.
 type requestContext struct {
-	context.Context // the request's
+	context.Context                 // the request's
+	engine          context.Context // of the engine's call, where that began with another request; else nil
 	box             *sandbox
 	deadline        time.Time
 
@@ -75,10 +76,13 @@ func (c *requestContext) Value(key any) any {
 	c.mu.Lock()
 	timed := c.timed
 	c.mu.Unlock()
-	if timed != nil {
-		return timed.Value(key)
+	if timed == nil {
+		timed = c.Context
 	}
-	return c.Context.Value(key)
+	if v := timed.Value(key); v != nil || c.engine == nil {
+		return v
+	}
+	return c.engine.Value(key)
 }
 
 // end ends it for good.

@@ -34,6 +34,7 @@ type sandbox struct {
 	starting   bool   // see start
 	said       []byte // what the program logged while it was started for no request
 	request    *requestContext
+	began      time.Time   // the request
 	turn       *bell       // what a long guest computes with
 	cut        *LimitError // what ended the guest, if that was a limit
 }
@@ -77,8 +78,8 @@ func (b *sandbox) close() {
 func (b *sandbox) serve(ctx context.Context, in *Invocation) (err error) {
 	limits := &b.f.program.Limits
 	now := time.Now()
-	b.request = &requestContext{Context: ctx, box: b, deadline: now.Add(limits.Wall)}
-	defer b.request.end()
+	b.began, b.request = now, &requestContext{Context: ctx, box: b, deadline: now.Add(limits.Wall)}
+	defer func() { b.request.end() }()
 	defer b.leaveTurn()
 	g := &b.guest
 	g.in, g.headerBytes = in, 0
@@ -105,10 +106,15 @@ func (b *sandbox) serve(ctx context.Context, in *Invocation) (err error) {
 		})
 	}
 	err = b.judge(err)
-	end := time.Now()
-	g.meter.tick(end)
-	in.Usage.CPU, in.Usage.Wall, in.Usage.Memory = g.meter.cpu, end.Sub(now), uint64(g.Size())
+	b.account(time.Now())
 	return err
+}
+
+// account writes down what the request took that the guest is in.
+func (b *sandbox) account(now time.Time) {
+	g := &b.guest
+	g.meter.tick(now)
+	g.in.Usage.CPU, g.in.Usage.Wall, g.in.Usage.Memory = g.meter.cpu, now.Sub(b.began), uint64(g.Size())
 }
 
 func (b *sandbox) count() {
@@ -203,6 +209,9 @@ func (b *sandbox) host(ctx context.Context, h *HostFunc, stack []uint64) {
 
 // answer calls a host function after the sandbox was frozen, if it is to be.
 func (b *sandbox) answer(ctx context.Context, h *HostFunc, stack []uint64) {
+	if b.request.engine != nil {
+		ctx = b.request // the engine has the first request's
+	}
 	if !h.Waits {
 		h.Call(ctx, &b.guest, stack)
 		return

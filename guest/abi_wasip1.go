@@ -11,6 +11,12 @@ import (
 //go:wasmimport fastly_http_req body_downstream_get
 func hostDownstream(req, body *uint32) uint32
 
+//go:wasmimport fastly_http_downstream next_request
+func hostNext(mask uint32, options unsafe.Pointer, promise *uint32) uint32
+
+//go:wasmimport fastly_http_downstream next_request_wait
+func hostNextWait(promise uint32, req, body *uint32) uint32
+
 //go:wasmimport fastly_http_req new
 func hostRequestNew(req *uint32) uint32
 
@@ -94,6 +100,9 @@ func hostSecretText(secret uint32, buf unsafe.Pointer, size uint32, n *uint32) u
 
 // bufferLength is the status of a buffer that is too small; how much is needed is told.
 const bufferLength = 4
+
+// none is the status of what is not there.
+const none = 10
 
 // statuses are what a status means, by its number.
 var statuses = [...]string{

@@ -16,7 +16,7 @@
 //	}
 //
 // Each request runs in memory of its own: what a program leaves in a global
-// variable is gone with the request. Everything that happens before Serve happens
+// variable is gone with the request, but for [ServeMany]. Everything that happens before Serve happens
 // once for many requests, so tables and templates are best made there. What
 // must differ from request to request must not: math/rand and the order of maps
 // are seeded before, crypto/rand is not.

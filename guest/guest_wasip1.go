@@ -14,6 +14,30 @@ import (
 func Serve(handler func(*Request) *Response) {
 	var handle, body uint32
 	must("get the request", hostDownstream(&handle, &body))
+	serve(handle, body, handler)
+}
+
+// ServeMany answers requests one after the other, until no other comes. Where
+// the service does not say reuse, that is one. What the handler leaves in
+// variables is there for the next request; what it leaves open is closed.
+func ServeMany(handler func(*Request) *Response) {
+	var handle, body uint32
+	must("get the request", hostDownstream(&handle, &body))
+	for {
+		serve(handle, body, handler)
+		var promise uint32
+		must("ask for another request", hostNext(0, nil, &promise))
+		switch status := hostNextWait(promise, &handle, &body); status {
+		case 0:
+		case none:
+			return
+		default:
+			must("wait for another request", status)
+		}
+	}
+}
+
+func serve(handle, body uint32, handler func(*Request) *Response) {
 	r := &Request{Body: &Body{handle: body, open: true}, client: true}
 	r.Method, _ = text(func(buf unsafe.Pointer, size uint32, n *uint32) uint32 { return hostMethodGet(handle, buf, size, n) })
 	r.URL, _ = text(func(buf unsafe.Pointer, size uint32, n *uint32) uint32 { return hostURIGet(handle, buf, size, n) })

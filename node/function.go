@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -173,34 +172,11 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 	if !f.rev.acquire() {
 		return nil, selvage.Errorf(selvage.Unavailable, "function %q: its revision has ended", f.name)
 	}
-	fs := f.reg.functions
-	p = p.keep()
-	w := newGuestAnswer(req, body)
-	// What goes on behind a complete answer ends with the node; before that, with the request.
-	ctx, cancel := context.WithCancelCause(callContext{req.Context(), c})
-	stopNode := fs.atEnd(func() { cancel(errNodeEnds) })
-	stopRequest := context.AfterFunc(req.Context(), func() {
-		if !w.complete() {
-			cancel(context.Cause(req.Context()))
-		}
-	})
-	log := &guestLog{c: c}
-	in := &compute.Invocation{
-		W: w, R: guestRequest(req, body, ctx), Client: clientOf(ctx, &c.rec), Fetch: c.fetch, Log: log.take,
-		Holds: answerBuffer, Origin: string(cmp.Or(f.own, f.set.OtherBackends)),
+	t := f.turn(req, p.keep(), c, body)
+	if !p.follows(t) {
+		f.reg.functions.running.run(func() { p.serve(t) })
 	}
-	fs.running.run(func() {
-		defer f.rev.release()
-		defer p.release()
-		err := p.fn.Serve(ctx, in)
-		log.end(err, ctx.Err() != nil)
-		stopRequest()
-		stopNode()
-		cancel(nil)
-		c.dynamic.close()
-		w.finish(err, in.Usage)
-	})
-	err := w.wait()
+	err := t.w.wait()
 	rec := record.From(req.Context())
 	rec.Function.Name = f.name
 	if err != nil {
@@ -212,14 +188,14 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 		}
 		return nil, (&functionError{f.name, err}).asOwn()
 	}
-	usage, ended := w.used()
+	usage, ended := t.w.used()
 	if rec.Function.Streams = !ended; ended {
 		rec.Function.CPU, rec.Function.Memory, rec.Function.Fetches = usage.CPU, int64(usage.Memory), usage.OriginRequests
 		if len(usage.Hit) > 0 && rec.LimitHit == "" {
 			rec.LimitHit = "function_" + string(usage.Hit[0]) // logs that were cut, or a wait for a sandbox
 		}
 	}
-	return w.response(), nil
+	return t.w.response(), nil
 }
 
 // FunctionLine is a line that a function wrote to a log, or a part of one.

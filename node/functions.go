@@ -66,6 +66,10 @@ type program struct {
 	ready chan struct{} // closed when the two below are set
 	fn    *compute.Function
 	err   error
+
+	reuse int             // how many requests a sandbox may serve in turn
+	next  chan *guestTurn // taken by sandboxes that wait for another request
+	seats chan struct{}   // one for each sandbox that serves several, as many as it may have
 }
 
 // newFunctions makes the engine. Compiled files are kept in folder, if there is one.
@@ -99,6 +103,9 @@ func (fs *functions) acquire(ctx context.Context, s *selvage.Service, name selva
 		return p, nil
 	}
 	p = &program{key: key, of: fs, users: 1, ready: make(chan struct{})}
+	if f := s.Functions[name]; f.Reuse > 1 {
+		p.reuse, p.next, p.seats = f.Reuse, make(chan *guestTurn), make(chan struct{}, f.Sandboxes)
+	}
 	fs.programs[key] = p
 	fs.mu.Unlock()
 	p.fn, p.err = fs.compile(ctx, s, name, ownFile)

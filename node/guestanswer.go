@@ -151,10 +151,14 @@ func (w *guestAnswer) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// finish notes that the function has ended.
+// finish notes that the function has ended, or that it has ended its answer and goes on
+// to another request. Only the first call counts.
 func (w *guestAnswer) finish(err error, usage compute.Usage) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.ended {
+		return // its sandbox has gone on to other requests
+	}
 	switch {
 	case err == nil && w.sent == nil:
 		err = errNoAnswer
@@ -193,11 +197,11 @@ func (w *guestAnswer) used() (compute.Usage, bool) {
 	return w.usage, w.ended
 }
 
-// complete says whether all of the answer was read.
+// complete says whether all of the answer was read, or written.
 func (w *guestAnswer) complete() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.closed && w.ready
+	return w.ended || w.closed && w.ready
 }
 
 // response is the answer, once wait has said that there is one.

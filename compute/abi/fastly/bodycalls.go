@@ -108,6 +108,9 @@ func bodyClose(c *call, b *body) Status {
 	if err := s.finish(&b.trailers); err != nil {
 		return bodyStatus(err)
 	}
+	if a, ok := s.(*answerSink); ok {
+		a.d.done(c.mem.CPU())
+	}
 	return OK
 }
 

@@ -33,6 +33,8 @@ type meter interface {
 	Hit(name compute.LimitName)
 	// Log writes a line within the limit of log bytes.
 	Log(w io.Writer, p []byte)
+	// Turn puts the guest into another request, whose context it returns. at is that of the call.
+	Turn(at, ctx context.Context, in *compute.Invocation) context.Context
 	// CPU is what the request took until now.
 	CPU() time.Duration
 }

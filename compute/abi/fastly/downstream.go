@@ -156,8 +156,8 @@ func clientCertificateResult(c *call, d *downstream) Status {
 
 // originalNames are the names of the request's fields as the client sent them.
 func (d *downstream) originalNames() []string {
-	if d.FieldNames != nil {
-		return d.FieldNames
+	if d.request.FieldNames != nil {
+		return d.request.FieldNames
 	}
 	h := fromHTTP(d.R.Header, d.R.Host)
 	names := make([]string, 0, len(h.fields))
@@ -193,20 +193,19 @@ func complianceRegion(c *call, _ *downstream) Status {
 
 // promise is another request that a guest waits for.
 type promise struct {
-	done chan struct{} // closed when d and ok are set
-	d    Downstream
-	ok   bool
+	done chan struct{} // closed when next is set
+	next *Following    // nil: none comes
 	stop func()
 }
 
 func (p *promise) ready() <-chan struct{} { return p.done }
 
-// Close gives it up. A request that came meanwhile is answered by nobody but its Done.
+// Close gives it up, and a request that came meanwhile back.
 func (p *promise) Close() error {
 	p.stop()
 	<-p.done
-	if p.ok && p.d.Done != nil {
-		p.d.Done(false)
+	if p.next != nil {
+		p.next.Refuse()
 	}
 	return nil
 }
@@ -227,13 +226,13 @@ func nextRequest(c *call) Status {
 	p := &promise{done: make(chan struct{})}
 	ctx, cancel := c.cancellable()
 	p.stop = cancel
-	if c.x.request == nil || c.x.request.Next == nil {
+	next := c.x.down.request.Next
+	if next == nil || len(c.x.handles.items) > maxHandlesMade/2 {
 		close(p.done)
 	} else {
-		next := c.x.request.Next
 		c.x.work.Go(func() {
 			defer close(p.done)
-			p.d, p.ok = next(ctx, wait)
+			p.next = next(ctx, wait)
 		})
 	}
 	status := c.give(2, p)
@@ -243,7 +242,8 @@ func nextRequest(c *call) Status {
 	return status
 }
 
-// nextRequestWait answers with the next request. The one before is over then.
+// nextRequestWait answers with the next request. The one before is over then, and
+// whatever the guest left open of it is closed.
 func nextRequestWait(c *call) Status {
 	p, ok := handle[*promise](c, 0)
 	if !ok {
@@ -255,26 +255,20 @@ func nextRequestWait(c *call) Status {
 		return Invalid
 	}
 	c.x.handles.drop(c.u32(0))
+	c.x.abandon()
+	c.x.settle()
+	c.x.down.done(c.mem.CPU())
 	select {
 	case <-p.done:
 	case <-c.ctx.Done():
 		_ = p.Close() // it has no error
 		return None
 	}
-	if !p.ok {
+	if p.next == nil {
 		return None
 	}
-	c.x.settleStreaming()
-	c.x.settle()
-	c.x.attach(p.d)
+	c.x.turn(c, p.next)
 	return shiftedTo(c, 1, bodyDownstreamGet)
-}
-
-// settleStreaming ends an answer that the guest did not.
-func (x *exchange) settleStreaming() {
-	if x.down.sink != nil {
-		x.down.sink.abandon()
-	}
 }
 
 // shiftedTo calls a function with the parameters from i on.

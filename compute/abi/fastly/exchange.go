@@ -3,24 +3,29 @@ package fastly
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/selvage-edge/selvage/compute"
 )
 
 // exchange is what one request's guest sees and holds. The guest's calls come
 // one after the other; what goes on beside them has its own locks.
 type exchange struct {
-	whole   context.Context // of the request; it ends with the wall time
-	inner   context.Context // what context gives; nil until it was asked for
-	cancel  context.CancelFunc
-	abi     *ABI
-	request *Request
-	fetch   func(backend string, r *http.Request) (*http.Response, error)
-	holds   int // bytes of the answer that its writer takes without waiting
+	whole  context.Context // of the request; it ends with the wall time
+	inner  context.Context // what context gives; nil until it was asked for
+	cancel context.CancelFunc
+	abi    *ABI
+	fetch  func(backend string, r *http.Request) (*http.Response, error)
+	holds  int // bytes of the answer that its writer takes without waiting
 
 	handles handles
+	opened  map[opened]uint32
+	earlier uint32  // the last handle of the requests before
 	first   [16]any // the first handles, for speed
 	held    holding
 	down    *downstream
@@ -36,20 +41,22 @@ type exchange struct {
 
 // downstream is the client's side of a request.
 type downstream struct {
-	Downstream
+	*compute.Invocation
+	request  *Request // zero if the node says nothing
 	client   *clientBody
 	handle   uint32 // of the request
 	taken    bool   // the guest has its handles
 	sent     bool   // the final answer's head
 	unbroken atomic.Bool
+	told     atomic.Bool // its Done
 	sink     *answerSink
 }
 
-func begin(ctx context.Context, a *ABI, d Downstream) *exchange {
-	x := &exchange{abi: a, whole: ctx}
-	x.handles.items = x.first[:0]
-	x.attach(d)
-	return x
+// done tells the node that nothing more is written to the answer, once.
+func (d *downstream) done(cpu time.Duration) {
+	if d.request.Done != nil && d.told.CompareAndSwap(false, true) {
+		d.request.Done(cpu)
+	}
 }
 
 // context is the request's, and ends with the exchange too. It is made when
@@ -70,9 +77,14 @@ func (x *exchange) watch() {
 	}
 }
 
-// attach makes d the client's side.
-func (x *exchange) attach(d Downstream) {
-	x.down = &downstream{Downstream: d, client: newClientBody(d)}
+// attach makes a request the one that the guest is in.
+func (x *exchange) attach(ctx context.Context, in *compute.Invocation) {
+	x.whole, x.inner, x.cancel = ctx, nil, nil
+	x.fetch, x.holds = in.Fetch, in.Holds
+	x.down = &downstream{Invocation: in, client: &clientBody{r: in.R.Body, w: in.W}}
+	if x.down.request, _ = in.Extra.(*Request); x.down.request == nil {
+		x.down.request = &noRequest
+	}
 	x.down.unbroken.Store(true)
 	x.current.Store(x.down)
 }
@@ -87,12 +99,13 @@ func (x *exchange) cut() {
 
 var longAgo = time.Unix(1, 0)
 
-// end closes everything. What is on its way to the client goes on until the
-// request's context ends.
+// noRequest is what a node says that says nothing.
+var noRequest Request
+
+// end closes everything that the guest has open of its request. What is on its
+// way to the client goes on until the request's context ends.
 func (x *exchange) end() {
-	if x.down.sink != nil {
-		x.down.sink.abandon()
-	}
+	x.abandon()
 	for _, item := range x.handles.items {
 		if b, ok := item.(*body); ok {
 			b.close()
@@ -111,22 +124,42 @@ func (x *exchange) end() {
 	if x.unwatch != nil && !x.unwatch() {
 		<-x.cutDone // nothing touches the connection after this
 	}
-	x.handles = handles{}
+	x.unwatch = nil
 }
 
-// settle waits until the answer is with the client, and says how it went.
+// turn ends the guest's request and puts it into the next. What it has open
+// of the service it keeps, and nothing else.
+func (x *exchange) turn(c *call, f *Following) {
+	x.end()
+	kept := slices.Collect(maps.Values(x.opened))
+	for n := x.earlier + 1; n <= uint32(len(x.handles.items)); n++ {
+		if !slices.Contains(kept, n) {
+			x.handles.drop(n)
+		}
+	}
+	x.earlier = uint32(len(x.handles.items))
+	x.dynamic = nil
+	ctx := c.mem.Turn(c.ctx, f.Context, f.Invocation)
+	f.Begin()
+	x.attach(ctx, f.Invocation)
+}
+
+// abandon ends an answer that the guest did not.
+func (x *exchange) abandon() {
+	if x.down.sink != nil {
+		x.down.sink.abandon()
+	}
+}
+
+// settle waits until the answer is with the client.
 func (x *exchange) settle() {
 	d := x.down
 	if d.sink != nil {
 		d.sink.wait()
 	}
-	whole := d.unbroken.Load()
-	if !whole {
+	if !d.unbroken.Load() {
 		// What is not whole must not look whole: nothing more is written, not even the end.
 		_ = http.NewResponseController(d.W).SetWriteDeadline(longAgo)
-	}
-	if d.Done != nil {
-		d.Done(whole)
 	}
 }
 
@@ -137,10 +170,6 @@ type clientBody struct {
 	w       http.ResponseWriter
 	reading atomic.Bool
 	closed  atomic.Bool
-}
-
-func newClientBody(d Downstream) *clientBody {
-	return &clientBody{r: d.R.Body, w: d.W}
 }
 
 // Read reads the body.

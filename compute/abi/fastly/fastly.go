@@ -19,7 +19,6 @@ package fastly
 
 import (
 	"context"
-	"net/http"
 	"net/netip"
 	"time"
 
@@ -97,19 +96,25 @@ type Request struct {
 	// FieldNames are the names of the request's fields as they came, in order. Nil: those of the request, sorted.
 	FieldNames []string
 	// Next waits for another request that the same sandbox is to serve, at most
-	// so long; false if there is none. Nil: a sandbox serves one request.
-	Next func(ctx context.Context, wait time.Duration) (Downstream, bool)
+	// so long; nil if none comes. Nil itself: a sandbox serves one request.
+	Next func(ctx context.Context, wait time.Duration) *Following
+	// Done is told once that the guest writes no more of an answer although it
+	// goes on: it was written whole, or there will be none, or it broke off. cpu is what
+	// the guest computed until then; 0 where the answer went on beside it. May be nil.
+	Done func(cpu time.Duration)
 }
 
-// Downstream is a request of a client, and where its answer goes.
-type Downstream struct {
-	W      http.ResponseWriter
-	R      *http.Request
-	Client compute.Client
-	// FieldNames are as in [Request].
-	FieldNames []string
-	// Done is called when the answer is complete; false: it broke off. May be nil.
-	Done func(whole bool)
+// Following is another request for a sandbox that has answered one. Of its two
+// functions one is called, once.
+type Following struct {
+	// Context is the request's.
+	Context context.Context
+	// Invocation has a [*Request] as its Extra.
+	Invocation *compute.Invocation
+	// Begin says that the sandbox is in this request from now on: the one before is over.
+	Begin func()
+	// Refuse says that the guest has ended, or does not want it.
+	Refuse func()
 }
 
 // ABI is the interface, for one function or several of one service. It is safe
@@ -124,14 +129,9 @@ func (*ABI) Name() string { return "fastly" }
 
 // Begin makes what one request's guest sees.
 func (a *ABI) Begin(ctx context.Context, in *compute.Invocation) any {
-	d := Downstream{W: in.W, R: in.R, Client: in.Client}
-	request, _ := in.Extra.(*Request)
-	if request != nil {
-		d.FieldNames = request.FieldNames
-	}
-	x := begin(ctx, a, d)
-	x.request = request
-	x.fetch, x.holds = in.Fetch, in.Holds
+	x := &exchange{abi: a}
+	x.handles.items = x.first[:0]
+	x.attach(ctx, in)
 	return x
 }
 
@@ -139,6 +139,7 @@ func (a *ABI) Begin(ctx context.Context, in *compute.Invocation) any {
 func (*ABI) End(session any) {
 	if x, ok := session.(*exchange); ok {
 		x.end()
+		x.handles = handles{}
 	}
 }
 

@@ -55,6 +55,31 @@ func handle[T any](c *call, i int) (T, bool) {
 	return v, ok
 }
 
+// opened names something of the service that a guest may keep open from one
+// request to the next: nothing closes it, so that it is given out once.
+type opened struct{ kind, name string }
+
+// giveOpened gives the handle of something of the service, the same each time.
+func (c *call) giveOpened(i int, what opened, item any) Status {
+	if n, ok := c.x.opened[what]; ok {
+		c.put32(i, n)
+		return OK
+	}
+	c.at(c.u32(i), 4)
+	if c.bad {
+		return Invalid
+	}
+	n := uint32(len(c.x.handles.items) + 1)
+	status := c.give(i, item)
+	if status == OK {
+		if c.x.opened == nil {
+			c.x.opened = make(map[opened]uint32)
+		}
+		c.x.opened[what] = n
+	}
+	return status
+}
+
 // give gives a handle out and writes it to the address in parameter i.
 func (c *call) give(i int, item any) Status {
 	c.at(c.u32(i), 4)

@@ -352,8 +352,13 @@ func TestASandboxServesAnotherRequestIfTheNodeLetsIt(t *testing.T) {
 	b.refused(None, "http_downstream.next_request_wait", b.u32(0), 8, 12)
 
 	second, done := httptest.NewRecorder(), false
-	b.x.request = &Request{Next: nextOnce(Downstream{
-		W: second, R: httptest.NewRequest("GET", "http://shop.example/second", nil), Done: func(whole bool) { done = whole },
+	said := ""
+	b.x.down.request = &Request{Next: nextOnce(&Following{
+		Context: t.Context(), Begin: func() { said += "begun " }, Refuse: func() { said += "refused " },
+		Invocation: &compute.Invocation{
+			W: second, R: httptest.NewRequest("GET", "http://shop.example/second", nil),
+			Extra: &Request{Done: func(time.Duration) { done = true }},
+		},
 	})}
 	b.must("http_req.body_downstream_get", 0, 4)
 	resp, body := b.answerWith(200, "first")
@@ -373,16 +378,50 @@ func TestASandboxServesAnotherRequestIfTheNodeLetsIt(t *testing.T) {
 	if b.w.Body.String() != "first" || second.Body.String() != "second" || !done {
 		t.Errorf("got %q and %q, done %v", b.w.Body, second.Body, done)
 	}
+	if said != "begun " {
+		t.Errorf("the node was told %q", said)
+	}
 }
 
 // nextOnce is one more request.
-func nextOnce(d Downstream) func(context.Context, time.Duration) (Downstream, bool) {
-	given := false
-	return func(context.Context, time.Duration) (Downstream, bool) {
-		if given {
-			return Downstream{}, false
-		}
-		given = true
-		return d, true
+func nextOnce(f *Following) func(context.Context, time.Duration) *Following {
+	return func(context.Context, time.Duration) *Following {
+		defer func() { f = nil }()
+		return f
 	}
+}
+
+func TestANextRequestThatTheGuestDoesNotWantGoesBack(t *testing.T) {
+	for _, abandon := range []bool{true, false} {
+		b := newBench(t, Options{}, nil, nil)
+		said := ""
+		b.x.down.request = &Request{Next: nextOnce(&Following{Begin: func() { said += "begun " }, Refuse: func() { said += "refused " }})}
+		b.must("http_downstream.next_request", 0, 0, 0)
+		if abandon {
+			b.must("http_downstream.next_request_abandon", b.u32(0))
+		}
+		b.end()
+		if said != "refused " {
+			t.Errorf("abandoned %v: the node was told %q", abandon, said)
+		}
+	}
+}
+
+func TestWhatARequestLeftOpenEndsWithItButForStores(t *testing.T) {
+	b := newBench(t, services(new([]string)), nil, nil)
+	b.must("config_store.open", text("conf"), 20)
+	store := b.u32(20)
+	b.must("http_req.body_downstream_get", 0, 4)
+	old := b.u32(0)
+	_, left := b.answerWith(200, "nobody gets this")
+	b.x.down.request = &Request{Next: nextOnce(&Following{
+		Context: t.Context(), Begin: func() {}, Refuse: func() { t.Error("it was refused") },
+		Invocation: &compute.Invocation{W: httptest.NewRecorder(), R: httptest.NewRequest("GET", "http://shop.example/second", nil)},
+	})}
+	b.must("http_downstream.next_request", 0, 0, 0)
+	b.must("http_downstream.next_request_wait", b.u32(0), 8, 12)
+	b.refused(BadHandle, "http_req.method_get", old, buffer, bufferSize, 0)
+	b.refused(BadHandle, "http_body.read", left, buffer, bufferSize, 0)
+	b.must("config_store.get", store, text("greeting"), buffer, bufferSize, 0)
+	b.end()
 }

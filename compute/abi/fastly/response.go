@@ -260,19 +260,23 @@ func (x *exchange) deliver(b *body, to *answerSink) {
 		x.watch()
 	}
 	if inMemory {
-		x.copyWhole(b, to)
+		if x.copyWhole(b, to) {
+			to.d.done(x.call.mem.CPU())
+		}
 		return
 	}
 	x.context() // made here, and not by several at once
 	to.flush, to.done = true, make(chan struct{})
 	go func() { // settle waits for it
 		defer close(to.done)
-		x.copyWhole(b, to)
+		if x.copyWhole(b, to) {
+			to.d.done(0)
+		}
 	}()
 }
 
-// copyWhole copies all of a body, and ends it.
-func (x *exchange) copyWhole(b *body, to *answerSink) {
+// copyWhole copies all of a body, and ends it; false if it broke off.
+func (x *exchange) copyWhole(b *body, to *answerSink) bool {
 	err := x.copyBody(b, to)
 	if err == nil {
 		err = to.finish(&b.trailers)
@@ -281,6 +285,7 @@ func (x *exchange) copyWhole(b *body, to *answerSink) {
 		to.d.unbroken.Store(false)
 	}
 	to.close()
+	return err == nil
 }
 
 // answerSink takes the body of the client's answer.

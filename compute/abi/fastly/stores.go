@@ -28,9 +28,12 @@ type (
 	secrets struct{ Values }
 )
 
-// unopened are the statuses of a store that cannot be opened, which libraries
-// make their messages of.
-type unopened struct{ nameless, tooLong, unknown Status }
+// unopened are the statuses of a store of a kind that cannot be opened, which
+// libraries make their messages of.
+type unopened struct {
+	kind                       string
+	nameless, tooLong, unknown Status
+}
 
 // storeOpen opens a store of a kind, whose handle stands for what open makes of it.
 func storeOpen(of func(*Options) func(string) (Values, bool), fails unopened, open func(Values) any) func(*call) Status {
@@ -52,16 +55,16 @@ func storeOpen(of func(*Options) func(string) (Values, bool), fails unopened, op
 		if !ok {
 			return fails.unknown
 		}
-		return c.give(2, open(store))
+		return c.giveOpened(2, opened{fails.kind, name}, open(store))
 	}
 }
 
 // configOpen opens a config store; there is no way to tell from the older dictionaries.
 var configOpen = storeOpen(func(o *Options) func(string) (Values, bool) { return o.Configs },
-	unopened{nameless: None, tooLong: Unsupported, unknown: BadHandle}, func(v Values) any { return &config{v} })
+	unopened{"config", None, Unsupported, BadHandle}, func(v Values) any { return &config{v} })
 
 var secretsOpen = storeOpen(func(o *Options) func(string) (Values, bool) { return o.Secrets },
-	unopened{nameless: None, tooLong: None, unknown: None}, func(v Values) any { return &secrets{v} })
+	unopened{"secrets", None, None, None}, func(v Values) any { return &secrets{v} })
 
 func configGet(c *call) Status {
 	store, ok := handle[*config](c, 0)

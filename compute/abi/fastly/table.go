@@ -159,7 +159,7 @@ const (
 	noVisits       = "there is no such count"
 	noKeys         = "there are no Fastly API keys here"
 	noHello        = "the handshake's bytes are not kept"
-	oneRequest     = "a sandbox serves one request here: it is told that no other comes"
+	oneRequest     = "where the function says reuse; else a program is told that no other request comes"
 )
 
 func downstreamTable() []Function {

@@ -1,0 +1,135 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/selvage-edge/selvage/compute"
+	"github.com/selvage-edge/selvage/compute/abi/fastly"
+)
+
+// guestTurn is one request in a sandbox. Most sandboxes have one turn and are
+// set back; those of a function with reuse may have several.
+type guestTurn struct {
+	f    *function
+	p    *program
+	c    *call
+	w    *guestAnswer
+	in   *compute.Invocation
+	log  *guestLog
+	ctx  context.Context
+	stop func() // ends what ends it
+}
+
+// turn makes the turn of a request, which has a user of the program and of the revision.
+func (f *function) turn(req *http.Request, p *program, c *call, body *guestBody) *guestTurn {
+	t := &guestTurn{f: f, p: p, c: c, w: newGuestAnswer(req, body), log: &guestLog{c: c}}
+	// What goes on behind a complete answer ends with the node; before that, with the request.
+	ctx, cancel := context.WithCancelCause(callContext{req.Context(), c})
+	t.ctx = ctx
+	stopNode := f.reg.functions.atEnd(func() { cancel(errNodeEnds) })
+	stopRequest := context.AfterFunc(req.Context(), func() {
+		if !t.w.complete() {
+			cancel(context.Cause(req.Context()))
+		}
+	})
+	t.stop = func() {
+		stopRequest()
+		stopNode()
+		cancel(nil)
+	}
+	t.in = &compute.Invocation{
+		W: t.w, R: guestRequest(req, body, ctx), Client: clientOf(ctx, &c.rec), Fetch: c.fetch, Log: t.log.take,
+		Holds: answerBuffer, Origin: string(cmp.Or(f.own, f.set.OtherBackends)),
+	}
+	return t
+}
+
+// over ends the turn: the program has ended with err, or is in another request.
+func (t *guestTurn) over(err error) {
+	defer t.f.rev.release()
+	defer t.p.release()
+	t.log.end(err, t.ctx.Err() != nil)
+	t.stop()
+	t.c.dynamic.close()
+	t.w.finish(err, t.in.Usage)
+}
+
+// serve runs the program for a request, and for those that follow it in the same sandbox.
+func (p *program) serve(first *guestTurn) {
+	if p.reuse == 0 {
+		first.over(p.fn.Serve(first.ctx, first.in))
+		return
+	}
+	select {
+	case p.seats <- struct{}{}:
+	default:
+		p.of.onLimit("function_sandboxes")
+		select {
+		case p.seats <- struct{}{}:
+		case p.next <- first:
+			return // a sandbox was done with another request
+		case <-first.ctx.Done():
+			first.over(context.Cause(first.ctx))
+			return
+		}
+	}
+	s := &sequence{p: p, now: first, left: p.reuse - 1}
+	first.in.Extra = s.request(first)
+	err := p.fn.Serve(first.ctx, first.in)
+	<-p.seats
+	s.now.over(err)
+}
+
+// follows gives a request to a sandbox that waits for one; false if none does.
+func (p *program) follows(t *guestTurn) bool {
+	select {
+	case p.next <- t: // never, if it is nil
+		return true
+	default:
+		return false
+	}
+}
+
+// sequence is a sandbox that serves several requests in turn. It belongs to the
+// goroutine of the sandbox, but for next, which is called by one other at a time.
+type sequence struct {
+	p    *program
+	now  *guestTurn
+	left int // how many may follow
+}
+
+// maxNextWait is how long a sandbox waits for another request at most.
+const maxNextWait = 10 * time.Second
+
+func (s *sequence) request(t *guestTurn) *fastly.Request {
+	r := &fastly.Request{Done: func(cpu time.Duration) { t.w.finish(nil, compute.Usage{CPU: cpu}) }}
+	if s.left > 0 {
+		r.Next = s.next
+	}
+	return r
+}
+
+// next waits for another request.
+func (s *sequence) next(ctx context.Context, wait time.Duration) *fastly.Following {
+	timeout := time.NewTimer(min(wait, maxNextWait))
+	defer timeout.Stop()
+	select {
+	case t := <-s.p.next:
+		return &fastly.Following{
+			Context: t.ctx, Invocation: t.in,
+			Begin: func() {
+				s.now.over(nil)
+				s.now = t
+				s.left--
+				t.in.Extra = s.request(t)
+			},
+			Refuse: func() { s.p.of.running.run(func() { s.p.serve(t) }) },
+		}
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+	return nil
+}
