@@ -7,12 +7,15 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/selvage-edge/selvage"
@@ -31,6 +34,7 @@ type dynamicOrigins struct {
 type dynamicOrigin struct {
 	http.Transport
 	scheme, target, host string
+	between              time.Duration // of two reads of its answer; 0: no bound
 }
 
 func (d *dynamicOrigins) find(name string) http.RoundTripper {
@@ -58,7 +62,46 @@ func (o *dynamicOrigin) RoundTrip(req *http.Request) (*http.Response, error) {
 	out := req.WithContext(req.Context())
 	out.Host = cmp.Or(o.host, req.Host, req.URL.Host)
 	out.URL = &u
-	return o.Transport.RoundTrip(out)
+	res, err := o.Transport.RoundTrip(out)
+	if err == nil && o.between > 0 && res.StatusCode != http.StatusSwitchingProtocols {
+		res.Body = newPatientBody(res.Body, o.between)
+	}
+	return res, err
+}
+
+// patientBody is an answer whose origin may be silent for so long and no longer.
+type patientBody struct {
+	io.ReadCloser
+	timer *time.Timer
+	most  time.Duration
+	late  atomic.Bool
+}
+
+func newPatientBody(body io.ReadCloser, most time.Duration) *patientBody {
+	b := &patientBody{ReadCloser: body, most: most}
+	b.timer = time.AfterFunc(most, func() {
+		b.late.Store(true)
+		_ = body.Close() // which ends a Read that waits
+	})
+	b.timer.Stop() // only while somebody reads
+	return b
+}
+
+// Read reads on, if the origin goes on in time.
+func (b *patientBody) Read(p []byte) (int, error) {
+	b.timer.Reset(b.most)
+	n, err := b.ReadCloser.Read(p)
+	b.timer.Stop()
+	if err != nil && b.late.Load() {
+		err = os.ErrDeadlineExceeded
+	}
+	return n, err
+}
+
+// Close closes the answer.
+func (b *patientBody) Close() error {
+	b.timer.Stop()
+	return b.ReadCloser.Close()
 }
 
 // registerDynamic makes an origin for the call that ctx is of.
@@ -71,7 +114,7 @@ func registerDynamic(ctx context.Context, b fastly.DynamicBackend) error {
 	if err != nil {
 		return err
 	}
-	o := &dynamicOrigin{scheme: "http", target: b.Target, host: b.OverrideHost}
+	o := &dynamicOrigin{scheme: "http", target: b.Target, host: b.OverrideHost, between: b.BetweenBytes}
 	if b.TLS {
 		o.scheme = "https"
 	}
@@ -83,7 +126,7 @@ func registerDynamic(ctx context.Context, b fastly.DynamicBackend) error {
 			return guard.connect(ctx, addr)
 		},
 		TLSClientConfig: settings, ForceAttemptHTTP2: true, DisableCompression: true, DisableKeepAlives: b.NoPool,
-		ResponseHeaderTimeout: cmp.Or(b.FirstByte, defaultDynamicFirstByte),
+		ResponseHeaderTimeout: cmp.Or(b.FirstByte, defaultDynamicFirstByte), MaxResponseHeaderBytes: maxDynamicHead,
 	}
 	c.dynamic.mu.Lock()
 	defer c.dynamic.mu.Unlock()
@@ -99,6 +142,9 @@ const (
 	defaultDynamicConnect   = time.Second
 	defaultDynamicFirstByte = 15 * time.Second
 )
+
+// maxDynamicHead is how many bytes the head of a dynamic origin's answer may have.
+const maxDynamicHead = 256 << 10
 
 // dynamicTLS is how a dynamic origin is verified, and what it is shown.
 func dynamicTLS(b *fastly.DynamicBackend) (*tls.Config, error) {
@@ -126,7 +172,25 @@ func dynamicTLS(b *fastly.DynamicBackend) (*tls.Config, error) {
 		}
 		conf.Certificates = []tls.Certificate{pair}
 	}
+	if b.CertificateHost != "" && b.CertificateHost != conf.ServerName {
+		verifyAs(conf, b.CertificateHost)
+	}
 	return conf, nil
+}
+
+// verifyAs lets certificates be verified for another name than the one that is sent.
+func verifyAs(conf *tls.Config, name string) {
+	conf.InsecureSkipVerify = true // which would be for the name that is sent: the check below takes its place
+	conf.VerifyConnection = func(s tls.ConnectionState) error {
+		o := x509.VerifyOptions{DNSName: name, Roots: conf.RootCAs, Intermediates: x509.NewCertPool()}
+		for _, c := range s.PeerCertificates[1:] {
+			o.Intermediates.AddCert(c)
+		}
+		if _, err := s.PeerCertificates[0].Verify(o); err != nil {
+			return &tls.CertificateVerificationError{UnverifiedCertificates: s.PeerCertificates, Err: err}
+		}
+		return nil
+	}
 }
 
 // guardedDial connects to addresses that functions may reach: a name is checked

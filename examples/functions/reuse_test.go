@@ -21,11 +21,11 @@ routes: [{match: {path: /alone}, function: alone}, {match: {path: /*}, function:
 		t.Fatal(err)
 	}
 	e.serve(file)
-	for i, want := range []string{"1", "2", "3", "1", "2"} {
+	for i, want := range []string{"200 1", "200 2", "200 3", "200 1", "200 2"} {
 		if got := e.get("/many"); got != want {
 			t.Errorf("request %d: got %q, want %q", i+1, got, want)
 		}
-		if got := e.get("/alone"); got != "1" {
+		if got := e.get("/alone"); got != "200 1" {
 			t.Errorf("without reuse: got %q", got)
 		}
 	}

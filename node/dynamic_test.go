@@ -1,0 +1,189 @@
+package node
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/compute/abi/fastly"
+)
+
+// authority is one of the tests' own.
+type authority struct {
+	t    *testing.T
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pem  []byte
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{t: t}
+	a.cert, a.key, a.pem, _ = a.sign(&x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	return a
+}
+
+// sign makes a certificate: its own, if it has none yet.
+func (a *authority) sign(of *x509.Certificate) (cert *x509.Certificate, key *ecdsa.PrivateKey, certPEM, keyPEM []byte) {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	of.SerialNumber, of.Subject = big.NewInt(time.Now().UnixNano()), pkix.Name{CommonName: "test"}
+	of.NotBefore, of.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	parent, signer := a.cert, a.key
+	if parent == nil {
+		parent, signer = of, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, of, parent, key.Public(), signer)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if cert, err = x509.ParseCertificate(der); err != nil {
+		a.t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+}
+
+// dynamicBed is a server with TLS, and a call of a function that may name it.
+type dynamicBed struct {
+	server *httptest.Server
+	ca     *authority
+	guard  guardedDial
+	call   *call
+}
+
+// newDynamicBed serves TLS as origin.example; a client has to show a certificate of the authority.
+func newDynamicBed(t *testing.T) *dynamicBed {
+	t.Helper()
+	b := &dynamicBed{ca: newAuthority(t)}
+	_, _, certPEM, keyPEM := b.ca.sign(&x509.Certificate{DNSNames: []string{"origin.example"}})
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	b.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/never":
+			<-stop
+		case "/half":
+			fmt.Fprint(w, "half")
+			_ = http.NewResponseController(w).Flush()
+			<-stop
+		default:
+			fmt.Fprintf(w, "%s %x %s %d", r.TLS.ServerName, r.TLS.Version, r.Host, len(r.TLS.PeerCertificates))
+		}
+	}))
+	b.server.Config.ErrorLog = nil
+	clients := x509.NewCertPool()
+	clients.AddCert(b.ca.cert)
+	b.server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: clients}
+	b.server.StartTLS()
+	t.Cleanup(func() { close(stop); b.server.Close() })
+	loopback := selvage.Prefix{}
+	if err := loopback.UnmarshalText([]byte("127.0.0.0/8")); err != nil {
+		t.Fatal(err)
+	}
+	b.guard = guardedDial{allow: []selvage.Prefix{loopback}, own: func() []net.Addr { return nil }}
+	b.call = &call{f: &function{reg: &registry{functions: &functions{dial: &b.guard}}}}
+	t.Cleanup(b.call.dynamic.close)
+	return b
+}
+
+// ask names an origin and asks it for a path.
+func (b *dynamicBed) ask(t *testing.T, path string, d fastly.DynamicBackend) (string, error) {
+	t.Helper()
+	d.Name, d.Target, d.TLS = "d", b.server.Listener.Addr().String(), true
+	if err := registerDynamic(callContext{t.Context(), b.call}, d); err != nil {
+		return "", err
+	}
+	req := httptest.NewRequest(http.MethodGet, "http://asked.example"+path, nil).WithContext(t.Context())
+	req.RequestURI = ""
+	res, err := b.call.dynamic.find("d").RoundTrip(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return string(text), err
+}
+
+func TestDynamicOriginsAreVerifiedAsTheFunctionSays(t *testing.T) {
+	b := newDynamicBed(t)
+	other := newAuthority(t)
+	_, _, certPEM, keyPEM := b.ca.sign(&x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	_, _, strangePEM, strangeKey := other.sign(&x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	for name, tc := range map[string]struct {
+		of   fastly.DynamicBackend
+		want string // the server's answer; else what the error says
+	}{
+		"the certificate's name is sent too": {fastly.DynamicBackend{CA: b.ca.pem, CertificateHost: "origin.example"}, "origin.example 304 asked.example 0"},
+		"another name is sent":               {fastly.DynamicBackend{CA: b.ca.pem, CertificateHost: "origin.example", SNI: "front.example"}, "front.example 304 asked.example 0"},
+		"the name that is sent is verified":  {fastly.DynamicBackend{CA: b.ca.pem, SNI: "origin.example"}, "origin.example 304 asked.example 0"},
+		"a host of the function's":           {fastly.DynamicBackend{CA: b.ca.pem, SNI: "origin.example", Backend: fastly.Backend{OverrideHost: "inner"}}, "origin.example 304 inner 0"},
+		"no newer TLS than 1.2":              {fastly.DynamicBackend{CA: b.ca.pem, SNI: "origin.example", Backend: fastly.Backend{MaxTLS: 12}}, "origin.example 303 asked.example 0"},
+		"a client's certificate": {
+			fastly.DynamicBackend{CA: b.ca.pem, SNI: "origin.example", ClientCertificate: certPEM, ClientKey: keyPEM}, "origin.example 304 asked.example 1",
+		},
+		"the wrong name, with another sent": {fastly.DynamicBackend{CA: b.ca.pem, CertificateHost: "other.example", SNI: "origin.example"}, "not other.example"},
+		"the wrong name":                    {fastly.DynamicBackend{CA: b.ca.pem, CertificateHost: "other.example"}, "not other.example"},
+		"nobody's authority":                {fastly.DynamicBackend{SNI: "origin.example"}, "unknown authority"},
+		"nobody's authority, by its name":   {fastly.DynamicBackend{CertificateHost: "origin.example", SNI: "front.example"}, "unknown authority"},
+		"another authority, by its name":    {fastly.DynamicBackend{CA: other.pem, CertificateHost: "origin.example", SNI: "front.example"}, "unknown authority"},
+		"an authority that is none":         {fastly.DynamicBackend{CA: []byte("x"), SNI: "origin.example"}, "no certificate in PEM"},
+		"a key of somebody else":            {fastly.DynamicBackend{CA: b.ca.pem, ClientCertificate: certPEM, ClientKey: strangeKey}, "client certificate"},
+		"a stranger's certificate": {
+			// TLS 1.2, where the client learns of it in the handshake.
+			fastly.DynamicBackend{CA: b.ca.pem, SNI: "origin.example", ClientCertificate: strangePEM, ClientKey: strangeKey, Backend: fastly.Backend{MaxTLS: 12}}, "remote error: tls",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := b.ask(t, "/", tc.of)
+			if err != nil {
+				got = err.Error()
+			}
+			if got != tc.want && (err == nil || !strings.Contains(got, tc.want)) {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestDynamicOriginsThatAreSlowOrForbiddenAreErrors(t *testing.T) {
+	b := newDynamicBed(t)
+	of := fastly.DynamicBackend{CA: b.ca.pem, SNI: "origin.example"}
+	of.FirstByte = 50 * time.Millisecond
+	if _, err := b.ask(t, "/never", of); err == nil || !strings.Contains(err.Error(), "timeout awaiting response headers") {
+		t.Errorf("no first byte: got %v", err)
+	}
+	of.FirstByte, of.BetweenBytes = 0, time.Second
+	if text, err := b.ask(t, "/half", of); text != "half" || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("no second byte: got %q, %v", text, err)
+	}
+	b.guard.allow = nil
+	if _, err := b.ask(t, "/", of); !errors.Is(err, errForbidden) {
+		t.Errorf("an address of this machine: got %v", err)
+	}
+}
