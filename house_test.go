@@ -30,6 +30,7 @@ var exceptions = map[string]string{
 	"http1/conn.go conn":                      "what ServeConn was given, for as long as it runs",
 	"http1/context.go requestContext":         "it is a context itself",
 	"listen/listen.go Group":                  "its options are its fields, as in http.Server",
+	"function.go Function":                    "its fields are what a file may say of a function",
 	"origin/attempt.go attempt":               "one attempt, which lives as long as its request",
 	"origin/call.go call":                     "one request, which lives as long as its context",
 	"origin/h2.go h2Exchange":                 "one request, which lives as long as its context",

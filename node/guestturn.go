@@ -19,7 +19,6 @@ type guestTurn struct {
 	w    *guestAnswer
 	in   *compute.Invocation
 	log  *guestLog
-	ctx  context.Context
 	stop func() // ends what ends it
 }
 
@@ -28,7 +27,6 @@ func (f *function) turn(req *http.Request, p *program, c *call, body *guestBody)
 	t := &guestTurn{f: f, p: p, c: c, w: newGuestAnswer(req, body), log: &guestLog{c: c}}
 	// What goes on behind a complete answer ends with the node; before that, with the request.
 	ctx, cancel := context.WithCancelCause(callContext{req.Context(), c})
-	t.ctx = ctx
 	stopNode := f.reg.functions.atEnd(func() { cancel(errNodeEnds) })
 	stopRequest := context.AfterFunc(req.Context(), func() {
 		if !t.w.complete() {
@@ -47,11 +45,14 @@ func (f *function) turn(req *http.Request, p *program, c *call, body *guestBody)
 	return t
 }
 
+// ctx is the context that the program has for it.
+func (t *guestTurn) ctx() context.Context { return t.in.R.Context() }
+
 // over ends the turn: the program has ended with err, or is in another request.
 func (t *guestTurn) over(err error) {
 	defer t.f.rev.release()
 	defer t.p.release()
-	t.log.end(err, t.ctx.Err() != nil)
+	t.log.end(err, t.ctx().Err() != nil)
 	t.stop()
 	t.c.dynamic.close()
 	t.w.finish(err, t.in.Usage)
@@ -60,7 +61,7 @@ func (t *guestTurn) over(err error) {
 // serve runs the program for a request, and for those that follow it in the same sandbox.
 func (p *program) serve(first *guestTurn) {
 	if p.reuse == 0 {
-		first.over(p.fn.Serve(first.ctx, first.in))
+		first.over(p.fn.Serve(first.ctx(), first.in))
 		return
 	}
 	select {
@@ -71,14 +72,14 @@ func (p *program) serve(first *guestTurn) {
 		case p.seats <- struct{}{}:
 		case p.next <- first:
 			return // a sandbox was done with another request
-		case <-first.ctx.Done():
-			first.over(context.Cause(first.ctx))
+		case <-first.ctx().Done():
+			first.over(context.Cause(first.ctx()))
 			return
 		}
 	}
 	s := &sequence{p: p, now: first, left: p.reuse - 1}
 	first.in.Extra = s.request(first)
-	err := p.fn.Serve(first.ctx, first.in)
+	err := p.fn.Serve(first.ctx(), first.in)
 	<-p.seats
 	s.now.over(err)
 }
@@ -105,7 +106,14 @@ type sequence struct {
 const maxNextWait = 10 * time.Second
 
 func (s *sequence) request(t *guestTurn) *fastly.Request {
-	r := &fastly.Request{Done: func(cpu time.Duration) { t.w.finish(nil, compute.Usage{CPU: cpu}) }}
+	r := &fastly.Request{Done: func(cpu time.Duration) {
+		var u compute.Usage
+		if cpu > 0 { // it is the guest that says so, and not what goes on beside it
+			u = t.in.Usage
+			u.CPU = cpu
+		}
+		t.w.finish(nil, u)
+	}}
 	if s.left > 0 {
 		r.Next = s.next
 	}
@@ -119,7 +127,7 @@ func (s *sequence) next(ctx context.Context, wait time.Duration) *fastly.Followi
 	select {
 	case t := <-s.p.next:
 		return &fastly.Following{
-			Context: t.ctx, Invocation: t.in,
+			Invocation: t.in,
 			Begin: func() {
 				s.now.over(nil)
 				s.now = t

@@ -80,9 +80,11 @@ functions:
   one: {module: FILE(many)}
   many: {module: FILE(many), log: 10B, reuse: 4, sandboxes: 1}
   wide: {module: FILE(many), reuse: 100}
+  tight: {module: FILE(many), log: 4B, reuse: 100, sandboxes: 1}
 routes:
   - {match: {path: /one/*}, function: one}
   - {match: {path: /wide/*}, function: wide}
+  - {match: {path: /tight/*}, function: tight}
   - {match: {path: /*}, function: many}
 `
 
@@ -143,6 +145,17 @@ func TestRequestsInSandboxesOfSeveralDoNotMix(t *testing.T) {
 		})
 	}
 	clients.Wait()
+}
+
+func TestALimitThatWasHitIsInTheRecordOfItsRequestAlone(t *testing.T) {
+	b := manyBed(t)
+	for i, path := range []string{"/tight/1/o", "/tight/2/x", "/tight/3/o"} {
+		b.expects(path, fmt.Sprint("200 ", i+1))
+		rec := b.last(path)
+		if hit := rec.LimitHit == "function_log_bytes"; hit != (path[len(path)-1] == 'o') || rec.Function.CPU <= 0 {
+			t.Errorf("%s: the record says limit %q, %+v", path, rec.LimitHit, rec.Function)
+		}
+	}
 }
 
 func TestASandboxThatWaitsForAnotherRequestEndsWithTheNode(t *testing.T) {

@@ -15,6 +15,12 @@ import (
 type program interface {
 	memory
 	meter
+	turner
+}
+
+type turner interface {
+	// Turn puts the guest into another request, whose context it returns. at is that of the call.
+	Turn(at, ctx context.Context, in *compute.Invocation) context.Context
 }
 
 type memory interface {
@@ -33,8 +39,6 @@ type meter interface {
 	Hit(name compute.LimitName)
 	// Log writes a line within the limit of log bytes.
 	Log(w io.Writer, p []byte)
-	// Turn puts the guest into another request, whose context it returns. at is that of the call.
-	Turn(at, ctx context.Context, in *compute.Invocation) context.Context
 	// CPU is what the request took until now.
 	CPU() time.Duration
 }

@@ -139,7 +139,7 @@ func (x *exchange) turn(c *call, f *Following) {
 	}
 	x.earlier = uint32(len(x.handles.items))
 	x.dynamic = nil
-	ctx := c.mem.Turn(c.ctx, f.Context, f.Invocation)
+	ctx := c.mem.Turn(c.ctx, f.Invocation.R.Context(), f.Invocation)
 	f.Begin()
 	x.attach(ctx, f.Invocation)
 }

@@ -107,9 +107,7 @@ type Request struct {
 // Following is another request for a sandbox that has answered one. Of its two
 // functions one is called, once.
 type Following struct {
-	// Context is the request's.
-	Context context.Context
-	// Invocation has a [*Request] as its Extra.
+	// Invocation has a [*Request] as its Extra. The context of its R is the request's.
 	Invocation *compute.Invocation
 	// Begin says that the sandbox is in this request from now on: the one before is over.
 	Begin func()

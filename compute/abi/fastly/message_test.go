@@ -354,7 +354,7 @@ func TestASandboxServesAnotherRequestIfTheNodeLetsIt(t *testing.T) {
 	second, done := httptest.NewRecorder(), false
 	said := ""
 	b.x.down.request = &Request{Next: nextOnce(&Following{
-		Context: t.Context(), Begin: func() { said += "begun " }, Refuse: func() { said += "refused " },
+		Begin: func() { said += "begun " }, Refuse: func() { said += "refused " },
 		Invocation: &compute.Invocation{
 			W: second, R: httptest.NewRequest("GET", "http://shop.example/second", nil),
 			Extra: &Request{Done: func(time.Duration) { done = true }},
@@ -415,7 +415,7 @@ func TestWhatARequestLeftOpenEndsWithItButForStores(t *testing.T) {
 	old := b.u32(0)
 	_, left := b.answerWith(200, "nobody gets this")
 	b.x.down.request = &Request{Next: nextOnce(&Following{
-		Context: t.Context(), Begin: func() {}, Refuse: func() { t.Error("it was refused") },
+		Begin: func() {}, Refuse: func() { t.Error("it was refused") },
 		Invocation: &compute.Invocation{W: httptest.NewRecorder(), R: httptest.NewRequest("GET", "http://shop.example/second", nil)},
 	})}
 	b.must("http_downstream.next_request", 0, 0, 0)
