@@ -59,7 +59,9 @@ routes:
 // canned writes what a hit costs more than a canned answer of the same listener, on the
 // same connection: they are asked for in turn, so that a noisy machine is noisy for all.
 func canned(w io.Writer, rounds int) error {
-	origin, err := net.Listen("tcp", "127.0.0.1:0")
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	origin, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -75,11 +77,10 @@ func canned(w io.Writer, rounds int) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = n.Run(ctx) })
 	defer wg.Wait()
-	defer stop()
+	defer stop() // before that
 	client, err := connect(ctx, n)
 	if err != nil {
 		return err
@@ -90,7 +91,7 @@ func canned(w io.Writer, rounds int) error {
 
 // connect serves one connection, with the node behind the page that a handler has.
 func connect(ctx context.Context, n *node.Node) (net.Conn, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +109,7 @@ func connect(ctx context.Context, n *node.Node) (net.Conn, error) {
 			server.ServeConn(ctx, c, http1.ConnInfo{Peer: netip.MustParseAddrPort(c.RemoteAddr().String()), Local: local}, nil)
 		}
 	}()
-	return net.Dial("tcp", l.Addr().String())
+	return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
 }
 
 // asker asks on one connection, and knows how long the body of each kind of answer is.
@@ -132,7 +133,7 @@ func newAsker(conn net.Conn) (*asker, error) {
 				return nil, err
 			}
 			n, err := io.Copy(io.Discard, res.Body)
-			if err != nil {
+			if err = errors.Join(err, res.Body.Close()); err != nil {
 				return nil, err
 			}
 			a.bodies[i] = int(n)
