@@ -26,8 +26,8 @@ type Unit string
 // The units.
 const (
 	ByClient     Unit = "client"
-	ByEndpoint   Unit = "endpoint"
-	ByConnection Unit = "connection"
+	ByEndpoint   Unit = "endpoint"   // each choice of one
+	ByConnection Unit = "connection" // each handshake
 	ByKey        Unit = "key"
 )
 
@@ -43,6 +43,10 @@ func (k ChangeKind) Unit() Unit {
 	}
 	return ByClient
 }
+
+// IsPart says that a change of this kind is of a part of a service alone: there is
+// no other difference to what is promoted.
+func (k ChangeKind) IsPart() bool { return k == WeightChange || k == CertificateChange }
 
 // Change is anything that alters what runs.
 type Change struct {

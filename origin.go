@@ -6,6 +6,8 @@ import "strings"
 type Origin struct {
 	// URLs with a scheme and a host, and a port where it is not 80 or 443. A DNS name stands for all its addresses and is resolved again.
 	Endpoints []string `yaml:"endpoints" example:"[http://10.0.0.1:8080, http://10.0.0.2:8080]"`
+	// How much of the requests each endpoint gets beside the others, by its URL: 0 is nothing, and 1 where it is not named. Requests under way move it a little, to those that are less busy than their weight.
+	Weights map[string]int `yaml:"weights" example:"{\"http://10.0.0.2:8080\": 3}"`
 	// A folder of static files instead of endpoints, relative to the service file. Names that begin with a dot are not served.
 	Folder string `yaml:"folder" example:"./public"`
 	// A function of the service instead of endpoints: what it renders can be stored by the route's cache.

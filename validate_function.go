@@ -177,6 +177,9 @@ func (c *checker) noneOf(at, what string, o *Origin) {
 	if o.Health != nil {
 		c.keyMistake(at+".health", "take it away", "a %s has no health check", what)
 	}
+	if len(o.Weights) > 0 {
+		c.keyMistake(at+".weights", "take it away", "a %s has no weights", what)
+	}
 	if o.TLS != (OriginTLS{}) {
 		c.keyMistake(at+".tls", "take it away", "a %s has no TLS", what)
 	}

@@ -2,8 +2,10 @@ package selvage
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -23,6 +25,7 @@ func (c *checker) origin(at string, s *Service, o *Origin) {
 		c.mistake(at, "add endpoints, folder or function", "it has neither endpoints nor a folder")
 	}
 	c.protocol(at, o, c.endpoints(at+".endpoints", o.Endpoints))
+	c.weights(at+".weights", o)
 	if o.Host != "keep" && o.Host != "endpoint" && !validHostPort(o.Host) {
 		c.mistake(at+".host", "write keep, endpoint or a host name", "%q is not a host name", o.Host)
 	}
@@ -67,6 +70,32 @@ func (c *checker) endpoints(at string, endpoints []string) (scheme string) {
 		}
 	}
 	return scheme
+}
+
+// maxWeight is the most that an endpoint may weigh.
+const maxWeight = 1000
+
+// weights checks that they are of the endpoints, and leave something to send to.
+func (c *checker) weights(at string, o *Origin) {
+	sum := 0
+	for _, e := range o.Endpoints {
+		if w, ok := o.Weights[e]; ok {
+			sum += w
+		} else {
+			sum++
+		}
+	}
+	for _, e := range slices.Sorted(maps.Keys(o.Weights)) {
+		switch w := o.Weights[e]; {
+		case !slices.Contains(o.Endpoints, e):
+			c.keyMistake(at+"."+e, didYouMean(c, e, slices.Values(o.Endpoints)), "endpoint %q is not one of this origin", e)
+		case w < 0 || w > maxWeight:
+			c.mistake(at+"."+e, "", "a weight is from 0 to %d, not %d", maxWeight, w)
+		}
+	}
+	if sum <= 0 && len(o.Weights) > 0 {
+		c.mistake(at, "give one of them some", "every endpoint has the weight 0")
+	}
 }
 
 func validEndpointHost(u *url.URL) bool {

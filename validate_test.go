@@ -531,3 +531,27 @@ func TestNearestFindsWhatWasMeant(t *testing.T) {
 		t.Errorf("among 1001 names it found %q", got)
 	}
 }
+
+func TestWeightsAreOfTheOriginsEndpoints(t *testing.T) {
+	const a, b = "http://10.0.0.1:8080", "http://web.example"
+	for _, c := range []struct {
+		weights map[string]int
+		want    []string
+	}{
+		{map[string]int{a: 3, b: 0}, nil},
+		{map[string]int{b: 1000}, nil},
+		{map[string]int{a + "/": 3}, []string{`key origins.web.weights.` + a + `/: origin "web": endpoint "` + a + `/" is not one of this origin | did you mean "` + a + `"?`}},
+		{map[string]int{a: -1, b: 1001}, []string{
+			`origins.web.weights.` + a + `: origin "web": a weight is from 0 to 1000, not -1`,
+			`origins.web.weights.` + b + `: origin "web": a weight is from 0 to 1000, not 1001`,
+		}},
+		{map[string]int{a: 0, b: 0}, []string{`origins.web.weights: origin "web": every endpoint has the weight 0 | give one of them some`}},
+	} {
+		s := validService()
+		s.edit("web", func(o *Origin) { o.Weights = c.weights })
+		compare(t, s.Validate(), c.want...)
+	}
+	s := validService()
+	s.edit("static", func(o *Origin) { o.Weights = map[string]int{a: 1} })
+	compare(t, s.Validate(), `key origins.static.weights: origin "static": a folder has no weights | take it away`)
+}

@@ -40,7 +40,7 @@ routes:
        |               ^ did you mean "connect"?
 shop.yaml:7:5: origin "web": unknown key "colour"
      7 |     colour: blue
-       |     ^ known here: endpoints, folder, function, host, protocol, tls, health, eject, timeout, retry, connections
+       |     ^ known here: endpoints, weights, folder, function, host, protocol, tls, health, eject, timeout, retry, connections
 shop.yaml:11:13: route "GET,HEAD /x": cache: unknown key "tll"
     11 |     cache: {tll: 5s}
        |             ^ did you mean "ttl"?

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -170,6 +172,26 @@ func Differences(old, next Written) []Difference {
 	c.routes(old.Service.Routes, next.Service.Routes)
 	return c.found
 }
+
+// KindOf says which kind of change is between two services: where all that is
+// different has a unit of its own to be tried on, it is of that kind.
+func KindOf(old, next Written) selvage.ChangeKind {
+	kind := selvage.ChangeKind("")
+	for _, d := range Differences(old, next) {
+		of := selvage.RevisionChange
+		if weightPlace.MatchString(d.Path) && d.Sign == "changed" {
+			of = selvage.WeightChange
+		}
+		if kind != "" && kind != of {
+			return selvage.RevisionChange
+		}
+		kind = of
+	}
+	return cmp.Or(kind, selvage.RevisionChange)
+}
+
+// weightPlace is where endpoints' weights are.
+var weightPlace = regexp.MustCompile(`^origins\.[^.]+\.weights(\.|$)`)
 
 func sorted[K ~string](m map[K]bool) []K { return slices.Sorted(maps.Keys(m)) }
 

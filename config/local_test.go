@@ -185,3 +185,42 @@ routes:
 		t.Errorf("what is the same is a difference: %s", text)
 	}
 }
+
+func TestWeightsAloneAreAChangeOfTheirKind(t *testing.T) {
+	const before = `service: shop
+hosts: [shop.example]
+origins: {web: {endpoints: [http://10.0.0.1:8080, http://10.0.0.2:8080], weights: {"http://10.0.0.2:8080": 0}}}
+routes: [{match: {path: /*}, origin: web, cache: {ttl: 60s}}]
+`
+	for _, c := range []struct {
+		from, to string
+		want     selvage.ChangeKind
+	}{
+		{`10.0.0.2:8080": 0`, `10.0.0.2:8080": 3`, selvage.WeightChange},
+		{`, weights: {"http://10.0.0.2:8080": 0}`, "", selvage.WeightChange},
+		{"60s", "61s", selvage.RevisionChange},
+		{"0}}}\nroutes: [{match: {path: /*}, origin: web, cache: {ttl: 60s", "1}}}\nroutes: [{match: {path: /*}, origin: web, cache: {ttl: 61s", selvage.RevisionChange},
+		{"http://10.0.0.2:8080]", "http://10.0.0.2:8080, http://10.0.0.3:8080]", selvage.RevisionChange},
+		{"", "", selvage.RevisionChange},
+	} {
+		after := strings.Replace(before, c.from, c.to, 1)
+		if got := KindOf(Written{Service: parseTest(t, before)}, Written{Service: parseTest(t, after)}); got != c.want {
+			t.Errorf("%s -> %s: a change of kind %s, want %s", c.from, c.to, got, c.want)
+		}
+	}
+}
+
+func TestAWeightHasAPlaceInTheFile(t *testing.T) {
+	_, err := ParseService("shop.yaml", []byte(`service: shop
+hosts: [shop.example]
+origins:
+  web:
+    endpoints: [http://10.0.0.1:8080]
+    weights:
+      http://10.0.0.2:8080: 3
+routes: [{match: {path: /*}, origin: web}]
+`))
+	if err == nil || !strings.HasPrefix(err.Error(), `shop.yaml:7:7: origin "web": endpoint "http://10.0.0.2:8080" is not one of this origin`) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -372,7 +372,7 @@ func (n *Node) newServed(name selvage.ServiceName, file *revision, d *deployment
 	if err != nil {
 		return nil, errors.Join(errors.New("make the hash of units"), err)
 	}
-	s.units = units{block: block, byKey: d.arms.Unit == selvage.ByKey}
+	s.units = units{block: block, by: d.arms.Unit}
 	return s, nil
 }
 

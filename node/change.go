@@ -77,14 +77,47 @@ func (c *Changes) Submit(ctx context.Context, s client.Submission, who string) (
 			return client.Change{}, err
 		}
 	}
+	from, kind, err := c.kind(ctx, m)
+	if err != nil {
+		return client.Change{}, err
+	}
 	change, err := c.Rollouts.Submit(ctx, rollout.Submission{
 		Tenant: c.Tenant, Service: m.Service.Service, Manifest: digest, Who: who, Why: s.Why, BreakGlass: s.BreakGlass,
+		Kind: kind, From: from,
 	})
 	if err != nil {
 		return client.Change{}, err
 	}
 	r, err := c.Status(ctx, "", string(change.ID))
 	return r.Change, err
+}
+
+// promoted is the revision of a service that everybody gets; empty if there is none.
+func (c *Changes) promoted(ctx context.Context, service selvage.ServiceName) (string, error) {
+	now, err := c.Rollouts.Status(ctx, rollout.Request{Service: service})
+	switch {
+	case err == nil && now.Change.State == client.Promoted:
+		return now.Change.To, nil
+	case err == nil:
+		return now.Change.From, nil
+	case selvage.KindOf(err) == selvage.NotFound:
+		return "", nil
+	}
+	return "", err
+}
+
+// kind says what a manifest changes of what is promoted. What is kept and cannot be
+// read any more is another revision, and no reason to refuse this one.
+func (c *Changes) kind(ctx context.Context, m *config.Manifest) (selvage.RevisionID, selvage.ChangeKind, error) {
+	from, err := c.promoted(ctx, m.Service.Service)
+	if err != nil || from == "" {
+		return "", selvage.RevisionChange, err
+	}
+	old, err := c.service(ctx, from)
+	if err != nil {
+		return "", selvage.RevisionChange, nil //nolint:nilerr // it is judged as a whole
+	}
+	return selvage.RevisionID(from), config.KindOf(old, m.Written()), nil
 }
 
 // submitPurge asks for a purge of all of a service, step by step.
@@ -329,13 +362,7 @@ func (c *Changes) Plan(ctx context.Context, manifest []byte) (client.Plan, error
 		return client.Plan{}, err
 	}
 	p := client.Plan{Tenant: string(c.Tenant), Service: string(m.Service.Service), To: string(m.ID)}
-	now, err := c.Rollouts.Status(ctx, rollout.Request{Service: m.Service.Service})
-	switch {
-	case err == nil:
-		if p.From = now.Change.From; now.Change.State == client.Promoted {
-			p.From = now.Change.To
-		}
-	case selvage.KindOf(err) != selvage.NotFound:
+	if p.From, err = c.promoted(ctx, m.Service.Service); err != nil {
 		return p, err
 	}
 	old, err := c.service(ctx, p.From)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 
@@ -13,11 +14,11 @@ import (
 )
 
 // units tells the units of a rollout apart: clients by their address, the /56
-// in IPv6, or by the cookie that says which one they had, or keys by their path. The hash is one block of a cipher under
+// in IPv6, or by the cookie that says which one they had, or keys by their path, or draws of an endpoint, which have no name. The hash is one block of a cipher under
 // the rollout's secret: who does not have it cannot choose an arm.
 type units struct {
 	block cipher.Block
-	byKey bool
+	by    selvage.Unit
 }
 
 // The prefixes of a client's address that are one unit.
@@ -39,8 +40,11 @@ func (u *units) hash(x *exchange) (place, client uint64) {
 	x.unit = x.clientUnit()
 	u.block.Encrypt(x.unit[:], x.unit[:])
 	place, client = binary.BigEndian.Uint64(x.unit[:8]), binary.BigEndian.Uint64(x.unit[8:])
-	if u.byKey {
+	switch u.by {
+	case selvage.ByKey:
 		place = u.place(x.path)
+	case selvage.ByEndpoint: // each request draws from one set of weights or the other
+		place = rand.Uint64()
 	}
 	return place, client
 }

@@ -40,11 +40,10 @@ func (p *peer) rank(now time.Time, tried []*peer, canary bool) int {
 func (p *Pool) pick(now time.Time, tried []*peer, canary bool) (chosen *peer, trial bool) {
 	// Each round may lose a race for a trial or against a peer's retirement.
 	for range 8 {
-		a, b := p.two(*p.members.Load(), now, tried, canary)
-		if a == nil {
+		chosen := p.choose(now, tried, canary)
+		if chosen == nil {
 			return nil, false
 		}
-		chosen := lighter(a, b, now)
 		if !chosen.enter() {
 			continue
 		}
@@ -56,6 +55,59 @@ func (p *Pool) pick(now time.Time, tried []*peer, canary bool) (chosen *peer, tr
 	}
 	return nil, false
 }
+
+// choose is pick without entering.
+func (p *Pool) choose(now time.Time, tried []*peer, canary bool) *peer {
+	m := p.members.Load()
+	if m.weights != nil {
+		return p.weighed(m, now, tried, canary)
+	}
+	a, b := p.two(m.peers, now, tried, canary)
+	if a == nil {
+		return nil
+	}
+	return lighter(a, b, now)
+}
+
+// weighed draws twice by weight among the peers of the best rank there is, and takes
+// the one with less under way for its weight; the first where that is the same. So
+// weights hold as they are where there is little to do, and nearly where there is much.
+func (p *Pool) weighed(m *members, now time.Time, tried []*peer, canary bool) *peer {
+	best, sum := rankDown, 0.0
+	for i, c := range m.peers {
+		switch rank := c.rank(now, tried, canary); {
+		case rank == rankDown || rank > best:
+		case rank < best:
+			best, sum = rank, m.weights[i]
+		default:
+			sum += m.weights[i]
+		}
+	}
+	if best == rankDown {
+		return nil
+	}
+	draw := func() (at int) {
+		left := float64(p.intn(1<<30)) / (1 << 30) * sum
+		for i, c := range m.peers {
+			if c.rank(now, tried, canary) != best { // one that changed meanwhile is passed over
+				continue
+			}
+			at = i
+			if left -= m.weights[i]; left < 0 {
+				break
+			}
+		}
+		return at
+	}
+	a, b := draw(), draw()
+	if load(m, b) < load(m, a) {
+		a = b
+	}
+	return m.peers[a]
+}
+
+// load is what a peer has under way for its weight.
+func load(m *members, i int) float64 { return float64(m.peers[i].inFlight.Load()) / m.weights[i] }
 
 // two samples two different peers of the best rank there is; b is nil if only one has it.
 func (p *Pool) two(peers []*peer, now time.Time, tried []*peer, canary bool) (a, b *peer) {
@@ -117,12 +169,12 @@ func lighter(a, b *peer, now time.Time) *peer {
 
 // othersIn says whether a peer besides this one is in.
 func (p *Pool) othersIn(but *peer, canary bool) bool {
-	return slices.ContainsFunc(*p.members.Load(), func(c *peer) bool { return c != but && c.in(canary) })
+	return slices.ContainsFunc(p.members.Load().peers, func(c *peer) bool { return c != but && c.in(canary) })
 }
 
 // othersFree says whether a peer may be asked that was not tried yet.
 func (p *Pool) othersFree(now time.Time, tried []*peer, canary bool) bool {
-	return slices.ContainsFunc(*p.members.Load(), func(c *peer) bool { return c.rank(now, tried, canary) == rankFree })
+	return slices.ContainsFunc(p.members.Load().peers, func(c *peer) bool { return c.rank(now, tried, canary) == rankFree })
 }
 
 func (p *Pool) intn(n int) int {

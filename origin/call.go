@@ -114,7 +114,7 @@ func (c *call) limit() {
 // resolve looks up the names of endpoints without an address. It is nil if there
 // is one now, or if all have some and none may be used.
 func (c *call) resolve() *selvage.ProxyError {
-	if len(*c.pool.members.Load()) > 0 {
+	if len(c.pool.members.Load().peers) > 0 {
 		return nil
 	}
 	c.limit()

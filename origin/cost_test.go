@@ -37,7 +37,7 @@ func cannedPool(t testing.TB, endpoints ...string) (*Pool, *http.Request) {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Release)
-	for _, c := range *p.members.Load() {
+	for _, c := range p.members.Load().peers {
 		c.rt = &canned{http.Response{StatusCode: 200, ContentLength: 1}}
 	}
 	req, err := http.NewRequestWithContext(record.NewContext(t.Context(), &record.Record{}), "GET", "http://shop.example/path", nil)

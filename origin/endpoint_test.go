@@ -67,12 +67,12 @@ func TestNameIsResolvedAgain(t *testing.T) {
 		b.run()
 		synctest.Wait()
 		b.wantAddresses(p, "10.0.0.1:80")
-		stays := (*p.members.Load())[0]
+		stays := p.members.Load().peers[0]
 		b.net.SetHost("web.internal", addrs("10.0.0.2", "10.0.0.1")...)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		b.wantAddresses(p, "10.0.0.1:80", "10.0.0.2:80")
-		if (*p.members.Load())[0] != stays {
+		if p.members.Load().peers[0] != stays {
 			t.Error("the address that stayed lost what was known of it")
 		}
 		b.net.SetHost("web.internal", addrs("10.0.0.2")...)
@@ -245,7 +245,7 @@ func TestRemovedAddressFinishesItsRequests(t *testing.T) {
 		synctest.Wait()
 		b.wg.Go(func() { b.mustAsk(p, "200 OK slow") })
 		synctest.Wait()
-		old := (*p.members.Load())[0]
+		old := p.members.Load().peers[0]
 		b.net.SetHost("web.internal", addrs("10.0.0.2")...)
 		time.Sleep(15 * time.Second)
 		b.wantAddresses(p, "10.0.0.2:80")

@@ -285,7 +285,7 @@ func TestEjectedEndpointIsUsedWhenTheOthersAreDown(t *testing.T) {
 		}
 		one.fails.Store(false)
 		b.wantStates(p, StateEjected, StateIn)
-		(*p.members.Load())[1].down.Store(true) // as a health check would
+		p.members.Load().peers[1].down.Store(true) // as a health check would
 		b.mustAsk(p, "200 OK ")
 		b.wantStates(p, StateIn, StateDown)
 	})

@@ -31,8 +31,14 @@ type Pool struct {
 	apart      budget // of a canary's requests
 	refs       int    // guarded by reg.mu
 
-	members atomic.Pointer[[]*peer] // of all endpoints; changed under mu
+	members atomic.Pointer[members] // changed under mu
 	mu      sync.Mutex              // held to change members and to eject
+}
+
+// members are the peers of all endpoints that have a weight.
+type members struct {
+	peers   []*peer
+	weights []float64 // of the peers; nil where all are alike
 }
 
 func newPool(r *Registry, key poolKey, plan *plan) *Pool {
@@ -48,7 +54,7 @@ func newPool(r *Registry, key poolKey, plan *plan) *Pool {
 	if plan.origin.Folder != "" {
 		p.folder = &folder{path: plan.origin.Folder, name: key.name}
 	}
-	p.members.Store(new([]*peer))
+	p.members.Store(new(members))
 	return p
 }
 
@@ -58,8 +64,21 @@ func (p *Pool) refresh() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var peers []*peer
+	var weights []float64
+	uneven := false
 	for _, e := range p.endpoints {
-		peers = append(peers, *e.peers.Load()...)
+		weight, addresses := p.weight(e.url), *e.peers.Load()
+		uneven = uneven || weight != 1
+		if weight == 0 {
+			continue
+		}
+		peers = append(peers, addresses...)
+		for range addresses { // the weight is the endpoint's, however many addresses its name has
+			weights = append(weights, weight/float64(len(addresses)))
+		}
+	}
+	if !uneven {
+		weights = nil
 	}
 	now := time.Now()
 	var sum float64
@@ -75,7 +94,15 @@ func (p *Pool) refresh() {
 			m.latency.seed(m.ms(now), sum/float64(known))
 		}
 	}
-	p.members.Store(&peers)
+	p.members.Store(&members{peers, weights})
+}
+
+// weight is that of an endpoint, by its URL as configured.
+func (p *Pool) weight(url string) float64 {
+	if w, ok := p.set.Weights[url]; ok {
+		return float64(w)
+	}
+	return 1
 }
 
 // eject takes a peer out unless it is the last that is in.
@@ -91,7 +118,7 @@ func (p *Pool) eject(c *peer, now time.Time, canary bool) {
 // see what others know of the endpoints; what they find out themselves counts for
 // themselves alone, as does what they retry.
 func (p *Pool) Trial() {
-	for _, m := range *p.members.Load() {
+	for _, m := range p.members.Load().peers {
 		m.reset()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -371,7 +372,7 @@ func TestLastReleaseClosesTheConnections(t *testing.T) {
 		o := b.origin(1, "once answers 200 well", "answers 200\nchunk one\nwait 5s\nchunk two")
 		p := b.pool(standard("http://10.0.0.1"))
 		b.mustAsk(p, "200 OK well")
-		peer := (*p.members.Load())[0]
+		peer := p.members.Load().peers[0]
 		b.wg.Go(func() { b.mustAsk(p, "200 OK onetwo") })
 		synctest.Wait()
 		p.Release()
@@ -498,6 +499,95 @@ func TestStaleConnectionIsNobodysFault(t *testing.T) {
 		}
 		if _, _, err := ask(p, "POST", "order"); err == nil {
 			t.Error("a POST that may have been seen was sent again")
+		}
+	})
+}
+
+func TestWeightsSayHowMuchEachEndpointGets(t *testing.T) {
+	const a, b, c = "http://10.0.0.1", "http://10.0.0.2", "http://pair.example"
+	for _, tc := range []struct {
+		name      string
+		endpoints []string
+		weights   map[string]int
+		want      map[string]float64 // shares
+	}{
+		{"three to one", []string{a, b}, map[string]int{a: 3}, map[string]float64{"1": 0.75, "2": 0.25}},
+		{"nothing", []string{a, b}, map[string]int{b: 0}, map[string]float64{"1": 1}},
+		{"a name's addresses share its weight", []string{a, c}, map[string]int{c: 2}, map[string]float64{"1": 1. / 3, "3": 1. / 3, "4": 1. / 3}},
+		{"ones", []string{a, b}, map[string]int{a: 1, b: 1}, map[string]float64{"1": 0.5, "2": 0.5}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBed(t, func(bed *bed) {
+				rng := rand.New(rand.NewPCG(1, 2))
+				bed.reg.random = rng.IntN
+				bed.net.SetHost("pair.example", netip.MustParseAddr("10.0.0.3"), netip.MustParseAddr("10.0.0.4"))
+				for n := byte(1); n <= 4; n++ {
+					bed.handle(n, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, string('0'+n)) })
+				}
+				set := standard(tc.endpoints...)
+				set.Weights = tc.weights
+				p := bed.pool(set)
+				defer p.Release()
+				bed.run() // it looks up the name
+				synctest.Wait()
+				got := map[string]float64{}
+				const all = 2000
+				for range all {
+					answer, _, err := ask(p, "GET", "")
+					if err != nil {
+						t.Fatal(err)
+					}
+					got[strings.TrimPrefix(answer, "200 OK ")] += 1. / all
+				}
+				if len(got) != len(tc.want) {
+					t.Errorf("got %v, want %v", got, tc.want)
+				}
+				for name, share := range tc.want {
+					if math.Abs(got[name]-share) > 0.04 {
+						t.Errorf("%s got %.2f of the requests, want %.2f", name, got[name], share)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestWeightsGiveWayToFailuresAndLoad(t *testing.T) {
+	inBed(t, func(b *bed) {
+		rng := rand.New(rand.NewPCG(1, 2))
+		b.reg.random = rng.IntN
+		const slow, other = "http://10.0.0.1", "http://10.0.0.2"
+		hold := make(chan struct{})
+		b.handle(1, func(w http.ResponseWriter, _ *http.Request) { <-hold; io.WriteString(w, "slow") })
+		b.handle(2, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "other") })
+		set := standard(slow, other)
+		set.Weights = map[string]int{slow: 9}
+		p := b.pool(set)
+		defer p.Release()
+		var waiting sync.WaitGroup
+		others := 0
+		for range 200 {
+			waiting.Go(func() {
+				if answer, _, err := ask(p, "GET", ""); err != nil || answer == "200 OK other" {
+					others++
+				}
+			})
+			synctest.Wait()
+		}
+		close(hold)
+		waiting.Wait()
+		if others < 25 { // twenty would be its weight
+			t.Errorf("the other endpoint got %d of 200 requests while the first one answered none", others)
+		}
+	})
+	inBed(t, func(b *bed) {
+		b.handle(2, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "other") })
+		set := standard("http://10.0.0.1", "http://10.0.0.2")
+		set.Weights = map[string]int{"http://10.0.0.1": 1000}
+		p := b.pool(set)
+		defer p.Release()
+		for range 50 {
+			b.mustAsk(p, "200 OK other")
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -16,12 +17,15 @@ import (
 
 // Submission asks for a change. The manifest and its files are in the store.
 type Submission struct {
-	Tenant     selvage.Tenant
-	Service    selvage.ServiceName
-	Manifest   state.Digest
-	Who        string
-	Why        string
-	Kind       selvage.ChangeKind // RevisionChange if empty
+	Tenant   selvage.Tenant
+	Service  selvage.ServiceName
+	Manifest state.Digest
+	Who      string
+	Why      string
+	Kind     selvage.ChangeKind // RevisionChange if empty
+	// From is what the kind was told from. Where something else is promoted by then, it is
+	// a [selvage.RevisionChange].
+	From       selvage.RevisionID
 	BreakGlass bool
 }
 
@@ -52,9 +56,7 @@ const maxWhy = 1000
 // will have an outcome, whatever dies. A purge needs no manifest. Invalid for a manifest that is not in
 // the store, Conflict for what is promoted already while nothing else runs.
 func (c *Changes) Submit(ctx context.Context, s Submission) (selvage.Change, error) {
-	if s.Kind == "" {
-		s.Kind = selvage.RevisionChange
-	}
+	s.Kind = cmp.Or(s.Kind, selvage.RevisionChange)
 	if len(s.Why) > maxWhy {
 		return selvage.Change{}, selvage.Errorf(selvage.Invalid, "submit %s: the reason has %d bytes, the limit is %d", s.Service, len(s.Why), maxWhy)
 	}
@@ -73,6 +75,9 @@ func (c *Changes) Submit(ctx context.Context, s Submission) (selvage.Change, err
 	to := revisionID(s.Manifest)
 	if s.Kind != selvage.PurgeChange && to == d.Promoted.Revision && (d.Rollout == nil || d.Rollout.Phase.over() || d.Rollout.Phase.counts()) {
 		return d.Promoted.Change, selvage.Errorf(selvage.Conflict, "submit %s: revision %s is what runs", s.Service, to)
+	}
+	if s.Kind.IsPart() && s.From != d.Promoted.Revision {
+		s.Kind = selvage.RevisionChange
 	}
 	change := selvage.Change{
 		Kind: s.Kind, Tenant: c.tenant, Service: s.Service, Who: s.Who, When: time.Now(), Why: s.Why,

@@ -69,6 +69,9 @@ func (e submitted) apply(d *document, now time.Time) error {
 	if e.change.Kind == selvage.LocalChange {
 		d.File = e.change.To
 	}
+	if e.change.Kind.IsPart() && e.change.From != d.Promoted.Revision {
+		e.change.Kind = selvage.RevisionChange // it was told from what is promoted no more
+	}
 	e.change.From = d.Promoted.Revision
 	r := &rollout{
 		Change: e.change, Manifest: e.manifest, From: d.Promoted, Phase: preparing,

@@ -301,3 +301,13 @@ func TestAPurgeIsSteppedLikeARevisionAndEndsWithItsPromotion(t *testing.T) {
 		t.Errorf("a node's late undo: %s, %v", next.Rollout.Phase, err)
 	}
 }
+
+func TestAChangeOfAPartThatWasToldFromAnotherRevisionIsARevision(t *testing.T) {
+	for from, want := range map[selvage.RevisionID]selvage.ChangeKind{"new": selvage.WeightChange, "old": selvage.RevisionChange} {
+		change := selvage.Change{ID: "c-9", Kind: selvage.WeightChange, Service: "shop", From: from, To: "newest"}
+		d, err := step(in(watched), submitted{change: change}, when)
+		if err != nil || d.Rollout.Change.Kind != want || d.Rollout.Change.From != "new" {
+			t.Errorf("told from %s: kind %s from %s, %v; want %s", from, d.Rollout.Change.Kind, d.Rollout.Change.From, err, want)
+		}
+	}
+}

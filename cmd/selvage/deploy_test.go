@@ -30,18 +30,34 @@ type guarded struct {
 // guardedNode serves "old"; next.yaml, which nobody has deployed, is answered by next.
 func guardedNode(t *testing.T, next http.HandlerFunc) *guarded {
 	t.Helper()
+	return guardedBy(t, next, "", func(g *guarded, isNext bool) string {
+		s := g.old
+		if isNext {
+			s = g.next
+		}
+		return fmt.Sprintf("origins: {web: {endpoints: [%q]}}\n", s.URL)
+	})
+}
+
+// guardedBy is guardedNode with a node file that says more, and service files that
+// differ by what is given.
+func guardedBy(t *testing.T, next http.HandlerFunc, node string, service func(g *guarded, isNext bool) string) *guarded {
+	t.Helper()
 	g := &guarded{dir: folder(t)}
 	g.data = filepath.Join(g.dir, "data")
 	g.old = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "old") }))
 	g.next = httptest.NewServer(next)
 	t.Cleanup(func() { g.old.Close(); g.next.Close() })
-	shop := func(file string, s *httptest.Server) string {
-		return write(t, g.dir, file, fmt.Sprintf("service: shop\nhosts: [\"*\"]\norigins: {web: {endpoints: [%q]}}\nroutes: [{match: {path: /*}, origin: web}]\n", s.URL))
+	shop := func(file string, isNext bool) string {
+		return write(t, g.dir, file, "service: shop\nhosts: [\"*\"]\nroutes: [{match: {path: /*}, origin: web}]\n"+service(g, isNext))
 	}
-	node := write(t, g.dir, "node.yaml", "name: ams-1\npop: ams\ntrusted_proxies: [127.0.0.0/8]\naccess_log: \"off\"\n"+
-		"listen: [{address: \"127.0.0.1:0\"}]\nadmin: {address: \"127.0.0.1:0\"}\ndata: data\n")
-	shop("next.yaml", g.next)
-	g.args = []string{"-c", node, shop("shop.yaml", g.old)}
+	if !strings.Contains(node, "listen:") {
+		node += "listen: [{address: \"127.0.0.1:0\"}]\n"
+	}
+	node = write(t, g.dir, "node.yaml", "name: ams-1\npop: ams\ntrusted_proxies: [127.0.0.0/8]\naccess_log: \"off\"\n"+
+		"admin: {address: \"127.0.0.1:0\"}\ndata: data\n"+node)
+	shop("next.yaml", true)
+	g.args = []string{"-c", node, shop("shop.yaml", false)}
 	g.p = serveNode(t, g.args...)
 	g.p.until("the file is in the log", func() bool { return strings.Contains(g.ask(t, 0, "changes"), "c-1 ") })
 	return g
