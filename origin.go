@@ -1,7 +1,5 @@
 package selvage
 
-import "strings"
-
 // Origin is a pool of endpoints of the user's application, a folder of static files, or a function.
 type Origin struct {
 	// URLs with a scheme and a host, and a port where it is not 80 or 443. A DNS name stands for all its addresses and is resolved again.
@@ -43,7 +41,7 @@ type OriginTLS struct {
 }
 
 // HasKey says that the key itself stands in the place of a file's name.
-func (t *OriginTLS) HasKey() bool { return strings.HasPrefix(t.Key, "-----BEGIN ") }
+func (t *OriginTLS) HasKey() bool { return isKey(t.Key) }
 
 // Health is the active health check of a pool.
 type Health struct {

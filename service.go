@@ -1,5 +1,7 @@
 package selvage
 
+import "strings"
+
 // Service is what is deployed: hosts, routes, origins, objectives, an owner.
 type Service struct {
 	// The service's name: lower-case letters, digits and hyphens.
@@ -10,6 +12,8 @@ type Service struct {
 	Tier int `yaml:"tier" default:"2" min:"1" max:"3"`
 	// The host names it answers to, without a port. `*.shop.example` is every name below that one, `*` every name that no other service has.
 	Hosts []string `yaml:"hosts" required:"true" example:"[shop.example]"`
+	// The certificate that clients of its hosts are shown, in the place of those of the node file.
+	TLS ServiceTLS `yaml:"certificate"`
 	// What its users are promised. Shown by `selvage status` and exported as metrics.
 	Objectives Objectives `yaml:"objectives"`
 	// The pools of endpoints of the application, and folders of static files, by name.
@@ -23,6 +27,22 @@ type Service struct {
 	// What is done with a request. The first route that matches wins; one that can never match is an error.
 	Routes []Route `yaml:"routes" required:"true"`
 }
+
+// ServiceTLS is the certificate of a service. Where nothing else of the service changes, a
+// new one is shown to some connections first, and taken back where their clients refuse it.
+// Listeners with TLS have a certificate in the node file all the same, for other names.
+type ServiceTLS struct {
+	// A PEM file with the chain, the service's own certificate first.
+	Certificate string `yaml:"chain" example:"./shop.pem"`
+	// A PEM file with its key, or the key itself by ${secret:NAME}. No key is shipped with a service that is deployed: there it is a secret, and a new key is one with a new name.
+	Key string `yaml:"key" example:"${secret:shop-tls}"`
+}
+
+// HasKey says that the key itself stands in the place of a file's name.
+func (t *ServiceTLS) HasKey() bool { return isKey(t.Key) }
+
+// isKey says that a text is a private key in PEM, and no name of a file.
+func isKey(s string) bool { return strings.HasPrefix(s, "-----BEGIN ") }
 
 // PurgeAccess says who may make the edge forget a URL with the PURGE method, by a
 // request for it: PURGE /p/42. With Fastly-Soft-Purge: 1 it is stale, not gone. The

@@ -15,6 +15,9 @@ func (s *Service) Validate() Problems {
 	var c checker
 	c.name("service", "service", string(s.Service))
 	c.hosts("hosts", s.Hosts)
+	if (s.TLS.Certificate == "") != (s.TLS.Key == "") {
+		c.mistake("certificate", "add the other one", "a certificate and its key go together")
+	}
 	if p99 := s.Objectives.Latency.P99; p99 != 0 && p99.Std() < time.Millisecond {
 		c.mistake("objectives.latency.p99", "write at least 1ms", "an answer within %s cannot be measured", p99)
 	}

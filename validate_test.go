@@ -82,6 +82,8 @@ func TestServiceAndHosts(t *testing.T) {
 			`routes[1].cache.key.cookies[0]: route "api": "a b" is not the name of a cookie`,
 		}},
 		{func(s *Service) { s.ClientCookie = &ClientCookie{Name: "id", MaxAge: Duration(time.Hour)} }, nil},
+		{func(s *Service) { s.TLS = ServiceTLS{"a.pem", "a.key"} }, nil},
+		{func(s *Service) { s.TLS.Key = "a.key" }, []string{`certificate: a certificate and its key go together | add the other one`}},
 		{func(s *Service) { s.Objectives.Latency.P99 = 5 }, []string{`objectives.latency.p99: an answer within 5ns cannot be measured | write at least 1ms`}},
 		{func(s *Service) { s.Hosts = []string{"*", "localhost", "192.0.2.1", "[2001:db8::1]", "*.a-b_c.d"} }, nil},
 		{func(s *Service) { s.Hosts = []string{"a", "b", "a"} }, []string{`hosts[2]: host "a" stands here twice`}},

@@ -145,7 +145,7 @@ node.yaml:6:31: trusted_proxies[1]: "example.com" is not an address or a prefix
        |                               ^ write 192.0.2.7 or 10.0.0.0/8`},
 	{"a node file given as a service file", "service", goodNode, `shop.yaml:1:1: unknown key "name"
      1 | name: ams-1
-       | ^ known here: service, owner, tier, hosts, objectives, origins, functions, purge, client_cookie, routes
+       | ^ known here: service, owner, tier, hosts, certificate, objectives, origins, functions, purge, client_cookie, routes
 shop.yaml:1:1: service: it is missing
      1 | name: ams-1
        | ^ add it

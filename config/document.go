@@ -152,14 +152,17 @@ func (doc *document) secrets() {
 }
 
 // secretPlace is where values are that nobody is shown.
-var secretPlace = regexp.MustCompile(`^(routes\[\d+\]\.(headers\.(request|response)\.(set|add)|access\.basic_auth\.users)\.|functions\.[^.]+\.(secrets|env)\.|origins\.[^.]+\.tls\.key$)`)
+var secretPlace = regexp.MustCompile(`^(routes\[\d+\]\.(headers\.(request|response)\.(set|add)|access\.basic_auth\.users)\.|functions\.[^.]+\.(secrets|env)\.|origins\.[^.]+\.tls\.key$|certificate\.key$)`)
 
 // keys reports private keys that are not secrets: what is shipped with a
 // revision, everybody reads who may look at revisions.
 func (doc *document) keys(s *selvage.Service) {
-	for _, name := range slices.Sorted(maps.Keys(s.Origins)) {
-		path := "origins." + string(name) + ".tls.key"
-		if _, outside := doc.dec.outside[path]; s.Origins[name].TLS.Key == "" || outside {
+	keys := map[string]string{"certificate.key": s.TLS.Key}
+	for name, o := range s.Origins {
+		keys["origins."+string(name)+".tls.key"] = o.TLS.Key
+	}
+	for _, path := range slices.Sorted(maps.Keys(keys)) {
+		if _, outside := doc.dec.outside[path]; keys[path] == "" || outside {
 			continue
 		}
 		doc.problems = append(doc.problems, doc.dec.locate(selvage.Problem{

@@ -39,7 +39,11 @@ func (f *files) content(at, subject string, path *string) []byte {
 
 // pair checks that a certificate and a key belong together.
 func (f *files) pair(at, subject string, certificate, key *string) {
-	chain := f.content(at+".certificate", subject, certificate)
+	place := at + ".certificate"
+	if at == "certificate" { // the service's own
+		place = at + ".chain"
+	}
+	chain := f.content(place, subject, certificate)
 	if f.expand.deployed && f.expand.secret == nil {
 		return // the key is a secret, which the nodes know
 	}
@@ -56,12 +60,13 @@ func (f *files) pair(at, subject string, certificate, key *string) {
 		return
 	}
 	if _, err := tls.X509KeyPair(chain, secret); err != nil {
-		f.mistake(at+".certificate", "", "%scertificate and key: %v", subject, err)
+		f.mistake(place, "", "%scertificate and key: %v", subject, err)
 	}
 }
 
 func (doc *document) serviceFiles(s *selvage.Service) selvage.Problems {
 	f := files{expand: doc.expand}
+	f.pair("certificate", "", &s.TLS.Certificate, &s.TLS.Key)
 	for _, name := range slices.Sorted(maps.Keys(s.Origins)) {
 		o := s.Origins[name]
 		f.origin("origins."+string(name), fmt.Sprintf("origin %q: ", name), &o)

@@ -179,8 +179,11 @@ func KindOf(old, next Written) selvage.ChangeKind {
 	kind := selvage.ChangeKind("")
 	for _, d := range Differences(old, next) {
 		of := selvage.RevisionChange
-		if weightPlace.MatchString(d.Path) && d.Sign == "changed" {
+		switch {
+		case weightPlace.MatchString(d.Path):
 			of = selvage.WeightChange
+		case within(d.Path, "certificate"):
+			of = selvage.CertificateChange
 		}
 		if kind != "" && kind != of {
 			return selvage.RevisionChange
@@ -278,6 +281,10 @@ func (c *comparison) values(part, path string, a, b *tree) {
 	}
 	d := Difference{Part: part, Sign: "changed", Path: path, Old: was, New: is}
 	switch {
+	case path == "certificate" && b == nil:
+		d.Words = "the node file's certificate is shown"
+	case path == "certificate", path == "certificate.chain" && is != "":
+		d.Words = "another certificate is shown"
 	case strings.HasPrefix(is, treePrefix), strings.HasPrefix(is, blobPrefix):
 		d.Words = key + ": other files are shipped"
 	case a == nil:

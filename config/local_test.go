@@ -210,6 +210,27 @@ routes: [{match: {path: /*}, origin: web, cache: {ttl: 60s}}]
 	}
 }
 
+func TestACertificateAloneIsAChangeOfItsKind(t *testing.T) {
+	const before = "service: shop\nhosts: [shop.example]\norigins: {web: {endpoints: [http://10.0.0.1:8080]}}\nroutes: [{match: {path: /*}, origin: web}]\n"
+	old, next := parseTest(t, before), parseTest(t, before)
+	next.TLS = selvage.ServiceTLS{Certificate: "blob:1/a.pem", Key: "${secret:a}"}
+	if got := KindOf(Written{Service: old}, Written{Service: next}); got != selvage.CertificateChange {
+		t.Errorf("a change of kind %s", got)
+	}
+	if d := Differences(Written{Service: old}, Written{Service: next}); len(d) != 1 || d[0].Words != "another certificate is shown" {
+		t.Errorf("differences %+v", d)
+	}
+	renewed := next
+	renewed.TLS = selvage.ServiceTLS{Certificate: "blob:2/a.pem", Key: "${secret:b}"}
+	if got := KindOf(Written{Service: next}, Written{Service: renewed}); got != selvage.CertificateChange {
+		t.Errorf("a renewed one is a change of kind %s", got)
+	}
+	next.Owner = "ops"
+	if got := KindOf(Written{Service: old}, Written{Service: next}); got != selvage.RevisionChange {
+		t.Errorf("with another owner it is of kind %s", got)
+	}
+}
+
 func TestAWeightHasAPlaceInTheFile(t *testing.T) {
 	_, err := ParseService("shop.yaml", []byte(`service: shop
 hosts: [shop.example]

@@ -261,13 +261,13 @@ type fileReference struct {
 // writes to the name is the service's. A new field that names a file must be
 // here, or it is neither shipped nor refused.
 func eachFile(s *selvage.Service, do func(*fileReference) error) error {
-	var refs []*fileReference
+	refs := []*fileReference{{"certificate.chain", &s.TLS.Certificate, false}} // keys are never shipped
 	origins := make(map[selvage.OriginName]*selvage.Origin, len(s.Origins))
 	for name, o := range s.Origins {
 		origins[name] = &o
 		at := "origins." + string(name)
 		refs = append(refs, &fileReference{at + ".folder", &o.Folder, true}, &fileReference{at + ".tls.ca", &o.TLS.CA, false},
-			&fileReference{at + ".tls.certificate", &o.TLS.Certificate, false}) // its key is never shipped
+			&fileReference{at + ".tls.certificate", &o.TLS.Certificate, false})
 	}
 	functions := make(map[selvage.FunctionName]*selvage.Function, len(s.Functions))
 	for name, f := range s.Functions {

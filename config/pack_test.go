@@ -333,6 +333,7 @@ func TestSecretsAreGrantedOrRefused(t *testing.T) {
 // says that it is a file or a folder, and looks whether eachFile knows it.
 func TestEveryFieldWithAFileIsShipped(t *testing.T) {
 	s := selvage.Service{
+		TLS:     selvage.ServiceTLS{Certificate: "f"},
 		Origins: map[selvage.OriginName]selvage.Origin{"web": {Folder: "f", TLS: selvage.OriginTLS{CA: "f", Certificate: "f"}}},
 		Functions: map[selvage.FunctionName]selvage.Function{"greet": {
 			Module: "f", ACLs: map[string]selvage.ACL{"list": {File: "f"}},
@@ -355,8 +356,8 @@ func TestEveryFieldWithAFileIsShipped(t *testing.T) {
 		}
 		seen[typ] = true
 		for f := range typ.Fields() {
-			names := []string{"file", "folder", "ca", "certificate", "key", "module"}
-			isKey := typ == reflect.TypeFor[selvage.OriginTLS]() && f.Name == "Key" // which is never shipped
+			names := []string{"file", "folder", "ca", "certificate", "chain", "key", "module"}
+			isKey := (typ == reflect.TypeFor[selvage.OriginTLS]() || typ == reflect.TypeFor[selvage.ServiceTLS]()) && f.Name == "Key" // which is never shipped
 			if f.Type.Kind() == reflect.String && !isKey && slices.Contains(names, f.Tag.Get("yaml")) {
 				named++
 			}

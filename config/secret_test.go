@@ -102,13 +102,14 @@ func TestAPrivateKeyIsNeverShipped(t *testing.T) {
 		return `service: shop
 hosts: [shop.example]
 origins: {web: {endpoints: [https://a.example], tls: {certificate: cert.pem, key: "` + key + `"}}}
+certificate: {chain: cert.pem, key: "` + key + `"}
 routes: [{match: {path: /*}, origin: web}]
 `
 	}
 	folder := writeFiles(t, map[string]string{"plain.yaml": service("key.pem"), "shop.yaml": service("${secret:tls-key}")})
 	certificate(t, folder)
 	_, err := Pack(filepath.Join(folder, "plain.yaml"))
-	if err == nil || !strings.Contains(err.Error(), "plain.yaml:3:") || !strings.Contains(err.Error(), "a private key is not shipped") {
+	if err == nil || !strings.Contains(err.Error(), "plain.yaml:3:") || !strings.Contains(err.Error(), "plain.yaml:4:") || strings.Count(err.Error(), "a private key is not shipped") != 2 {
 		t.Errorf("a key's file: %v", err)
 	}
 	b := pack(t, folder)
@@ -131,7 +132,7 @@ routes: [{match: {path: /*}, origin: web}]
 			Secret: func(selvage.ServiceName, string) (string, error) { return value, nil },
 		})
 		switch {
-		case want == "" && (err != nil || s.Origins["web"].TLS.Key != value):
+		case want == "" && (err != nil || s.Origins["web"].TLS.Key != value || s.TLS.Key != value):
 			t.Errorf("with its key: %v", err)
 		case want != "" && (err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), value)):
 			t.Errorf("with another secret: %v, want %q without the value", err, want)

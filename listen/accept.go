@@ -214,6 +214,8 @@ func (g *Group) serveTLS(w *wire) {
 	err := tc.HandshakeContext(context.Background()) // the deadline ends it, without a goroutine that watches
 	w.gate.leave()
 	w.gate = nil
+	w.shown.end(err)
+	w.shown = nil
 	if err != nil {
 		g.handshakeFailed(w, err)
 		g.giveUp(w)

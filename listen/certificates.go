@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -23,6 +25,7 @@ type certificates struct {
 	data  string
 	allow func(name string) bool
 	log   *slog.Logger
+	first func(*tls.ClientHelloInfo, netip.Addr) (*tls.Certificate, func(bool)) // may be nil
 
 	ring      atomic.Pointer[keyring]
 	authority atomic.Pointer[authority] // nil unless it is asked for
@@ -182,6 +185,49 @@ var errNoCertificate = errors.New("no certificate for this server name")
 
 // choose is tls.Config.GetCertificate.
 func (c *certificates) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	w, ok := hello.Conn.(*wire)
+	if c.first == nil || !ok {
+		return c.ofFiles(hello)
+	}
+	cert, ended := c.first(hello, w.peer.Addr())
+	var err error
+	if cert == nil {
+		cert, err = c.ofFiles(hello)
+	}
+	if ended != nil {
+		w.shown = &showing{fits: err == nil && hello.SupportsCertificate(cert) == nil, ended: ended}
+	}
+	return cert, err
+}
+
+// showing is a certificate that a client was shown, while somebody wants to know what it says.
+type showing struct {
+	fits  bool // the client can use it at all
+	ended func(refused bool)
+}
+
+// end tells how the handshake ended.
+func (s *showing) end(err error) {
+	if s != nil {
+		s.ended(err != nil && (!s.fits || refuses(err)))
+	}
+}
+
+// The alerts by which a client says that it is the certificate that it does not take
+// (RFC 8446, section 6.2): bad_certificate, unsupported_certificate,
+// certificate_revoked, certificate_expired, certificate_unknown, unknown_ca. One that
+// closes without a word has said nothing: health checks do so all day.
+var refusals = []tls.AlertError{42, 43, 44, 45, 46, 48}
+
+// refuses says that a handshake ended with such an alert of the client. The standard
+// library's own type for alerts has no name, but the words of the one that has.
+func refuses(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error" && slices.ContainsFunc(refusals, func(a tls.AlertError) bool { return op.Err.Error() == a.Error() })
+}
+
+// ofFiles chooses among the certificates of the node file, and those of the development authority.
+func (c *certificates) ofFiles(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
 	ring := c.ring.Load()
 	if cert := ring.find(name, hello); cert != nil {

@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,9 @@ type Group struct {
 	// AllowName says for which server names the development authority makes
 	// certificates. nil is for none but the machine's own.
 	AllowName func(name string) bool
+	// Certificate chooses for a client before the files do; nil leaves a handshake to them. ended, which
+	// may be nil beside either, is called once when the handshake is over: refused says that the certificate was the reason.
+	Certificate func(hello *tls.ClientHelloInfo, client netip.Addr) (cert *tls.Certificate, ended func(refused bool))
 	// Done is called once for every HTTP/2 request when its handler has
 	// returned, the refused ones too.
 	Done func(*record.Record)
@@ -103,7 +107,7 @@ func (g *Group) prepare() {
 		g.stop = sync.OnceFunc(func() { close(g.quit) })
 		g.sockets = map[string]*socket{}
 		g.pending = map[net.Conn]struct{}{}
-		g.certs = certificates{data: g.Data, allow: g.AllowName, log: g.log()}
+		g.certs = certificates{data: g.Data, allow: g.AllowName, log: g.log(), first: g.Certificate}
 		g.h2 = newHTTP2(g)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -431,3 +432,67 @@ func TestTwoProcessesMakeOneAuthority(t *testing.T) {
 		t.Errorf("%v, %v; want ca.key and ca.pem alone", left, err)
 	}
 }
+
+// Whoever chose a certificate learns how its handshake ended: only a client that says so, or cannot use it, has refused it.
+func TestARefusedCertificateIsToldFromALostConnection(t *testing.T) {
+	a := newCA(t)
+	load := func(c selvage.Certificate) *tls.Certificate {
+		pair, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &pair
+	}
+	good, expired := load(a.issue(t, "good", soon(), "shop.example")), load(a.issue(t, "expired", time.Now().Add(-time.Hour), "shop.example"))
+	var shows *tls.Certificate // changed between handshakes
+	told := make(chan bool, 1)
+	e := start(t, hello, func(g *Group) {
+		g.Certificate = func(hello *tls.ClientHelloInfo, client netip.Addr) (*tls.Certificate, func(bool)) {
+			if hello.ServerName != "shop.example" || !client.IsLoopback() {
+				return nil, nil
+			}
+			return shows, func(refused bool) { told <- refused }
+		}
+	})
+	addr := e.listenOn(t, selvage.Listener{TLS: true}, selvage.TLS{Certificates: []selvage.Certificate{a.issue(t, "file", soon(), "file.example")}})
+	if got := shown(t, addr, "file.example"); got != "file" {
+		t.Errorf("another name is shown %q", got)
+	}
+	for _, c := range []struct {
+		name    string
+		shows   *tls.Certificate
+		client  *tls.Config
+		refused bool
+	}{
+		{"taken", good, &tls.Config{RootCAs: a.pool}, false},
+		{"taken over TLS 1.2", good, &tls.Config{RootCAs: a.pool, MaxVersion: tls.VersionTLS12}, false},
+		{"of an unknown authority", good, &tls.Config{RootCAs: x509.NewCertPool()}, true},
+		{"expired", expired, &tls.Config{RootCAs: a.pool}, true},
+		{"expired, over TLS 1.2", expired, &tls.Config{RootCAs: a.pool, MaxVersion: tls.VersionTLS12}, true},
+		{"of a kind that the client has not", good, &tls.Config{RootCAs: a.pool, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}}, true},
+		{"of the files", nil, &tls.Config{InsecureSkipVerify: true}, false},
+	} {
+		shows = c.shows
+		_, err := shake(addr, "shop.example", c.client)
+		if got := <-told; got != c.refused || (err != nil) != c.refused {
+			t.Errorf("a certificate %s: refused %t (the client says %v), want %t", c.name, got, err, c.refused)
+		}
+	}
+	shows = good
+	raw, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := tls.Client(&closing{Conn: raw}, &tls.Config{RootCAs: a.pool, ServerName: "shop.example"})
+	if err := lost.Handshake(); err == nil {
+		t.Error("a connection that broke off was good")
+	}
+	if <-told {
+		t.Error("a connection that broke off is a refusal")
+	}
+}
+
+// closing is a connection that is closed instead of being read.
+type closing struct{ net.Conn }
+
+func (c *closing) Read([]byte) (int, error) { c.Close(); return 0, io.EOF }

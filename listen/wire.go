@@ -21,6 +21,7 @@ type wire struct {
 	heard       bool           // something was read during the handshake
 	until       time.Time      // when its first request must have begun; zero is no bound
 	gate        *gate          // nil but during the handshake
+	shown       *showing       // the certificate, where somebody asked how that ends
 
 	// Of a connection that HTTP/2 is spoken on.
 	tls    *tls.ConnectionState

@@ -395,7 +395,11 @@ func (x *exchange) pin() bool {
 		x.takeCookie()
 		rev, arm := s.baseline, selvage.Baseline
 		x.rec.Target.Change, x.rec.Target.Unit, x.rec.Target.Forced = s.change, 0, false
-		if s.canary != nil {
+		switch {
+		case s.canary == nil:
+		case s.units.by == selvage.ByConnection && rev != nil:
+			x.rec.Target.Change = "" // to requests the arms are alike, and none counts
+		default:
 			place, client := s.units.hash(x)
 			x.rec.Target.Unit = client
 			forced := x.forcedArm(s)

@@ -136,8 +136,9 @@ func (n *Node) newGroup(o Options) *listen.Group {
 			Done: n.done, OnLimit: n.registry.metrics.LimitHit,
 		},
 		Limits: conf.Limits, Deadlines: conf.Deadlines, Data: conf.Data, Log: o.Log,
-		AllowName: func(name string) bool { _, ok := n.table.Load().hosts.Find(name); return ok },
-		Done:      n.done, OnLimit: n.registry.metrics.LimitHit, OnFailed: n.registry.metrics.ConnectionFailed,
+		AllowName:   func(name string) bool { _, ok := n.table.Load().hosts.Find(name); return ok },
+		Certificate: n.certificate,
+		Done:        n.done, OnLimit: n.registry.metrics.LimitHit, OnFailed: n.registry.metrics.ConnectionFailed,
 		Listen: o.Listen, Opened: o.Opened,
 	}
 }

@@ -26,8 +26,9 @@ type revision struct {
 	pools     map[selvage.OriginName]*origin.Pool      // of those with endpoints or a folder
 	sources   map[selvage.OriginName]http.RoundTripper // of all: a pool, or a function
 	functions map[selvage.FunctionName]*program
-	layer     *cache.Layer // where its answers are stored; nil for one of a file
-	makings   []string     // of its routes: what makes their answers
+	shown     *shownCertificate // nil: those of the node file
+	layer     *cache.Layer      // where its answers are stored; nil for one of a file
+	makings   []string          // of its routes: what makes their answers
 
 	// users counts the table that has it and the requests that pinned it. At
 	// zero the pools are let go, and it never rises again.
@@ -69,6 +70,9 @@ func (reg *registry) compile(id selvage.RevisionID, tenant selvage.Tenant, s sel
 
 func (reg *registry) fill(rev *revision) (err error) {
 	s := &rev.service
+	if rev.shown, err = loadCertificate(&s.TLS); err != nil {
+		return err
+	}
 	for name := range s.Functions {
 		p, err := reg.functions.acquire(context.Background(), s, name, rev.layer == nil)
 		if err != nil {

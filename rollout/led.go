@@ -136,6 +136,9 @@ func (s *led) place(v *judge.Verdict, r *rollout, reports []Report) {
 		}
 	}
 	v.First = first.Record
+	if r.certifies() {
+		v.Unit = "handshakes"
+	}
 	if len(r.POPs) <= 1 {
 		v.POP = ""
 	}
@@ -166,6 +169,9 @@ func (s *led) level(r *rollout, reports []Report, now time.Time) (advice judge.A
 		}
 	}
 	switch {
+	case r.certifies():
+		// What was usual was said of requests, and a certificate does not hurt those who are shown another.
+		return judge.GoOn, false
 	case r.Phase == watched:
 		return judge.GoOn, all[judge.StepBack] > 0
 	case r.Phase == doubted:

@@ -171,6 +171,9 @@ func (d *document) begin(now time.Time) {
 // purges says that the change makes the service forget what is stored.
 func (r *rollout) purges() bool { return r.Change.Kind == selvage.PurgeChange }
 
+// certifies says that the change is of a certificate alone: its makings are handshakes.
+func (r *rollout) certifies() bool { return r.Change.Kind == selvage.CertificateChange }
+
 // to enters a phase. A purge that is through has nothing left to compare with.
 func (r *rollout) to(p phase) {
 	if r.purges() && p.counts() {
@@ -196,12 +199,12 @@ func (d *document) promote(to phase, how string, now time.Time) {
 		d.Promoted, d.Back = promoted{r.Change.To, r.Manifest, r.Change}, r.From
 	}
 	r.Held, r.Promoted, r.Span.Ended = false, 0, now
-	words := fmt.Sprintf("promoted: %s", how)
+	words := r.inItsWords("promoted: " + how)
 	r.Receipt = &client.Receipt{
 		Outcome: client.Promoted, By: "verdict", Revision: string(r.Change.To), Share: r.Most,
 		Seconds: r.Elapsed.Seconds(), Words: words,
 	}
-	count(r.Receipt, r.Verdict)
+	count(r.Receipt, r.said())
 	d.note(client.Promoted, words, now)
 }
 
@@ -211,13 +214,14 @@ func (d *document) end(p phase, by, words string, now time.Time) {
 	if r.Phase.counts() {
 		d.Promoted, d.Back = r.From, promoted{}
 	}
+	words = r.inItsWords(words)
 	r.to(p)
 	r.Held, r.Frozen, r.HoldBy, r.Span.Ended = false, false, "", now
 	r.Receipt = &client.Receipt{
 		Outcome: string(p), By: by, Revision: string(d.Promoted.Revision), Share: r.Most,
 		Seconds: r.Elapsed.Seconds(), Words: words,
 	}
-	count(r.Receipt, r.Verdict)
+	count(r.Receipt, r.said())
 	d.note(string(p), words, now)
 }
 
@@ -225,7 +229,7 @@ func (d *document) end(p phase, by, words string, now time.Time) {
 func (d *document) note(event, words string, now time.Time) {
 	r := d.Rollout
 	d.Outbox = append(d.Outbox, client.LogFact{
-		Event: event, When: now, Words: words, Change: r.change(), Verdict: r.Verdict, Receipt: r.Receipt,
+		Event: event, When: now, Words: r.inItsWords(words), Change: r.change(), Verdict: r.said(), Receipt: r.Receipt,
 	})
 }
 

@@ -59,7 +59,7 @@ func (w *Watch) Sample(m Making, bad judge.Set, f Facts) {
 	if w.clients == nil || m.life != w.life {
 		return
 	}
-	if bad != 0 && m.canary && w.harm.First.Record == "" {
+	if bad != 0 && m.canary && w.harm.First.Record == "" && f.Method != "" { // a handshake has no record
 		w.harm.First = First{hex.EncodeToString(f.Trace[:]), f.Method, f.Path, m.class, f.Status, time.Now()}
 	}
 	w.samples.add(m.class, bad != 0, f)

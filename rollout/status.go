@@ -21,7 +21,10 @@ func (l *leading) publish(s *led, d *document) {
 		tally := s.panel.Tally()
 		out.Makings = [2]int64{tally.N[1], tally.N[0]}
 		out.Indicators = indicators(&tally, s.verdict.Lead)
-		out.ToUndo = client.Evidence{ToOne: toOne(s.verdict.Evidence), Bound: 1 / judge.Alpha, Lead: s.verdict.Lead.String()}
+		for i := range out.Indicators {
+			out.Indicators[i].Name = r.inItsWords(out.Indicators[i].Name)
+		}
+		out.ToUndo = client.Evidence{ToOne: toOne(s.verdict.Evidence), Bound: 1 / judge.Alpha, Lead: r.inItsWords(s.verdict.Lead.String())}
 		if s.verdict.Fingerprint != "" {
 			out.ToUndo.Lead = s.verdict.Fingerprint
 		}
@@ -29,7 +32,7 @@ func (l *leading) publish(s *led, d *document) {
 		if g := s.verdict.Gate; !last && r.Phase != doubted {
 			out.Gate = &client.Gate{
 				Next: next.Share, Epsilon: g.Epsilon, ToOne: toOne(g.Proof), Bound: 1 / judge.Beta, Open: g.Open,
-				Waiting: g.Weakest.String(), Makings: g.Makings, More: g.More, Words: s.verdict.String(),
+				Waiting: r.inItsWords(g.Weakest.String()), Makings: g.Makings, More: g.More, Words: r.inItsWords(s.verdict.String()),
 			}
 		}
 	}
@@ -60,8 +63,11 @@ func (d *document) status() client.Rollout {
 	r := d.Rollout
 	out := client.Rollout{
 		Change: r.change(), BreakGlass: r.BreakGlass, Hold: r.HoldBy, Began: r.Span.Began, Seconds: r.Elapsed.Seconds(),
-		Exposure: r.exposure(), Replay: r.Replay, Unit: "makings", Verdict: r.Verdict, Receipt: r.Receipt,
+		Exposure: r.exposure(), Replay: r.Replay, Unit: "makings", Verdict: r.said(), Receipt: r.Receipt,
 		ToUndo: client.Evidence{ToOne: 1, Bound: 1 / judge.Alpha},
+	}
+	if r.certifies() {
+		out.Unit = "handshakes"
 	}
 	if r.Phase == quiet || r.Phase == spreading {
 		out.Mode = string(r.Phase)

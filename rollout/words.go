@@ -3,6 +3,7 @@ package rollout
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/selvage-edge/selvage/client"
@@ -16,6 +17,24 @@ func verdictOf(v judge.Verdict, now time.Time) client.Verdict {
 		Lead: v.Lead.String(), Rate: finite(v.Rate), Base: finite(v.Base), ToOne: toOne(v.Evidence),
 		Fingerprint: v.Fingerprint, Words: v.String(),
 	}
+}
+
+// inItsWords says of a certificate what is said of answers: its fault is that clients refuse it.
+func (r *rollout) inItsWords(words string) string {
+	if !r.certifies() {
+		return words
+	}
+	return strings.ReplaceAll(words, judge.OwnError.String(), "certificate refused")
+}
+
+// said is the last verdict in the words of the change; nil without one.
+func (r *rollout) said() *client.Verdict {
+	if r.Verdict == nil {
+		return nil
+	}
+	v := *r.Verdict
+	v.Lead, v.Words = r.inItsWords(v.Lead), r.inItsWords(v.Words)
+	return &v
 }
 
 // count takes the numbers of the last verdict into a receipt.
@@ -43,8 +62,8 @@ func (r *rollout) change() client.Change {
 	}
 	if r.Receipt != nil {
 		out.Words = r.Receipt.Words
-	} else if r.Verdict != nil {
-		out.Words = r.Verdict.Words
+	} else if v := r.said(); v != nil {
+		out.Words = v.Words
 	}
 	return out
 }
