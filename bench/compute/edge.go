@@ -21,8 +21,9 @@ const address = "127.0.0.1:9961"
 
 // node is a running node with functions, each on a route of its own name.
 type node struct {
-	cmd *exec.Cmd
-	log string
+	cmd   *exec.Cmd
+	log   string
+	ended chan struct{} // closed when the process has ended
 }
 
 // functions is the service: name of the function, and its module.
@@ -64,14 +65,37 @@ func (b *bench) start(ctx context.Context, functions map[string]string) (*node, 
 	if err := n.cmd.Start(); err != nil {
 		return nil, err
 	}
-	for end := time.Now().Add(20 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) { // what was never compiled takes its time
-		if n.status(ctx, "/nothing") == http.StatusNotFound {
-			return n, nil
+	n.ended = make(chan struct{})
+	go func() { // stop waits for it
+		defer close(n.ended)
+		_ = n.cmd.Wait() // why it ended is in its log
+	}()
+	began := time.Now()
+	if err := n.until(ctx, "/nothing", http.StatusNotFound); err != nil {
+		n.stop()
+		text, _ := os.ReadFile(n.log)
+		return nil, fmt.Errorf("start a node: %w:\n%s", err, text)
+	}
+	b.say("the node is ready after %.1f s", time.Since(began).Seconds())
+	return n, nil
+}
+
+var errEnded = errors.New("it has ended")
+
+// until waits until a path is answered with a status. How long, the context says.
+func (n *node) until(ctx context.Context, path string, status int) error {
+	for {
+		if n.status(ctx, path) == status {
+			return nil
+		}
+		select {
+		case <-n.ended:
+			return errEnded
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	text, _ := os.ReadFile(n.log)
-	n.stop()
-	return nil, fmt.Errorf("the node does not answer:\n%s", text)
 }
 
 // status is how a path is answered; 0 if it is not.
@@ -81,7 +105,7 @@ func (n *node) status(ctx context.Context, path string) int {
 		return 0
 	}
 	req.Close = true
-	res, err := http.DefaultClient.Do(req)
+	res, err := (&http.Client{Timeout: 30 * time.Second}).Do(req)
 	if err != nil {
 		return 0
 	}
@@ -91,7 +115,12 @@ func (n *node) status(ctx context.Context, path string) int {
 
 func (n *node) stop() {
 	_ = n.cmd.Process.Signal(syscall.SIGTERM)
-	_ = n.cmd.Wait() // it was told to end
+	select {
+	case <-n.ended:
+	case <-time.After(20 * time.Second):
+		_ = n.cmd.Process.Kill()
+		<-n.ended
+	}
 }
 
 // rate is one slice of load.
@@ -179,12 +208,12 @@ func (b *bench) edge(ctx context.Context) error {
 		for i, g := range b.guests {
 			got, err := n.load(ctx, "/"+g.name, b.slice)
 			if err != nil {
-				return fmt.Errorf("%s: %w", g.name, err)
+				return fmt.Errorf("%s: %w", g.title, err)
 			}
 			if round > 0 { // the first one warms
 				results[i] = append(results[i], got)
 			}
-			fmt.Fprintf(os.Stderr, "edge, round %d of %d: %s %.0f/s, %.0f µs\n", round, b.rounds, g.name, got.requests, got.cpu)
+			b.say("edge, round %d of %d: %s %.0f/s, %.0f µs", round, b.rounds, g.title, got.requests, got.cpu)
 		}
 	}
 	fmt.Fprint(&b.report, "\n## Hello through the whole edge\n\n16 connections that are kept.\n\n| guest | requests/s | wanted | µs of CPU a request |\n|---|---:|---:|---:|\n")
@@ -193,7 +222,7 @@ func (b *bench) edge(ctx context.Context) error {
 		for _, r := range results[i] {
 			requests, cpu = append(requests, r.requests), append(cpu, r.cpu)
 		}
-		fmt.Fprintf(&b.report, "| %s | %.0f | %.0f | %.1f |\n", g.name, median(requests), g.target, median(cpu))
+		fmt.Fprintf(&b.report, "| %s | %.0f | %.0f | %.1f |\n", g.title, median(requests), g.target, median(cpu))
 	}
 	return nil
 }

@@ -13,7 +13,8 @@ import (
 
 // guest is a program that answers hello.
 type guest struct {
-	name   string
+	name   string // as services have names
+	title  string // as a reader knows it
 	made   string // with what, in words
 	module string
 	target float64 // requests a second
@@ -63,6 +64,7 @@ const (
 
 // build makes the node and the programs.
 func (b *bench) build(ctx context.Context) error {
+	b.say("build the node and the programs in %s", b.dir)
 	if err := goBuild(ctx, filepath.Join(b.dir, "selvage"), "./cmd/selvage", "CGO_ENABLED=0"); err != nil {
 		return err
 	}
@@ -75,15 +77,16 @@ func (b *bench) build(ctx context.Context) error {
 		return err
 	}
 	b.guests = []guest{
-		{"small", "by hand, as C would be", b.module("small"), 25_000, "5 µs"},
-		{"Go", "standard Go with package guest", b.module("go"), 2_000, "120 µs"},
+		{"small", "small", "by hand, as C would be", b.module("small"), 25_000, "5 µs"},
+		{"go", "Go", "standard Go with package guest", b.module("go"), 2_000, "120 µs"},
 	}
 	for _, js := range []guest{
-		{"AssemblyScript", "@fastly/as-compute", b.module("as"), 25_000, "5 µs"},
-		{"JavaScript", "@fastly/js-compute", b.module("js"), 1_800, "120 µs"},
+		{"assemblyscript", "AssemblyScript", "@fastly/as-compute", b.module("as"), 25_000, "5 µs"},
+		{"javascript", "JavaScript", "@fastly/js-compute", b.module("js"), 1_800, "120 µs"},
 	} {
+		b.say("build %s", js.title)
 		if err := b.npm(ctx, js); err != nil {
-			fmt.Fprintf(os.Stderr, "%s is left out: %v\n", js.name, err)
+			b.say("%s is left out: %v", js.title, err)
 			continue
 		}
 		b.guests = append(b.guests, js)
@@ -114,7 +117,7 @@ Fastly.respondWith(new Response(String.UTF8.encode("hello\n"), { status: 200, he
 // npm builds a program with what npm has installed.
 func (b *bench) npm(ctx context.Context, g guest) error {
 	tool, source, text := "js-compute-runtime", "hello.js", javaScript
-	if g.name == "AssemblyScript" {
+	if g.name == "assemblyscript" {
 		tool, source, text = "asc", "hello.ts", assemblyScript
 	}
 	folder, err := filepath.Abs(b.javascript)

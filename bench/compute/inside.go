@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 // inside measures what needs no edge: the benchmarks of package compute, on
 // one core, as many times as there are rounds.
 func (b *bench) inside(ctx context.Context) error {
+	b.say("build the benchmarks of package compute")
 	binary := filepath.Join(b.dir, "compute.test")
 	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, "./compute").CombinedOutput(); err != nil {
 		return fmt.Errorf("build benchmarks: %w\n%s", err, out)
@@ -27,21 +29,22 @@ func (b *bench) inside(ctx context.Context) error {
 	for round := range b.rounds {
 		cmd := exec.CommandContext(ctx, "taskset", "-c", "0", binary, "-test.run=^$", "-test.bench=Guest|Metering|Overshoot", "-test.benchtime=300ms")
 		cmd.Dir = "compute"
-		cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "SELVAGE_BENCH_GUESTS="+strings.Join(modules, ","))
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("benchmarks: %w\n%s", err, out)
+		cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "SELVAGE_TEST_COMPILED="+filepath.Join(b.dir, "compiled"), "SELVAGE_BENCH_GUESTS="+strings.Join(modules, ","))
+		b.say("inside, round %d of %d", round+1, b.rounds)
+		var out strings.Builder
+		cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, os.Stderr), os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("benchmarks: %w\n%s", err, out.String())
 		}
-		if err := all.read(string(out)); err != nil {
+		if err := all.read(out.String()); err != nil {
 			return err
 		}
-		fmt.Fprintf(os.Stderr, "inside, round %d of %d\n", round+1, b.rounds)
 	}
 	fmt.Fprint(&b.report, "\n## Inside\n\nA request without an edge, in µs: an instance of stock wazero for each, an instance of ours for each, and a sandbox that is set back.\nwasmtime is not in the table: the proxy of Go modules here has no wasmtime-go.\n\n")
 	fmt.Fprint(&b.report, "| guest | stock wazero | fresh | set back | of that the reset | wanted | pages written |\n|---|---:|---:|---:|---:|---:|---:|\n")
 	for _, g := range b.guests {
 		at := func(kind, unit string) float64 { return all.median("Guest/"+g.name+"/"+kind, unit) }
-		fmt.Fprintf(&b.report, "| %s | %.1f | %.1f | %.1f | %.2f | %s | %.0f |\n", g.name, at("stock", "ns/op")/1e3, at("fresh", "ns/op")/1e3, at("rewind", "ns/op")/1e3,
+		fmt.Fprintf(&b.report, "| %s | %.1f | %.1f | %.1f | %.2f | %s | %.0f |\n", g.title, at("stock", "ns/op")/1e3, at("fresh", "ns/op")/1e3, at("rewind", "ns/op")/1e3,
 			at("rewind", "reset-ns")/1e3, g.reset, at("rewind", "written-pages"))
 	}
 	fmt.Fprint(&b.report, "\n## Metering\n\n| computes | without, ms | with, ms | costs | wanted |\n|---|---:|---:|---:|---:|\n")

@@ -7,8 +7,10 @@
 // measured without an edge.
 //
 // It promises medians of slices that take turns, the node alone on core 0 with
-// one processor for its goroutines, the generators on core 1. It refuses to
-// compare days: only figures of one run stand beside each other.
+// one processor for its goroutines, the generators on core 1; that it says on
+// standard error what it does; and that each step has a bound, so that it ends
+// by itself. It refuses to compare days: only figures of one run stand beside
+// each other.
 package main
 
 import (
@@ -22,6 +24,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -46,7 +49,27 @@ type bench struct {
 	flags
 	dir    string
 	guests []guest
+	began  time.Time
 	report strings.Builder
+}
+
+// part is one table of the page, and the longest that it may take.
+type part struct {
+	name  string
+	run   func(context.Context) error
+	bound time.Duration
+}
+
+// parts are all of them. What compiles has minutes for it: on a busy machine a
+// large module takes one.
+func (b *bench) parts() []part {
+	rounds := time.Duration(b.rounds + 1)
+	return []part{
+		{"edge", b.edge, rounds*4*(b.slice+10*time.Second) + 5*time.Minute},
+		{"inside", b.inside, rounds*time.Minute + 10*time.Minute},
+		{"neighbour", b.neighbour, rounds*(4*(b.slice+10*time.Second)+2*time.Minute) + 5*time.Minute},
+		{"idle", b.idleFunctions, time.Duration(b.idle)*10*time.Second + 2*time.Minute},
+	}
 }
 
 func run() error {
@@ -58,33 +81,31 @@ func run() error {
 	flag.StringVar(&f.only, "only", "", "parts to run, with commas between: edge, inside, neighbour, idle; empty runs all")
 	flag.StringVar(&f.out, "out", "doc/bench", "folder of the result; empty prints it only")
 	flag.Parse()
+	b := &bench{flags: f, began: time.Now()}
+	chosen, err := b.chosen()
+	if err != nil {
+		return err
+	}
 	if runtime.NumCPU() < 2 {
 		return fmt.Errorf("two cores are needed, one for the node and one for the load")
 	}
 	if _, err := exec.LookPath("wrk"); err != nil {
 		return fmt.Errorf("the load generator is missing: apt-get install wrk")
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b := &bench{flags: f}
-	var err error
 	if b.dir, err = os.MkdirTemp("", "selvage-bench-compute-"); err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(b.dir) }() // what is left of it is in the folder for temporary files
-	if err := b.build(ctx); err != nil {
+	if err := within(ctx, 15*time.Minute, b.build); err != nil {
 		return err
 	}
 	b.head(ctx)
-	for _, part := range []struct {
-		name string
-		run  func(context.Context) error
-	}{{"edge", b.edge}, {"inside", b.inside}, {"neighbour", b.neighbour}, {"idle", b.idleFunctions}} {
-		if f.only != "" && !slices.Contains(strings.Split(f.only, ","), part.name) {
-			continue
-		}
-		if err := part.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w", part.name, err)
+	for _, p := range chosen {
+		b.say("%s, which may take %v at most", p.name, p.bound.Round(time.Second))
+		if err := within(ctx, p.bound, p.run); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
 	fmt.Print(b.report.String())
@@ -95,12 +116,45 @@ func run() error {
 	return os.WriteFile(name, []byte(b.report.String()), 0o644)
 }
 
+// chosen are the parts to run.
+func (b *bench) chosen() ([]part, error) {
+	all := b.parts()
+	if b.only == "" {
+		return all, nil
+	}
+	var chosen []part
+	for name := range strings.SplitSeq(b.only, ",") {
+		i := slices.IndexFunc(all, func(p part) bool { return p.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no part %q: edge, inside, neighbour, idle", name)
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+// within gives a step so long and no longer.
+func within(ctx context.Context, most time.Duration, step func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, most, fmt.Errorf("it took longer than %v", most))
+	defer cancel()
+	err := step(ctx)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
+	return err
+}
+
+// say says on standard error what goes on.
+func (b *bench) say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%6.1fs  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
 func (b *bench) head(ctx context.Context) {
 	fmt.Fprintf(&b.report, "# Functions, %s\n\n`go run ./bench/compute -slice %s -rounds %d -idle %d`\n\n", time.Now().UTC().Format(time.DateOnly), b.slice, b.rounds, b.idle)
 	fmt.Fprint(&b.report, "The node alone on core 0 with GOMAXPROCS=1, generators on core 1; slices in turn, medians. The machine is shared: trust the ratios.\n\n")
 	fmt.Fprintf(&b.report, "%s, %s/%s, wazero %s", runtime.Version(), runtime.GOOS, runtime.GOARCH, version(ctx, "go", "list", "-m", "-f", "{{.Version}}", "github.com/tetratelabs/wazero"))
 	for _, g := range b.guests {
-		fmt.Fprintf(&b.report, "; %s: %s", g.name, g.made)
+		fmt.Fprintf(&b.report, "; %s: %s", g.title, g.made)
 	}
 	fmt.Fprintf(&b.report, ".\n")
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,27 +20,35 @@ var neighbourly = paced{address: address, path: "/small", rate: 500, conns: 8}
 // disturbance is what goes on beside a neighbour.
 type disturbance struct {
 	name string
-	// begin begins it, and returns what ends it.
-	begin func(ctx context.Context, n *node) (end func(), err error)
+	// begin begins it, and returns what ends it, and what is closed when the slice
+	// is over; nil where a slice is as long as any other.
+	begin func(ctx context.Context, n *node) (end func() error, over <-chan struct{}, err error)
+}
+
+func quiet(context.Context, *node) (func() error, <-chan struct{}, error) {
+	return func() error { return nil }, nil, nil
 }
 
 // neighbour measures what a well-behaved function's clients notice of others.
 func (b *bench) neighbour(ctx context.Context) error {
-	big := filepath.Join(b.dir, "big.wasm")
 	beside := []disturbance{
-		{"nobody", func(context.Context, *node) (func(), error) { return func() {}, nil }},
+		{"nobody", quiet},
 		{"an endless loop, 4 clients", asks("/endless", 4)},
 		{"an endless loop, 64 clients", asks("/endless", 64)},
 		{"a program that takes all memory, 4 clients", asks("/hog", 4)},
-		{"the compilation of a large module", func(_ context.Context, n *node) (func(), error) { return b.compile(n, big) }},
 	}
-	for _, g := range b.guests {
-		if g.name == "Go" {
-			big = g.module
-		}
+	large := b.guests[len(b.guests)-1] // JavaScript, if there is one
+	code, err := os.ReadFile(large.module)
+	if err != nil {
+		return err
 	}
-	functions := map[string]string{"small": b.module("small"), "endless": b.module("endless"), "hog": b.module("hog")}
-	n, err := b.start(ctx, functions)
+	beside = append(beside, disturbance{
+		fmt.Sprintf("the compilation of a module of %.1f MB (%s)", float64(len(code))/1e6, large.title),
+		func(ctx context.Context, n *node) (func() error, <-chan struct{}, error) {
+			return b.compile(ctx, n, code)
+		},
+	})
+	n, err := b.start(ctx, b.neighbours())
 	if err != nil {
 		return err
 	}
@@ -51,12 +60,12 @@ func (b *bench) neighbour(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("beside %s: %w", d.name, err)
 			}
+			b.say("neighbour, round %d of %d, beside %s: p50 %.2f ms, p99 %.2f ms, collector %.2f ms", round, b.rounds, d.name, ms(quantile(took, 0.5)), ms(quantile(took, 0.99)), stopped)
 			if round == 0 {
 				continue
 			}
 			p50[i], p99[i] = append(p50[i], ms(quantile(took, 0.5))), append(p99[i], ms(quantile(took, 0.99)))
 			pause[i] = max(pause[i], stopped)
-			fmt.Fprintf(os.Stderr, "neighbour, round %d of %d, beside %s: p50 %.2f ms, p99 %.2f ms, collector %.2f ms\n", round, b.rounds, d.name, ms(quantile(took, 0.5)), ms(quantile(took, 0.99)), stopped)
 		}
 	}
 	fmt.Fprintf(&b.report, "\n## A neighbour\n\nA small function, asked %d times a second over %d connections whatever the answers take. Wanted: p99 at most twice the quiet one,\npauses of the collector below 2 ms.\n\n", neighbourly.rate, neighbourly.conns)
@@ -75,13 +84,17 @@ func (b *bench) disturbed(ctx context.Context, n *node, d disturbance) (took []t
 	if err != nil {
 		return nil, 0, err
 	}
-	end, err := d.begin(ctx, n)
+	end, over, err := d.begin(ctx, n)
 	if err != nil {
 		return nil, 0, err
 	}
-	took, err = neighbourly.run(ctx, b.slice)
-	end()
-	if err != nil {
+	if over == nil {
+		slice, cancel := context.WithTimeout(ctx, b.slice)
+		defer cancel()
+		over = slice.Done()
+	}
+	took, err = neighbourly.run(ctx, over)
+	if err = errors.Join(err, end()); err != nil {
 		return nil, 0, err
 	}
 	log, err := os.ReadFile(n.log)
@@ -92,47 +105,52 @@ func (b *bench) disturbed(ctx context.Context, n *node, d disturbance) (took []t
 }
 
 // asks is a disturbance by clients that ask for a path as fast as they can.
-func asks(path string, clients int) func(context.Context, *node) (func(), error) {
-	return func(ctx context.Context, _ *node) (func(), error) {
+func asks(path string, clients int) func(context.Context, *node) (func() error, <-chan struct{}, error) {
+	return func(ctx context.Context, _ *node) (func() error, <-chan struct{}, error) {
 		cmd := exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c"+strconv.Itoa(clients), "-d1000s", "--timeout", "30s", "http://"+address+path)
 		if err := cmd.Start(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		time.Sleep(300 * time.Millisecond) // until it is under way
-		return func() {
+		return func() error {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait() // it was killed
-		}, nil
+			return nil
+		}, nil, nil
 	}
 }
 
-// compile lets the node compile a module that it has never seen, again and
-// again until it is ended: each one differs in a name.
-func (b *bench) compile(n *node, module string) (func(), error) {
-	code, err := os.ReadFile(module)
-	if err != nil {
-		return nil, err
+// neighbours are the functions of the service beside which others are.
+func (b *bench) neighbours() map[string]string {
+	return map[string]string{"small": b.module("small"), "endless": b.module("endless"), "hog": b.module("hog")}
+}
+
+// compile lets the node compile a module that it has never seen. The slice is
+// over when the node answers with it.
+func (b *bench) compile(ctx context.Context, n *node, code []byte) (func() error, <-chan struct{}, error) {
+	functions, name := b.neighbours(), fmt.Sprintf("large-%d", time.Now().UnixNano())
+	functions[name] = b.module("large")
+	if err := os.RemoveAll(filepath.Join(b.dir, "data", "functions")); err != nil { // else it is only read
+		return nil, nil, err
 	}
-	stop, stopped := make(chan struct{}), make(chan struct{})
+	if err := errors.Join(os.WriteFile(functions[name], named(code, name), 0o600), b.writeService(functions)); err != nil {
+		return nil, nil, err
+	}
+	if err := n.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		return nil, nil, err
+	}
+	over := make(chan struct{})
+	var failed error
 	go func() { // ended by what is returned
-		defer close(stopped)
-		for i := 0; ; i++ {
-			functions := map[string]string{"small": b.module("small"), "endless": b.module("endless"), "hog": b.module("hog"), "big": b.module("compiled")}
-			_ = os.RemoveAll(filepath.Join(b.dir, "data", "functions")) // else it is only read
-			if os.WriteFile(b.module("compiled"), named(code, fmt.Sprint("copy ", time.Now().UnixNano())), 0o600) == nil && b.writeService(functions) == nil {
-				_ = n.cmd.Process.Signal(syscall.SIGHUP) // an end of the node is seen by who asks it
-			}
-			select {
-			case <-stop:
-				return
-			case <-time.After(time.Second):
-			}
-		}
+		defer close(over)
+		ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("it was not compiled within two minutes"))
+		defer cancel()
+		failed = n.until(ctx, "/"+name, 200)
 	}()
-	return func() {
-		close(stop)
-		<-stopped
-	}, nil
+	return func() error {
+		<-over
+		return failed
+	}, over, nil
 }
 
 // named is a module with one more section, which says nothing.
@@ -170,6 +188,7 @@ func (b *bench) idleFunctions(ctx context.Context) error {
 		return err
 	}
 	functions := map[string]string{}
+	b.say("the node compiles %d modules", b.idle)
 	for i := range b.idle {
 		name := "f" + strconv.Itoa(i)
 		functions[name] = b.module(name)

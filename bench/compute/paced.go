@@ -20,8 +20,8 @@ type paced struct {
 	conns         int
 }
 
-// run asks for so long, and returns the latencies in order.
-func (p paced) run(ctx context.Context, d time.Duration) ([]time.Duration, error) {
+// run asks until it is over, and returns the latencies in order.
+func (p paced) run(ctx context.Context, over <-chan struct{}) ([]time.Duration, error) {
 	var mu sync.Mutex
 	var all []time.Duration
 	var failed error
@@ -30,7 +30,7 @@ func (p paced) run(ctx context.Context, d time.Duration) ([]time.Duration, error
 	every := time.Second * time.Duration(p.conns) / time.Duration(p.rate)
 	for i := range p.conns {
 		wg.Go(func() {
-			took, err := p.one(ctx, began.Add(every*time.Duration(i)/time.Duration(p.conns)), every, began.Add(d))
+			took, err := p.one(ctx, began.Add(every*time.Duration(i)/time.Duration(p.conns)), every, over)
 			mu.Lock()
 			defer mu.Unlock()
 			all, failed = append(all, took...), errors.Join(failed, err)
@@ -45,7 +45,7 @@ func (p paced) run(ctx context.Context, d time.Duration) ([]time.Duration, error
 }
 
 // one asks over one connection.
-func (p paced) one(ctx context.Context, due time.Time, every time.Duration, end time.Time) ([]time.Duration, error) {
+func (p paced) one(ctx context.Context, due time.Time, every time.Duration, over <-chan struct{}) ([]time.Duration, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.address)
 	if err != nil {
 		return nil, err
@@ -54,8 +54,14 @@ func (p paced) one(ctx context.Context, due time.Time, every time.Duration, end 
 	question := []byte("GET " + p.path + " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
 	buf := make([]byte, 8192)
 	var took []time.Duration
-	for ; due.Before(end); due = due.Add(every) {
-		time.Sleep(time.Until(due))
+	for ; ; due = due.Add(every) {
+		select {
+		case <-over:
+			return took, nil
+		case <-ctx.Done():
+			return took, context.Cause(ctx)
+		case <-time.After(time.Until(due)):
+		}
 		_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 		if _, err := conn.Write(question); err != nil {
 			return took, err
@@ -69,7 +75,6 @@ func (p paced) one(ctx context.Context, due time.Time, every time.Duration, end 
 		}
 		took = append(took, time.Since(due))
 	}
-	return took, nil
 }
 
 // quantile is a part of sorted latencies.
