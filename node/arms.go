@@ -284,11 +284,11 @@ type table struct {
 type served struct {
 	name      selvage.ServiceName
 	cookie    *selvage.ClientCookie // nil: clients are their addresses
-	change    selvage.ChangeID
-	baseline  *revision // nil for a service whose first revision is on its way
-	canary    *revision // nil without a rollout
-	threshold uint64    // units whose hash is below it get the canary
-	all       bool      // all of them do
+	change    selvage.ChangeID      // whose rollout runs, also where there is no canary any more
+	baseline  *revision             // nil for a service whose first revision is on its way
+	canary    *revision             // nil without a rollout
+	threshold uint64                // units whose hash is below it get the canary
+	all       bool                  // all of them do
 	units     units
 	watch     *watching
 	cut       *cut
@@ -359,20 +359,21 @@ func (n *Node) newServed(name selvage.ServiceName, file *revision, d *deployment
 	if d.arms.Baseline != "" {
 		s.baseline = n.revisionLocked(name, d.arms.Baseline)
 	}
+	block, err := aes.NewCipher(d.arms.Secret[:])
+	if err != nil {
+		return nil, errors.Join(errors.New("make the hash of units"), err)
+	}
+	// Also where everybody has what was promoted: its level is watched, client by client.
+	s.change, s.units = d.arms.Change, units{block: block, by: d.arms.Unit}
 	if d.arms.Canary == "" || d.arms.Canary == d.arms.Baseline && !d.purges() {
 		return s, nil
 	}
-	s.canary, s.change, s.cut = n.revisionLocked(name, d.arms.Canary), d.arms.Change, d.cut
+	s.canary, s.cut = n.revisionLocked(name, d.arms.Canary), d.cut
 	if d.arms.Share >= 1 {
 		s.all = true
 	} else {
 		s.threshold = uint64(max(d.arms.Share, 0) * math.MaxUint64)
 	}
-	block, err := aes.NewCipher(d.arms.Secret[:])
-	if err != nil {
-		return nil, errors.Join(errors.New("make the hash of units"), err)
-	}
-	s.units = units{block: block, by: d.arms.Unit}
 	return s, nil
 }
 
@@ -396,9 +397,11 @@ func (x *exchange) pin() bool {
 		rev, arm := s.baseline, selvage.Baseline
 		x.rec.Target.Change, x.rec.Target.Unit, x.rec.Target.Forced = s.change, 0, false
 		switch {
-		case s.canary == nil:
+		case s.canary == nil && s.change == "":
 		case s.units.by == selvage.ByConnection && rev != nil:
 			x.rec.Target.Change = "" // to requests the arms are alike, and none counts
+		case s.canary == nil:
+			_, x.rec.Target.Unit = s.units.hash(x)
 		default:
 			place, client := s.units.hash(x)
 			x.rec.Target.Unit = client

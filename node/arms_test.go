@@ -220,3 +220,19 @@ func TestRevisionsGoWithTheirLastUser(t *testing.T) {
 		}
 	})
 }
+
+// The level of what is promoted is watched for an hour: what it makes has to be counted then, too.
+func TestMakingsAreCountedWhileThePromotedRevisionIsWatched(t *testing.T) {
+	serve(t, oldService, answers, func(b *bed) {
+		id, err := config.LocalRevision(parse(t, oldService), selvage.Outside{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.node.Serve("test", rollout.Arms{Change: "c-1", Baseline: id}, nil); err != nil {
+			t.Fatal(err)
+		}
+		b.node.registry.watch("test").turn("c-1", &b.ledger)
+		b.get("/fail")
+		b.ledger.expect(t, "begin baseline rest", "end [origin 5xx] no body 0s")
+	})
+}

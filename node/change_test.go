@@ -183,6 +183,37 @@ func TestAQuietDeployIsPromotedAndItsUndoBringsTheFileBack(t *testing.T) {
 	})
 }
 
+func TestALevelThatGetsBadAfterThePromotionIsComparedWithTheOldRevision(t *testing.T) {
+	lead(t, func(l *led) {
+		synctest.Wait()
+		l.trust(l.node)
+		time.Sleep(time.Minute) // then it is known what is usual
+		c := l.deploy("next")
+		time.Sleep(2 * time.Minute) // of quiet mode
+		r := l.state(c.ID, client.Promoted)
+		if r.Share != 0 {
+			l.t.Fatalf("it is promoted with a share of %v", r.Share)
+		}
+		for i := 0; r.Share == 0; i++ {
+			if i == 100 {
+				l.t.Fatalf("%d clients have a bad answer, and nobody doubts it: %s", i, r.Change.Words)
+			}
+			l.from(addrOf(i), "/fail")
+			time.Sleep(100 * time.Millisecond)
+			r = l.until(c.ID, func(client.Rollout) bool { return true })
+		}
+		if r.Change.State != client.Promoted || r.Share != 0.5 {
+			l.t.Errorf("it is %s with a share of %v", r.Change.State, r.Share)
+		}
+		time.Sleep(2 * time.Minute) // without anything bad
+		r = l.until(c.ID, func(r client.Rollout) bool { return r.Share == 0 })
+		if r.Change.State != client.Promoted {
+			l.t.Errorf("after it: %s, %s", r.Change.State, r.Change.Words)
+		}
+		l.serves("next")
+	})
+}
+
 func TestAHeldDeployGoesOnWhenItIsPromotedAndGlassIsBroken(t *testing.T) {
 	lead(t, func(l *led) {
 		c := l.deploy("next")

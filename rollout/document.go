@@ -150,7 +150,7 @@ func (d *document) arms(pop selvage.POP) Arms {
 		return Arms{Baseline: d.Promoted.Revision, Purged: d.Purged}
 	}
 	if r.Phase == watched {
-		return Arms{Change: r.Change.ID, Baseline: d.Promoted.Revision, Unit: r.Change.Kind.Unit(), Purged: d.Purged}
+		return Arms{Change: r.Change.ID, Baseline: d.Promoted.Revision, Unit: r.Change.Kind.Unit(), Secret: r.Secret, Purged: d.Purged}
 	}
 	a := Arms{
 		Change: r.Change.ID, Baseline: r.From.Revision, Canary: r.Change.To,

@@ -207,6 +207,14 @@ func TestAnEarlierPromotedChangeCanBeUndone(t *testing.T) {
 	}
 }
 
+func TestClientsAreToldApartByTheSecretAlsoWhenEverybodyHasWhatIsWatched(t *testing.T) {
+	d := in(watched)
+	d.Rollout.Secret = [16]byte{1}
+	if got, want := d.arms("a"), (Arms{Change: "c-5", Baseline: "new", Unit: selvage.ByClient, Secret: [16]byte{1}}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
 func TestTheLargestPOPComesLast(t *testing.T) {
 	r := in(preparing).Rollout
 	r.Nodes = map[selvage.NodeName]nodeState{"d": {POP: "d", State: ready}}
