@@ -172,3 +172,40 @@ func commands(t *testing.T) []string {
 	}
 	return out
 }
+
+// TestEveryClauseOfTheCacheNamesTestsThatExist reads the last cell of each row of doc/conformance-cache.md.
+func TestEveryClauseOfTheCacheNamesTestsThatExist(t *testing.T) {
+	text, err := os.ReadFile("doc/conformance-cache.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && s.test && f.Recv == nil {
+				known[f.Name.Name] = true
+			}
+		}
+	}
+	rows := 0
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(strings.TrimSpace(line), "|")
+		if len(cells) < 3 || cells[0] != "" || strings.HasPrefix(cells[1], "-") || strings.TrimSpace(cells[len(cells)-2]) == "tests" {
+			continue
+		}
+		rows++
+		names := codeSpan.FindAllString(cells[len(cells)-2], -1)
+		if len(cells) != 5 || len(names) == 0 {
+			t.Errorf("a row of %d cells names %d tests: %s", len(cells)-2, len(names), line)
+		}
+		for _, name := range names {
+			name = strings.Trim(name, "`")
+			if _, err := os.Stat("testdata/scenario/" + name + ".txt"); err != nil && !known[name] {
+				t.Errorf("there is no test %q: %s", name, cells[2])
+			}
+		}
+	}
+	if rows < 80 {
+		t.Errorf("%d rows were read, want at least 80", rows)
+	}
+}

@@ -100,6 +100,23 @@ func TestFieldsAndCookiesTellAnswersApart(t *testing.T) {
 	}
 }
 
+// What the key leaves out cannot get into an answer: the origin does not see it.
+func TestWhatIsDroppedOfAQueryIsNotSentOn(t *testing.T) {
+	policy := oneMinute
+	policy.Key = &selvage.CacheKey{Query: &selvage.QueryRules{Drop: []string{"utm_*"}, Sort: true}}
+	for target, want := range map[string]string{
+		"/?utm_a=1": "/", "/?": "/", "/?b=1&utm_a=%22&a=2": "/?a=2&b=1", "/?%75tm_a=1&a": "/?a", "/?a&b": "/?a&b",
+	} {
+		onVirtualTime(t, func(t *testing.T) {
+			e := newEdge(t, policy, always(200, "", "page"))
+			e.get(target)
+			if got := e.origin.last().URL.RequestURI(); got != want {
+				t.Errorf("%s: the origin was asked for %s, want %s", target, got, want)
+			}
+		})
+	}
+}
+
 func TestOnlyNamedCookiesGoOn(t *testing.T) {
 	r := newKeyRules(&selvage.CacheKey{Cookies: []string{"a", "b"}})
 	h := http.Header{"Cookie": {"s=1; b=2", "a=3; =4; x"}}

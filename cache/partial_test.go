@@ -204,6 +204,29 @@ func TestPartsOfTwoRepresentationsAreNeverMixed(t *testing.T) {
 	})
 }
 
+// The origin has something else when the last piece of an answer is fetched that has begun
+// with stored ones: the answer breaks, and what was stored is not put together with the piece.
+func TestAPieceOfAnotherVersionEndsThePartsOfTheFirst(t *testing.T) {
+	onVirtualTime(t, func(t *testing.T) {
+		old, now := &file{size: 300, tag: `"a"`}, &file{size: 300, tag: `"bb"`}
+		changed := false
+		e := newEdge(t, bySlices, &script{answer: func(req *http.Request) (*http.Response, error) {
+			if changed = changed || req.Header.Get("Range") == "bytes=200-299"; changed {
+				return now.answer(req)
+			}
+			return old.answer(req)
+		}})
+		e.expectPart(old, "0-9", span{0, 10}, "selvage; fwd=uri-miss; stored")
+		if r := e.get("/", "Range", "bytes=0-299"); r.err == nil || !strings.HasPrefix(old.bytes(span{0, 200}), r.body) {
+			t.Errorf("got %d bytes, %v, want it broken before the other version begins", len(r.body), r.err)
+		}
+		settled()
+		e.expectPart(now, "0-299", span{0, 300}, "")
+		e.expectPart(now, "0-299", span{0, 300}, "")
+		e.store.check(t)
+	})
+}
+
 func TestAnswerCutShortIsNeverStoredAsWhole(t *testing.T) {
 	for _, tt := range []struct {
 		tag, field string

@@ -162,3 +162,24 @@ func TestOversizeAnswerIsNotStoredInPart(t *testing.T) {
 		}
 	})
 }
+
+// The bound counts also where all of the answer is there before its length is known.
+func TestSmallAnswerBeyondTheBoundIsNotStored(t *testing.T) {
+	for _, size := range []int{100, 101} {
+		onVirtualTime(t, func(t *testing.T) {
+			e := newEdge(t, selvage.Cache{TTL: oneMinute.TTL, MaxBody: 100}, &script{answer: func(req *http.Request) (*http.Response, error) {
+				res := reply(req, 200, "", strings.Repeat("x", size))
+				res.ContentLength = -1
+				delete(res.Header, "Content-Length")
+				return res, nil
+			}})
+			if r := e.get("/"); len(r.body) != size || r.err != nil {
+				t.Errorf("got %d bytes, %v, want %d", len(r.body), r.err, size)
+			}
+			settled()
+			if s := e.store.Stats(); (s.Objects == 1) != (size == 100) || s.Receiving != 0 {
+				t.Errorf("of %d bytes, where 100 are allowed, is left %+v", size, s)
+			}
+		})
+	}
+}

@@ -1,9 +1,11 @@
 package cache
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/selvage-edge/selvage"
 )
@@ -86,6 +88,40 @@ func TestPostIsNotStoredOverALaterChange(t *testing.T) {
 	})
 }
 
+func TestPostThatWasPurgedOnItsWayIsNotStored(t *testing.T) {
+	for _, what := range []string{"red", "/", ""} {
+		for _, how := range []bool{hard, soft} {
+			onVirtualTime(t, func(t *testing.T) {
+				var slow *slowBody
+				e := newEdge(t, selvage.Cache{}, &script{answer: func(req *http.Request) (*http.Response, error) {
+					res := reply(req, 200, "Cache-Control: max-age=60\nContent-Location: /\nSurrogate-Key: red", "12345")
+					slow = newSlowBody(req)
+					res.Body = slow
+					return res, nil
+				}})
+				req := get(t, "http://shop.example/")
+				req.Method = "POST"
+				posted := e.begin(req)
+				settled()
+				slow.parts <- "123"
+				if what == "" {
+					e.purge(how)
+				} else {
+					e.purge(how, what)
+				}
+				slow.parts <- "45"
+				close(slow.parts)
+				if r := <-posted; r.body != "12345" || r.rec.Cache.Stored {
+					t.Errorf("purge of %q, soft %v: got %q, stored %v", what, how, r.body, r.rec.Cache.Stored)
+				}
+				if s := e.store.Stats(); s.Objects != 0 || s.Receiving != 0 {
+					t.Errorf("purge of %q, soft %v: left behind %+v", what, how, s)
+				}
+			})
+		}
+	}
+}
+
 func TestPostCutShortIsNotStored(t *testing.T) {
 	onVirtualTime(t, func(t *testing.T) {
 		e := newEdge(t, selvage.Cache{}, &script{answer: func(req *http.Request) (*http.Response, error) {
@@ -153,6 +189,34 @@ func TestA304ThatNamesNoneOfSeveralVariantsIsNotBelieved(t *testing.T) {
 		}
 		if n := e.origin.count(); n != 4 {
 			t.Errorf("the origin was asked %d times, want 4: the last one twice", n)
+		}
+	})
+}
+
+func TestA304ForAVariantThatWasPurgedMeanwhileIsNotBelieved(t *testing.T) {
+	onVirtualTime(t, func(t *testing.T) {
+		e := newEdge(t, selvage.Cache{}, &script{})
+		e.origin.answer = after(10*time.Second, func(req *http.Request) (*http.Response, error) {
+			const fields = "Cache-Control: max-age=60\nVary: Accept-Language\nSurrogate-Key: red\nEtag: \"de\""
+			if req.Header.Get(ifNoneMatch) != "" {
+				return reply(req, 304, fields, ""), nil
+			}
+			return reply(req, 200, fields, fmt.Sprint(e.origin.count())), nil
+		})
+		e.get("/", "Accept-Language", "de")
+		settled()
+		other := e.beginGet("/", "Accept-Language", "de-AT")
+		time.Sleep(5 * time.Second)
+		if got := e.origin.last().Header.Get(ifNoneMatch); got != `"de"` {
+			t.Fatalf("asked with If-None-Match %q, want the stored ETag", got)
+		}
+		e.purge(hard, "red")
+		if r := <-other; r.body != "3" {
+			t.Errorf("got %q with %q, want an answer that was requested after the purge", r.body, r.cacheStatus())
+		}
+		settled()
+		if r := e.get("/", "Accept-Language", "de-AT"); r.body != "3" || !r.rec.Cache.Hit {
+			t.Errorf("later: %q with %q", r.body, r.cacheStatus())
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -115,6 +116,25 @@ func TestPurgeWhileTheNextSliceIsFetchedBreaksNoAnswer(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Of several parts that are asked for, each is fetched when its turn comes.
+func TestPurgeWhileAFurtherPartIsFetchedBreaksNoAnswer(t *testing.T) {
+	for _, how := range []bool{hard, soft} {
+		onVirtualTime(t, func(t *testing.T) {
+			f, origin := slicedFile(10 * time.Second)
+			f.size = 3000
+			e := newEdge(t, bySlices, origin)
+			e.expectPart(f, "0-9", span{0, 10}, "selvage; fwd=uri-miss; stored")
+			asking := e.begin(get(t, "http://shop.example/", "Range", "bytes=0-9, 1000-1009, 2000-2009"))
+			time.Sleep(15 * time.Second)
+			e.expectRanges("0-99", "1000-1099", "2000-2099")
+			e.purge(how, "s2000")
+			if r := <-asking; !strings.Contains(r.body, f.bytes(span{2000, 10})) || r.err != nil {
+				t.Errorf("soft %v: got %q, %v", how, r.body, r.err)
+			}
+		})
 	}
 }
 

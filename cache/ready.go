@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/selvage-edge/selvage/record"
 )
@@ -134,17 +133,19 @@ func beginningsOf(names []string) []string {
 
 // isReady says whether the answer can be written as it lies: whole and plain, with
 // a header that needs nothing but to be sent. What other caches and proxies said of
-// it would have to be put together with what we say.
+// it would have to be put together with what we say. Fields of a connection are not
+// stored, nor is a length that is not the body's; both stay forbidden here, since what
+// is written so goes past all that would notice.
 func (a *answer) isReady() bool {
-	if a.status != http.StatusOK || a.length < 0 || a.length != a.body.size || len(a.header["Date"]) != 1 {
+	if a.status != http.StatusOK || a.length != a.body.size || len(a.header["Date"]) != 1 {
 		return false
 	}
 	for name, lines := range a.header {
 		switch name {
-		case "Via", "Cache-Status", "Age":
+		case "Via", "Cache-Status":
 			return false
 		}
-		if name == "" || !isTokens(name) || strings.HasPrefix(name, http.TrailerPrefix) || slices.Contains(notStored[:], name) ||
+		if name == "" || !isTokens(name) || slices.Contains(notStored[:], name) ||
 			slices.ContainsFunc(lines, hasControl) {
 			return false
 		}

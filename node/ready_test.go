@@ -20,16 +20,28 @@ import (
 // raw asks for a path on a connection of its own, and returns what was sent.
 func (b *bed) raw(path string, fields ...string) []byte {
 	b.t.Helper()
+	text, ends := "GET "+path+" HTTP/1.1\r\nHost: shop.example\r\n", false
+	for _, f := range fields {
+		if f != "" {
+			text += f + "\r\n"
+		}
+		ends = ends || strings.HasPrefix(f, "Connection: ")
+	}
+	if !ends {
+		text += "Connection: close\r\n"
+	}
+	return b.sent(text + "\r\n")
+}
+
+// sent sends a request as it is, whose answer ends the connection, and returns that.
+func (b *bed) sent(text string) []byte {
+	b.t.Helper()
 	c, err := b.network.Dial(b.t.Context(), "tcp", "203.0.113.1:80")
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	defer c.Close()
-	text := "GET " + path + " HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n"
-	for _, f := range fields {
-		text += f + "\r\n"
-	}
-	if _, err := io.WriteString(c, text+"\r\n"); err != nil {
+	if _, err := io.WriteString(c, text); err != nil {
 		b.t.Fatal(err)
 	}
 	got, err := io.ReadAll(c)
@@ -62,23 +74,25 @@ func TestAHitAsItLiesIsTheSameAnswer(t *testing.T) {
 		fields, asks string
 		as, hit      bool
 	}{
-		"page":                         {"Content-Type: text/html\nEtag: \"a\"\nX-Own: 1", "", true, true},
-		"several lines of a field":     {"Link: <a>\nLink: <b>\nSet-Cookie-Like: 1", "Accept: */*", true, true},
-		"selected":                     {"Vary: Accept-Language", "Accept-Language: de", true, true},
-		"selected by what we add":      {"Vary: X-Forwarded-Proto", "", false, true},
-		"selected by the trace":        {"Vary: Traceparent", "", false, false},
-		"a field that goes not across": {"Vary: X-Real-Ip", "X-Real-Ip: 1", false, true},
-		"a name with an underscore":    {"Vary: X_a", "X_a: 1", false, true},
-		"a field of the connection":    {"Vary: Te", "Te: trailers\r\nConnection: te, close", false, true},
-		"a cache beyond us":            {"Cache-Status: there; hit", "", false, true},
-		"a proxy beyond us":            {"Via: 1.0 there", "", false, true},
-		"an Age":                       {"Age: 3", "", true, true}, // ours stands for it
-		"part":                         {"Content-Type: text/html", "Range: bytes=1-2", false, true},
-		"condition":                    {"Etag: \"a\"", "If-None-Match: \"a\"", false, true},
-		"other path meant":             {"Etag: \"a\"", "X-Http-Method-Override: DELETE", false, false},
-		"not wanted as fresh":          {"Etag: \"a\"", "Cache-Control: min-fresh=1000", false, false},
-		"longer body":                  {"X-Body: 600", "", true, true},
-		"empty body":                   {"X-Body: 0", "", true, true},
+		"page":                          {"Content-Type: text/html\nEtag: \"a\"\nX-Own: 1", "", true, true},
+		"several lines of a field":      {"Link: <a>\nLink: <b>\nSet-Cookie-Like: 1", "Accept: */*", true, true},
+		"selected":                      {"Vary: Accept-Language", "Accept-Language: de", true, true},
+		"selected by what we add":       {"Vary: X-Forwarded-Proto", "", false, true},
+		"selected by the trace":         {"Vary: Traceparent", "", false, false},
+		"a field that goes not across":  {"Vary: X-Real-Ip", "X-Real-Ip: 1", false, true},
+		"a name with an underscore":     {"Vary: X_a", "X_a: 1", false, true},
+		"a field of the connection":     {"Vary: Te", "Te: trailers\r\nConnection: te, close", false, true},
+		"a field that Connection names": {"Vary: X-A", "X-A: 1\r\nConnection: close, x-a", false, true},
+		"a field of connections":        {"Vary: Keep-Alive", "Keep-Alive: 5", false, true},
+		"a cache beyond us":             {"Cache-Status: there; hit", "", false, true},
+		"a proxy beyond us":             {"Via: 1.0 there", "", false, true},
+		"an Age":                        {"Age: 3", "", true, true}, // ours stands for it
+		"part":                          {"Content-Type: text/html", "Range: bytes=1-2", false, true},
+		"condition":                     {"Etag: \"a\"", "If-None-Match: \"a\"", false, true},
+		"other path meant":              {"Etag: \"a\"", "X-Http-Method-Override: DELETE", false, false},
+		"not wanted as fresh":           {"Etag: \"a\"", "Cache-Control: min-fresh=1000", false, false},
+		"longer body":                   {"X-Body: 600", "", true, true},
+		"empty body":                    {"X-Body: 0", "", true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			serve(t, oldService, func(w http.ResponseWriter, r *http.Request) {
@@ -155,6 +169,55 @@ func TestNothingThatIsToBeChangedIsSentAsItLies(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What Connection names does not go across: nor does it select what others have stored by it.
+func TestAFieldOfOneConnectionSelectsNothingThatLies(t *testing.T) {
+	serve(t, oldService, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Vary", "X-A")
+		_, _ = io.WriteString(w, "for "+r.Header.Get("X-A")+".")
+	}, func(b *bed) {
+		for _, tt := range []struct {
+			fields []string
+			want   string
+		}{
+			{[]string{"X-A: 1"}, "for 1."}, {nil, "for ."},
+			{[]string{"X-A: 1", "Connection: close, x-a"}, "for ."}, {[]string{"X-A: 1"}, "for 1."},
+		} {
+			if got := b.raw("/p/1", tt.fields...); !bytes.HasSuffix(got, []byte(tt.want)) {
+				t.Errorf("with %q: got %s, want %s", tt.fields, got, tt.want)
+			}
+			synctest.Wait()
+		}
+	})
+}
+
+// What is stored for a GET answers nothing else.
+func TestOnlyAPlainGetIsAnsweredAsItLies(t *testing.T) {
+	n := 0
+	serve(t, oldService, func(w http.ResponseWriter, _ *http.Request) {
+		n++
+		fmt.Fprintf(w, "answer %d", n)
+	}, func(b *bed) {
+		for _, request := range []string{
+			"GET /p/1 HTTP/1.1\r\n",
+			"GET /p/1? HTTP/1.1\r\n",
+			"GET /p/1?a HTTP/1.1\r\n",
+			"GET /p/1 HTTP/1.1\r\nContent-Length: 1\r\n",
+			"POST /p/1 HTTP/1.1\r\nContent-Length: 0\r\n", // the last one: it ends what is stored
+		} {
+			body := ""
+			if strings.Contains(request, "Content-Length: 1\r\n") {
+				body = "x"
+			}
+			before := n
+			got := b.sent(request + "Host: shop.example\r\nConnection: close\r\n\r\n" + body)
+			if n != before+1 || !bytes.HasSuffix(got, fmt.Appendf(nil, "answer %d", n)) {
+				t.Errorf("%q: the origin was asked %d times, want once: %s", request, n-before, got)
+			}
+			synctest.Wait()
+		}
+	})
 }
 
 // A purge and the end of freshness count for hits as they lie, too.
