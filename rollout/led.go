@@ -136,9 +136,7 @@ func (s *led) place(v *judge.Verdict, r *rollout, reports []Report) {
 		}
 	}
 	v.First = first.Record
-	if r.certifies() {
-		v.Unit = "handshakes"
-	}
+	v.Unit = r.unit()
 	if len(r.POPs) <= 1 {
 		v.POP = ""
 	}
@@ -262,34 +260,19 @@ func where(samples []judge.Sample) *client.Where {
 	if len(suspects) == 0 {
 		return nil
 	}
-	out := &client.Where{}
+	out, status := &client.Where{}, ""
+	told := map[judge.Dimension]*string{
+		judge.ByPOP: &out.POP, judge.ByNode: &out.Node, judge.ByZone: &out.Zone, judge.ByRoute: &out.Route, judge.ByEndpoint: &out.Origin,
+		judge.ByMethod: &out.Method, judge.ByProtocol: &out.Protocol, judge.ByNetwork: &out.Network, judge.ByDevice: &out.Device,
+		judge.ByRTT: &out.RTT, judge.ByStatus: &status,
+	}
 	for _, group := range append([][]judge.Condition{suspects[0].Where}, suspects[0].Aliases...) {
 		for _, c := range group {
-			switch c.Dimension {
-			case judge.ByPOP:
-				out.POP = c.Value
-			case judge.ByNode:
-				out.Node = c.Value
-			case judge.ByZone:
-				out.Zone = c.Value
-			case judge.ByMethod:
-				out.Method = c.Value
-			case judge.ByProtocol:
-				out.Protocol = c.Value
-			case judge.ByNetwork:
-				out.Network = c.Value
-			case judge.ByDevice:
-				out.Device = c.Value
-			case judge.ByRTT:
-				out.RTT = c.Value
-			case judge.ByRoute:
-				out.Route = c.Value
-			case judge.ByEndpoint:
-				out.Origin = c.Value
-			case judge.ByStatus:
-				out.Status, _ = strconv.Atoi(c.Value)
+			if value := told[c.Dimension]; value != nil {
+				*value = c.Value
 			}
 		}
 	}
+	out.Status, _ = strconv.Atoi(status) // 0 where it says nothing
 	return out
 }

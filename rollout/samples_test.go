@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -36,6 +37,25 @@ func TestBadsOfOneNetworkAndDeviceAreFound(t *testing.T) {
 	}
 	want := &client.Where{Network: "10.3.0.0/16", Device: "mobile"}
 	if diff := cmp.Diff(want, where(w.recent())); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestAllThatBadsHaveInCommonIsTold(t *testing.T) {
+	want := &client.Where{
+		POP: "ams", Node: "ams-1", Zone: "west", Route: "cart", Method: "POST", Protocol: "HTTP/2.0", Network: "10.3.0.0/16",
+		Device: "mobile", RTT: "20 ms", Origin: "10.0.0.1:80", Status: 503,
+	}
+	bad := judge.Sample{Bad: true}
+	for d, v := range map[judge.Dimension]string{
+		judge.ByPOP: want.POP, judge.ByNode: want.Node, judge.ByZone: want.Zone, judge.ByRoute: want.Route, judge.ByMethod: want.Method,
+		judge.ByProtocol: want.Protocol, judge.ByNetwork: want.Network, judge.ByDevice: want.Device, judge.ByRTT: want.RTT,
+		judge.ByEndpoint: want.Origin, judge.ByStatus: "503",
+	} {
+		bad.Values[d] = v
+	}
+	samples := slices.Concat(slices.Repeat([]judge.Sample{bad}, 100), make([]judge.Sample, 1000))
+	if diff := cmp.Diff(want, where(samples)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -63,11 +63,8 @@ func (d *document) status() client.Rollout {
 	r := d.Rollout
 	out := client.Rollout{
 		Change: r.change(), BreakGlass: r.BreakGlass, Hold: r.HoldBy, Began: r.Span.Began, Seconds: r.Elapsed.Seconds(),
-		Exposure: r.exposure(), Replay: r.Replay, Unit: "makings", Verdict: r.said(), Receipt: r.Receipt,
+		Exposure: r.exposure(), Replay: r.Replay, Unit: r.unit(), Verdict: r.said(), Receipt: r.Receipt,
 		ToUndo: client.Evidence{ToOne: 1, Bound: 1 / judge.Alpha},
-	}
-	if r.certifies() {
-		out.Unit = "handshakes"
 	}
 	if r.Phase == quiet || r.Phase == spreading {
 		out.Mode = string(r.Phase)
@@ -269,6 +266,9 @@ func settled(nodes []client.RolloutNode) (n [2]int) {
 func words(event string, r *client.Rollout) string {
 	switch event {
 	case "planned":
+		if r.Change.Kind == string(selvage.PurgeChange) {
+			return r.Change.Service + " forgets what is stored"
+		}
 		return fmt.Sprintf("%s %s -> %s", r.Change.Service, short(r.Change.From), short(r.Change.To))
 	case "ready", "failed":
 		n := settled(r.Nodes)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/client"
 	"github.com/selvage-edge/selvage/judge"
 )
@@ -17,6 +18,17 @@ func verdictOf(v judge.Verdict, now time.Time) client.Verdict {
 		Lead: v.Lead.String(), Rate: finite(v.Rate), Base: finite(v.Base), ToOne: toOne(v.Evidence),
 		Fingerprint: v.Fingerprint, Words: v.String(),
 	}
+}
+
+// unit is what the arms make, in the plural.
+func (r *rollout) unit() string {
+	switch r.Change.Kind {
+	case selvage.CertificateChange:
+		return "handshakes"
+	case selvage.PurgeChange:
+		return "forwards" // of what is not stored any more
+	}
+	return "makings"
 }
 
 // inItsWords says of a certificate what is said of answers: its fault is that clients refuse it.

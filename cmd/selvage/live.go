@@ -112,7 +112,7 @@ func (l *lines) show(p *client.Progress) {
 		text = fmt.Sprintf("watching to_undo=%q gate=%s bad=%d canary=%d", oneIn(r.ToUndo.ToOne), gateWords(r.Gate), badOf(r), r.Makings[0])
 	}
 	if p.Event == "planned" {
-		text = fmt.Sprintf("planned %s %s -> %s", r.Change.Service, orNothing(short(r.Change.From)), short(r.Change.To))
+		text = fmt.Sprintf("planned %s %s", r.Change.Service, fromTo(&r.Change))
 	}
 	if text == "" || !strings.HasPrefix(text, p.Event) {
 		text = strings.TrimSpace(p.Event + " " + text)

@@ -191,8 +191,8 @@ func changeTable(w io.Writer, u ui, changes []client.Change) {
 		if why != "" {
 			why = fmt.Sprintf("%q", why)
 		}
-		fmt.Fprintf(w, "  %s %s %s %s  %s -> %s  %s %s\n", u.sign(sign), u.strong(fmt.Sprintf("%-6s", c.ID)), fmt.Sprintf("%-10s", c.State),
-			c.When.Local().Format("01-02 15:04:05"), orNothing(short(c.From)), short(c.To), cut(c.Service+" by "+c.Who, 30), cut(why, 40))
+		fmt.Fprintf(w, "  %s %s %s %s  %-20s  %s %s\n", u.sign(sign), u.strong(fmt.Sprintf("%-6s", c.ID)), fmt.Sprintf("%-10s", c.State),
+			c.When.Local().Format("01-02 15:04:05"), fromTo(&c), cut(c.Service+" by "+c.Who, 30), cut(why, 40))
 	}
 }
 

@@ -29,7 +29,7 @@ func (g rolloutPage) show(r *client.Rollout) {
 func (g rolloutPage) head(r *client.Rollout) string {
 	var b strings.Builder
 	c := &r.Change
-	fmt.Fprintf(&b, "\n  %s  %s  %s -> %s", g.u.strong(c.ID), c.Service, orNothing(short(c.From)), short(c.To))
+	fmt.Fprintf(&b, "\n  %s  %s  %s", g.u.strong(c.ID), c.Service, fromTo(c))
 	if c.Why != "" {
 		fmt.Fprintf(&b, "  %q", c.Why)
 	}
@@ -53,6 +53,17 @@ func (g rolloutPage) head(r *client.Rollout) string {
 		}
 	}
 	return b.String()
+}
+
+// isPurge says that a change forgets what is stored: there is no other revision to go to, or back to.
+func isPurge(c *client.Change) bool { return c.Kind == "purge" }
+
+// fromTo is what a change leads from and to.
+func fromTo(c *client.Change) string {
+	if isPurge(c) {
+		return "forgets what is stored"
+	}
+	return orNothing(short(c.From)) + " -> " + short(c.To)
 }
 
 // line is a state, a name and words.
@@ -126,10 +137,7 @@ func (g rolloutPage) live(r *client.Rollout) string {
 			fmt.Fprintf(&b, "                %s\n", g.u.dim(cut(t.Words, maxColumns-16)))
 		}
 	}
-	unit := r.Unit
-	if unit == "" {
-		unit = "makings"
-	}
+	unit := unitWords(r)
 	if len(r.Indicators) == 0 {
 		fmt.Fprintf(&b, "    %-15s canary 0 bad of %s      baseline 0 bad of %s\n", unit, grouped(r.Makings[0]), grouped(r.Makings[1]))
 	}
@@ -138,6 +146,14 @@ func (g rolloutPage) live(r *client.Rollout) string {
 			g.u.bad(grouped(i.Bad[0])), grouped(r.Makings[0]), grouped(i.Bad[1]), grouped(r.Makings[1]))
 	}
 	return b.String()
+}
+
+// unitWords is what the arms make, in the plural.
+func unitWords(r *client.Rollout) string {
+	if r.Unit == "" {
+		return "makings"
+	}
+	return r.Unit
 }
 
 func pad(n int) string { return strings.Repeat(" ", max(n, 2)) }
@@ -198,7 +214,7 @@ func (g rolloutPage) receipt(r *client.Rollout) string {
 		fmt.Fprintf(&b, "    %-11s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	if c.Bad > 0 {
-		row(cut(c.Lead, 11), "%s against %s of %s baseline %s", g.u.bad(percentOf(c.Rate)), percentOf(c.Base), grouped(c.Baseline), "makings")
+		row(cut(c.Lead, 11), "%s against %s of %s baseline %s", g.u.bad(percentOf(c.Rate)), percentOf(c.Base), grouped(c.Baseline), unitWords(r))
 		row("evidence", "%s; undo at 1 in 1,000", oneIn(c.ToOne))
 	}
 	if w := c.Where; w != nil {
@@ -219,9 +235,14 @@ func (g rolloutPage) receipt(r *client.Rollout) string {
 	if !r.Until.IsZero() {
 		row("watched", "until %s", r.Until.Local().Format("15:04:05"))
 	}
-	if r.Change.State == client.Undone || r.Change.State == client.Refused {
+	switch over := r.Change.State == client.Undone || r.Change.State == client.Refused; {
+	case isPurge(&r.Change) && r.Change.State == client.Promoted:
+		row("stored", "all of before is forgotten")
+	case isPurge(&r.Change):
+		row("stored", "what was not fetched anew is used again")
+	case over:
 		row("back on", "%s", orNothing(short(c.Revision)))
-	} else {
+	default:
 		row("runs", "%s", short(c.Revision))
 	}
 	return b.String()
@@ -258,6 +279,9 @@ func (g rolloutPage) hints(r *client.Rollout) string {
 	case client.Held:
 		return fmt.Sprintf("\n  selvage undo %s               go back\n  selvage rollout promote %s    go on\n\n", r.Change.ID, r.Change.ID)
 	case client.Promoted:
+		if isPurge(&r.Change) {
+			return "\n" // there is no way back
+		}
 		return fmt.Sprintf("\n  selvage undo %s               go back\n\n", r.Change.ID)
 	}
 	return fmt.Sprintf("\n  selvage rollout show %s       the whole receipt\n\n", r.Change.ID)
