@@ -269,7 +269,26 @@ func (l *leading) begin(ctx context.Context) error {
 			l.complain(ctx, "a change does not begin for a moment", name, err)
 		}
 	}
+	l.endOvertaken(ctx)
 	return ctx.Err()
+}
+
+// endOvertaken says in the log of a change that a later one of the same
+// service began before it could: it never stood in the document, from which
+// everything else is told.
+func (l *leading) endOvertaken(ctx context.Context) {
+	for _, h := range l.log.preparing() {
+		c := changeOf(h.submitted.Change)
+		s := l.services[c.Service]
+		if s == nil || s.doc.Rollout == nil || number(s.doc.Rollout.Change.ID) <= number(c.ID) || len(s.doc.Outbox) > 0 {
+			continue
+		}
+		d := document{Promoted: s.doc.Promoted, Rollout: &rollout{Change: c, Phase: preparing}}
+		d.end(superseded, "another change", fmt.Sprintf("superseded by %s", s.doc.Rollout.Change.ID), time.Now())
+		if err := l.log.append(ctx, func(state.Position) client.LogFact { return d.Outbox[0] }); err != nil {
+			l.complain(ctx, "the log of changes cannot be written", c.Service, err)
+		}
+	}
 }
 
 // complain says what is tried again.

@@ -175,6 +175,36 @@ func TestTwoDeploysAtOnceHaveOneWinner(t *testing.T) {
 	})
 }
 
+// Whoever submits writes the log and then the document. Another may be faster
+// with the second, or the first may be killed between the two.
+func TestAChangeThatWasOvertakenBeforeItBeganIsSuperseded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1, 300)
+		defer s.end()
+		s.deployed()
+		var slow client.Change
+		if err := s.changes.log.append(s.ctx, func(p state.Position) client.LogFact {
+			r := rollout{Change: selvage.Change{ID: changeID(p), Service: "shop", To: rev("second")}, Phase: preparing}
+			slow = r.change()
+			return client.LogFact{Event: "submitted", When: time.Now(), Change: slow}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		second := s.submit("third")
+		s.until("third is promoted", 5*time.Minute, func(r client.Rollout) bool {
+			return r.Change.ID == string(second.ID) && r.Change.State == client.Promoted
+		})
+		s.play(2 * time.Second)
+		if got := s.sound(); got[slow.ID] != client.Superseded || got[string(second.ID)] != client.Promoted {
+			t.Errorf("got %v", got)
+		}
+		r, err := s.changes.Status(s.ctx, Request{Change: selvage.ChangeID(slow.ID)})
+		if err != nil || r.Change.State != client.Superseded || r.Change.Words != "superseded by "+string(second.ID) {
+			t.Errorf("its status is %+v, %v", r.Change, err)
+		}
+	})
+}
+
 func TestWhatNoNodeCanCompileIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, 1, 300)

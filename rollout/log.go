@@ -214,6 +214,19 @@ func (l *changeLog) lastOf() map[selvage.ServiceName]history {
 	return out
 }
 
+// preparing are the changes that have no more than begun.
+func (l *changeLog) preparing() []history {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []history
+	for _, id := range l.order {
+		if c := l.changes[id]; c.latest.Change.State == client.Preparing && c.submitted.Change.ID != "" {
+			out = append(out, *c)
+		}
+	}
+	return out
+}
+
 // entries are those after a position up to the end as it is now.
 func (l *changeLog) entries(ctx context.Context, after state.Position) iter.Seq2[client.LogEntry, error] {
 	return func(yield func(client.LogEntry, error) bool) {

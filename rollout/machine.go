@@ -49,7 +49,7 @@ func step(d document, e event, now time.Time) (document, error) {
 }
 
 // submitted is a change that stands in the log. One that is older than what is
-// there already was dealt with.
+// there was dealt with, or overtaken, which the coordinator says in the log.
 type submitted struct {
 	change     selvage.Change
 	manifest   state.Digest
