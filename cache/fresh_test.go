@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/selvage-edge/selvage"
 )
 
 // head reads header fields from lines of text.
@@ -143,6 +145,39 @@ func TestVerdict(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("%s: got verdict %d, want %d", tt.name, got, tt.want)
 		}
+	}
+}
+
+// What an answer says of its use is what is done with it.
+func TestAnswerIsUsedAsItSays(t *testing.T) {
+	policy := oneMinute
+	policy.StaleWhileRevalidate = selvage.Duration(time.Hour)
+	for _, tt := range []struct {
+		says  string
+		age   time.Duration
+		asks  string
+		asked bool
+	}{
+		{"max-age=60", 30 * time.Second, "max-age=0", true},
+		{"max-age=60, immutable", 30 * time.Second, "max-age=0", false},
+		{"max-age=60, immutable", 30 * time.Second, "no-cache", true},
+		{"max-age=60", 61 * time.Second, "", false}, // stale, and a new one is fetched behind it
+		{"max-age=60, must-revalidate", 61 * time.Second, "", true},
+		{"max-age=60, proxy-revalidate", 61 * time.Second, "", true},
+		{"s-maxage=60", 61 * time.Second, "", true},
+		{"max-age=60, no-cache", 0, "", true},
+		{"max-age=60, must-revalidate", 61 * time.Second, "max-stale", true},
+	} {
+		onVirtualTime(t, func(t *testing.T) {
+			e := newEdge(t, policy, counted(0, "Etag: \"a\"\nCache-Control: "+tt.says))
+			e.get("/")
+			settled()
+			time.Sleep(tt.age)
+			if r := e.get("/", "Cache-Control", tt.asks); (r.body == "2") != tt.asked {
+				t.Errorf("%s after %v, asked for with %q: got %q with %q, want a new one %v", tt.says, tt.age, tt.asks, r.body, r.cacheStatus(), tt.asked)
+			}
+			time.Sleep(RefreshJitter)
+		})
 	}
 }
 

@@ -20,10 +20,9 @@ var addedAcross = []string{
 	"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Request-Id",
 }
 
-// leavesAsItLies says whether a route changes nothing of what its cache has.
-func (cr *compiledRoute) leavesAsItLies() bool {
-	return cr.cache != nil && cr.policies.Empty() && cr.coding.delivered == nil && !cr.rewrites
-}
+// leavesAsItLies says whether a route changes nothing of what its cache has. A
+// rewrite is a policy, and a cache that compresses has nothing ready.
+func (cr *compiledRoute) leavesAsItLies() bool { return cr.cache != nil && cr.policies.Empty() }
 
 // asksPlainly says whether a header goes across with nothing taken out of it.
 func asksPlainly(h http.Header) bool {
