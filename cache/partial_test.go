@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -209,9 +210,12 @@ func TestPartsOfTwoRepresentationsAreNeverMixed(t *testing.T) {
 func TestAPieceOfAnotherVersionEndsThePartsOfTheFirst(t *testing.T) {
 	onVirtualTime(t, func(t *testing.T) {
 		old, now := &file{size: 300, tag: `"a"`}, &file{size: 300, tag: `"bb"`}
-		changed := false
+		var changed atomic.Bool
 		e := newEdge(t, bySlices, &script{answer: func(req *http.Request) (*http.Response, error) {
-			if changed = changed || req.Header.Get("Range") == "bytes=200-299"; changed {
+			if req.Header.Get("Range") == "bytes=200-299" {
+				changed.Store(true)
+			}
+			if changed.Load() {
 				return now.answer(req)
 			}
 			return old.answer(req)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,11 +28,10 @@ func TestWhoWaitedForWhatIsNotForAllAsksForHimself(t *testing.T) {
 		for _, part := range []string{"", "bytes=0-3"} {
 			t.Run(name+" "+part, func(t *testing.T) {
 				onVirtualTime(t, func(t *testing.T) {
-					n := 0
+					var n atomic.Int64
 					e := newEdge(t, selvage.Cache{}, &script{})
 					e.origin.answer = func(req *http.Request) (*http.Response, error) {
-						n++
-						mine := fmt.Sprintf("%04d", n)
+						mine := fmt.Sprintf("%04d", n.Add(1))
 						time.Sleep(time.Second)
 						if req.Header.Get("Range") == "" {
 							return reply(req, 200, fields+"\nEtag: \"a\"", mine), nil
@@ -116,11 +116,11 @@ func TestAPieceThatWasFetchedForAnotherIsTakenOnlyIfItIsForAll(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onVirtualTime(t, func(t *testing.T) {
 				f, origin := slicedFile(0)
-				tagged, first := f.modified, true
+				tagged := f.modified
+				var asked atomic.Bool
 				f.modified = func(req *http.Request, res *http.Response) {
 					tagged(req, res)
-					if first && req.Header.Get("Range") == "bytes=100-199" {
-						first = false
+					if req.Header.Get("Range") == "bytes=100-199" && asked.CompareAndSwap(false, true) {
 						time.Sleep(30 * time.Second)
 						maps.Copy(res.Header, head(tt.fields))
 						res.Body = io.NopCloser(strings.NewReader(strings.Repeat("!", 100)))
