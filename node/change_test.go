@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,8 +35,13 @@ func revised(name string) string {
 
 // lead lets changes be led on a node that serves the revision "file".
 func lead(t *testing.T, test func(*led)) {
+	leadFor(t, revised("file"), answers, test)
+}
+
+// leadFor is lead with a service and an origin of the test's own.
+func leadFor(t *testing.T, service string, origin http.HandlerFunc, test func(*led)) {
 	t.Run("bubble", func(t *testing.T) {
-		serve(t, revised("file"), answers, func(b *bed) {
+		serve(t, service, origin, func(b *bed) {
 			t := b.t // of the bubble
 			ctx, stop := context.WithCancel(t.Context())
 			store := b.node.state
@@ -57,7 +63,7 @@ func lead(t *testing.T, test func(*led)) {
 				}
 			})
 			l := &led{b, ctx, changes}
-			if err := changes.Local(ctx, parse(t, revised("file")), selvage.Outside{}, "node edge-1", "start"); err != nil {
+			if err := changes.Local(ctx, parse(t, service), selvage.Outside{}, "node edge-1", "start"); err != nil {
 				t.Fatal(err)
 			}
 			test(l)

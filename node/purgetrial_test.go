@@ -3,8 +3,12 @@ package node
 import (
 	"fmt"
 	"net/http"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/client"
@@ -121,5 +125,53 @@ func TestAGuardedPurgeHasAnOutcomeAndNoWayBack(t *testing.T) {
 				t.Errorf("%+v is taken", wrong)
 			}
 		}
+	})
+}
+
+func TestAGuardedPurgeThatTheOriginDoesNotStandIsUndoneAndWhatIsStoredIsUsedAgain(t *testing.T) {
+	const stored = 1500 // among so many are some of the first 1 %
+	var made sync.Map
+	leadFor(t, strings.Replace(oldService, "ttl: 60s", "ttl: 1h", 1), func(w http.ResponseWriter, r *http.Request) {
+		if _, again := made.LoadOrStore(r.URL.Path, true); again && strings.HasPrefix(r.URL.Path, "/p/stored/") {
+			w.WriteHeader(http.StatusServiceUnavailable) // what it made before it cannot make once more
+			return
+		}
+		answers(w, r)
+	}, func(l *led) {
+		synctest.Wait()
+		l.trust(l.node)
+		l.state("c-1", client.Promoted)
+		page := func(i int) int { return l.from(addrOf(i), fmt.Sprintf("/p/stored/%d", i%stored)).StatusCode }
+		for i := range stored {
+			if got := page(i); got != http.StatusOK {
+				l.t.Fatalf("page %d at first: %d", i, got)
+			}
+		}
+		c, err := l.changes.Submit(l.ctx, client.Submission{Service: "test", Kind: string(selvage.PurgeChange), Why: "new prices"}, "ann")
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		var r client.Rollout
+		for i := 0; !client.Over(r.Change.State); i++ {
+			if i == 40_000 { // in most worlds some hundreds do
+				l.t.Fatalf("after %d visits it is %s with a share of %v: %s", i, r.Change.State, r.Share, r.Change.Words)
+			}
+			page(i)
+			l.from(addrOf(i), fmt.Sprintf("/p/new/%d", i)) // which was never stored, on either side
+			time.Sleep(50 * time.Millisecond)
+			if i%20 == 0 {
+				r = l.until(c.ID, func(client.Rollout) bool { return true })
+			}
+		}
+		if r.Change.State != client.Undone || r.Share != 0 {
+			l.t.Errorf("it is %s with a share of %v: %s", r.Change.State, r.Share, r.Change.Words)
+		}
+		time.Sleep(time.Second) // the node has turned
+		for i := range stored {
+			if got := page(i); got != http.StatusOK {
+				l.t.Errorf("page %d after the undo: %d", i, got)
+			}
+		}
+		l.t.Log(r.Change.Words)
 	})
 }

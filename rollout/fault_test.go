@@ -443,6 +443,53 @@ func TestACrashWithACanaryIsEvidence(t *testing.T) {
 	})
 }
 
+// A kill -9 in the states that a rollout comes to with time, or by what happens to both arms.
+func TestANodeThatIsKilledInALateStateComesBackAndServesTheOutcome(t *testing.T) {
+	for at, want := range map[phase]string{
+		quiet:   client.Undone,   // so soon a crash is evidence enough
+		watched: client.Promoted, // after minutes one is not
+		doubted: client.Promoted,
+	} {
+		if raced && at != doubted {
+			continue // which came through the others
+		}
+		t.Run(string(at), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				folder, copied := t.TempDir(), t.TempDir()
+				s := newSim(t, 5, 3)
+				defer s.end()
+				n := &simNode{name: "disk-1", pop: "ams"}
+				s.node(n, folder)
+				s.deployed()
+				c := s.submit("second")
+				if at == doubted {
+					s.untilPhase(watched, time.Hour)
+					s.outage(1, 30*time.Second)
+				}
+				s.untilPhase(at, time.Hour)
+				s.play(time.Second) // the node has heard of it
+				copyFolder(t, folder, copied)
+				n.stop()
+				after := &simNode{name: "disk-1", pop: "ams"}
+				s.node(after, copied)
+				time.Sleep(10 * time.Millisecond)
+				if arms, _ := after.serves(); arms.Baseline != rev("first") || arms.Canary != "" {
+					t.Errorf("after the kill it starts with %+v", arms)
+				}
+				s.play(5 * time.Minute)
+				r, err := s.changes.Status(s.ctx, Request{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				serves := map[string]selvage.RevisionID{client.Promoted: secondRevision, client.Undone: rev("first")}[want]
+				if arms, _ := after.serves(); r.Change.State != want || s.sound()[string(c.ID)] != want || arms.Baseline != serves || arms.Canary != "" {
+					t.Errorf("%s: %s; it serves %+v", r.Change.State, r.Change.Words, arms)
+				}
+			})
+		})
+	}
+}
+
 func copyFolder(t *testing.T, from, to string) {
 	t.Helper()
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
