@@ -43,6 +43,7 @@ func TestRecycledMemoryIsNobodyElses(t *testing.T) {
 					if r.Close(); i%2 == 0 {
 						continue
 					}
+					rec = new(record.Record) // of the next request
 				}
 				res, err := e.RoundTrip(req.WithContext(record.NewContext(req.Context(), rec)))
 				if err != nil {
