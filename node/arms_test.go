@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/client"
 	"github.com/selvage-edge/selvage/config"
 	"github.com/selvage-edge/selvage/rollout"
 )
@@ -234,5 +235,9 @@ func TestMakingsAreCountedWhileThePromotedRevisionIsWatched(t *testing.T) {
 		b.node.registry.watch("test").turn("c-1", &b.ledger)
 		b.get("/fail")
 		b.ledger.expect(t, "begin baseline rest", "end [origin 5xx] no body 0s")
+		w, err := b.node.Why(t.Context(), client.WhyRequest{URL: "http://203.0.113.1/fail"})
+		if err != nil || w.Change != "" || w.Arm != "" {
+			t.Errorf("everybody has the same, and why names change %q and arm %q; %v", w.Change, w.Arm, err)
+		}
 	})
 }

@@ -49,10 +49,10 @@ func (n *Node) Why(ctx context.Context, r client.WhyRequest) (*client.Why, error
 	defer x.rev.release()
 	w := &client.Why{
 		Node: string(n.place.Node), POP: string(n.place.POP), At: time.Now(),
-		Service: string(x.rev.service.Service), Revision: string(x.rev.id), Change: string(rec.Target.Change), Steps: []client.WhyStep{},
+		Service: string(x.rev.service.Service), Revision: string(x.rev.id), Steps: []client.WhyStep{},
 	}
-	if w.Change != "" {
-		w.Arm = string(rec.Target.Arm)
+	if x.served.canary != nil { // where all have the same there are no sides
+		w.Change, w.Arm = string(rec.Target.Change), string(rec.Target.Arm)
 	}
 	if err := x.why(w); err != nil {
 		return nil, err
