@@ -251,7 +251,7 @@ func (t *Transport) makeForm(variant string, a *answer) form {
 		res.Body.Close()
 	}
 	if why != "" {
-		plain.Close()
+		_ = plain.Close() // it is memory
 		t.store.endForm(a.forms, nil, room)
 		return form{why: why}
 	}

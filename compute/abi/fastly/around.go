@@ -38,7 +38,7 @@ func logEndpoint(c *call) Status {
 	if c.bad || name == "" || len(name) > maxKey || lower == "stdout" || lower == "stderr" || strings.HasPrefix(lower, "fst_managed_") {
 		return Invalid
 	}
-	return c.giveOpened(2, opened{"endpoint", name}, &endpoint{name, c.x})
+	return c.giveOpened(opened{"endpoint", name}, &endpoint{name, c.x})
 }
 
 func logWrite(c *call) Status {
@@ -154,7 +154,7 @@ func aclOpen(c *call) Status {
 	if !ok {
 		return None
 	}
-	return c.giveOpened(2, opened{"acl", name}, &acl{list})
+	return c.giveOpened(opened{"acl", name}, &acl{list})
 }
 
 // The results of looking an address up.

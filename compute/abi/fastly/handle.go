@@ -59,8 +59,10 @@ func handle[T any](c *call, i int) (T, bool) {
 // request to the next: nothing closes it, so that it is given out once.
 type opened struct{ kind, name string }
 
-// giveOpened gives the handle of something of the service, the same each time.
-func (c *call) giveOpened(i int, what opened, item any) Status {
+// giveOpened gives the handle of something of the service, the same each time. Its
+// address is in parameter 2 of all calls that open something by its name.
+func (c *call) giveOpened(what opened, item any) Status {
+	const i = 2
 	if n, ok := c.x.opened[what]; ok {
 		c.put32(i, n)
 		return OK

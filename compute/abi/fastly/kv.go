@@ -157,7 +157,7 @@ func kvOpen(c *call) Status {
 	if !ok {
 		return Invalid
 	}
-	return c.giveOpened(2, opened{"kv", name}, &kvStore{store})
+	return c.giveOpened(opened{"kv", name}, &kvStore{store})
 }
 
 // kvBegin begins an operation, and gives its handle to the address in parameter i.

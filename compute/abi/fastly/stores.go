@@ -55,7 +55,7 @@ func storeOpen(of func(*Options) func(string) (Values, bool), fails unopened, op
 		if !ok {
 			return fails.unknown
 		}
-		return c.giveOpened(2, opened{fails.kind, name}, open(store))
+		return c.giveOpened(opened{fails.kind, name}, open(store))
 	}
 }
 
