@@ -40,6 +40,13 @@ type queues struct {
 	asked      sketch
 }
 
+// share says how many bytes there are for both queues, without gaps and what is on
+// its way: with shares of more the main queue would never be full, and take everything.
+func (q *queues) share(room int64) {
+	q.smallShare = room / 10
+	q.mainShare = room - q.smallShare
+}
+
 func (q *queues) named(n queueName) *queue {
 	if n == mainQueue {
 		return &q.main

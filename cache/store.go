@@ -81,8 +81,6 @@ func NewStore(limit selvage.ByteSize) *Store {
 	}
 	s.slabs = newSlabs(s.limit)
 	s.queues.entries = &s.objects
-	s.queues.smallShare = s.limit / 10
-	s.queues.mainShare = s.limit - s.queues.smallShare
 	s.queues.asked = asked
 	return s
 }
@@ -385,6 +383,7 @@ func (s *Store) makeRoomLocked() {
 		if s.slabs.sparse() && s.slabs.compact(&s.objects) {
 			continue
 		}
+		s.queues.share(s.limit - (s.takenLocked() - s.used))
 		e := s.queues.victim()
 		if e == nil {
 			return
