@@ -15,6 +15,7 @@ import (
 // file behind the same balancer, and one is in the middle of a rollout. Its
 // canary is the same but for a number that nothing depends on.
 const (
+	judgedPort = 9915 // of the first
 	judgedConf = `
 service: judged
 hosts: ["127.0.0.1", bench]
@@ -42,18 +43,21 @@ end
 
 // addJudged starts both, and a rollout that stands still at one half.
 func (b *bench) addJudged(ctx context.Context, binary string) error {
-	for i, name := range []string{"alone", "judging"} {
-		port := 9915 + i
-		node := strings.NewReplacer("NAME", name, "PORT", fmt.Sprint(port), "DIR", b.dir).Replace(judgedNode)
-		for file, text := range map[string]string{
-			name + ".yaml": node, "judged-old.yaml": strings.Replace(judgedConf, "TIER", "2", 1), "judged-new.yaml": strings.Replace(judgedConf, "TIER", "3", 1),
-			"clients.lua": clientsScript,
-		} {
-			if err := os.WriteFile(filepath.Join(b.dir, file), []byte(text), 0o600); err != nil {
-				return err
-			}
+	names := [...]string{"alone", "judging"}
+	files := map[string]string{
+		"judged-old.yaml": strings.Replace(judgedConf, "TIER", "2", 1), "judged-new.yaml": strings.Replace(judgedConf, "TIER", "3", 1),
+		"clients.lua": clientsScript,
+	}
+	for i, name := range names {
+		files[name+".yaml"] = strings.NewReplacer("NAME", name, "PORT", fmt.Sprint(judgedPort+i), "DIR", b.dir).Replace(judgedNode)
+	}
+	for file, text := range files {
+		if err := os.WriteFile(filepath.Join(b.dir, file), []byte(text), 0o600); err != nil {
+			return err
 		}
-		s := &server{name: "selvage, " + name, judged: port}
+	}
+	for i, name := range names {
+		s := &server{name: "selvage, " + name, judged: judgedPort + i, script: filepath.Join(b.dir, "clients.lua")}
 		if err := b.add(ctx, s, binary, "run", "-c", filepath.Join(b.dir, name+".yaml"), filepath.Join(b.dir, "judged-old.yaml")); err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -28,8 +27,8 @@ func load(ctx context.Context, s *server, r row, d time.Duration) (slice, error)
 	if r.kind == hit {
 		args = append(args, "-H", "Host: hit") // the service of ours that stores
 	}
-	if r.kind == judged {
-		args = append(args, "-s", filepath.Join(filepath.Dir(s.cmd.Args[len(s.cmd.Args)-1]), "clients.lua"))
+	if s.script != "" {
+		args = append(args, "-s", s.script)
 	}
 	for _, h := range r.headers {
 		args = append(args, "-H", h)

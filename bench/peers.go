@@ -29,6 +29,7 @@ type server struct {
 	cmd           *exec.Cmd
 	pass, hit     int // ports, 0 where it cannot
 	judged        int
+	script        string // of the generator, for it alone
 	passTLS       int
 	hitTLS        int
 	most          int           // connections it can hold under common limits of file descriptors, 0 for no bound

@@ -197,7 +197,11 @@ func (f *fleet) local(ctx context.Context, file string) error {
 
 // buildTrap builds the function of the example that has one.
 func buildTrap(ctx context.Context, folder, out string) error {
-	c := exec.CommandContext(ctx, "go", "build", "-o", out, "./"+filepath.ToSlash(filepath.Join(folder, "cart")))
+	from := filepath.Join(folder, "cart")
+	if !filepath.IsAbs(from) {
+		from = "." + string(filepath.Separator) + from
+	}
+	c := exec.CommandContext(ctx, "go", "build", "-o", out, from)
 	c.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if text, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the function: %w: %s", err, text)
