@@ -379,11 +379,15 @@ func (s *Store) takenLocked() int64 {
 
 // makeRoomLocked brings packed answers together and evicts until the bound holds.
 func (s *Store) makeRoomLocked() {
-	for s.takenLocked() > s.limit {
+	for {
+		taken := s.takenLocked()
+		if taken <= s.limit {
+			return
+		}
 		if s.slabs.sparse() && s.slabs.compact(&s.objects) {
 			continue
 		}
-		s.queues.share(s.limit - (s.takenLocked() - s.used))
+		s.queues.share(s.limit - (taken - s.used))
 		e := s.queues.victim()
 		if e == nil {
 			return

@@ -122,18 +122,26 @@ const trimEvery = 30 * time.Second
 
 // trim gives back what functions needed when more was asked of them, until ctx ends.
 func (fs *functions) trim(ctx context.Context) error {
-	tick := time.NewTicker(trimEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	every(ctx, trimEvery, func() {
 		fs.running.trim()
 		for _, p := range fs.all() {
 			p.fn.Trim()
 			p.release()
+		}
+	})
+	return nil
+}
+
+// every does something again and again until ctx ends.
+func every(ctx context.Context, d time.Duration, do func()) {
+	tick := time.NewTicker(d)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			do()
 		}
 	}
 }

@@ -134,20 +134,14 @@ const sweepEvery = time.Hour
 // sweep removes entries of KV stores whose time is over, until ctx ends. What cannot
 // be removed stays until the next time.
 func (fs *functions) sweep(ctx context.Context) error {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	every(ctx, sweepEvery, func() {
 		for _, kv := range fs.allKV() {
 			if err := kv.Sweep(ctx); err != nil && ctx.Err() == nil {
 				fs.log.Warn("a KV store cannot be swept", "error", err)
 			}
 		}
-	}
+	})
+	return nil
 }
 
 func (fs *functions) allKV() (all []*kvstate.Store) {

@@ -14,7 +14,8 @@ import (
 )
 
 // units tells the units of a rollout apart: clients by their address, the /56
-// in IPv6, or by the cookie that says which one they had, or keys by their path, or draws of an endpoint, which have no name. The hash is one block of a cipher under
+// in IPv6, or by the cookie that says which one they had, or keys by their path, or
+// draws of an endpoint, which have no name. The hash is one block of a cipher under
 // the rollout's secret: who does not have it cannot choose an arm.
 type units struct {
 	block cipher.Block

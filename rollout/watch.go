@@ -132,6 +132,8 @@ func (w *Watch) End(m Making, o judge.Outcome) judge.Set {
 			o.Bad, o.Fingerprint, o.NoBody = 0, "", o.NoBody || small
 		}
 	}
+	// The level takes a client's bad every ten seconds, however many it has had: what one
+	// alone meets hardly moves it, and where there is nobody else it is all there is.
 	w.arms[m.side()].add(bad && fresh)
 	if m.ticket == (judge.Ticket{}) {
 		if !m.canary {

@@ -76,32 +76,40 @@ func (g *guarded) ask(t *testing.T, want int, args ...string) string {
 // visit lets many clients come in until the test ends or stop is called.
 func (g *guarded) visit(t *testing.T) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
 	url := g.p.url()
+	return visitors(t, func(ctx context.Context, address string) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/", nil)
+		if err != nil {
+			return
+		}
+		req.Header.Set("X-Forwarded-For", address)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return // the node is away
+		}
+		body, _ := io.ReadAll(resp.Body) // what is broken is not "next"
+		resp.Body.Close()
+		if string(body) == "next" {
+			g.fromNext.Add(1)
+		}
+		if resp.StatusCode >= 500 {
+			g.bad.Add(1)
+		}
+	})
+}
+
+// visitors lets clients come four at a time, each with an address of its own, until the
+// test ends or stop is called.
+func visitors(t *testing.T, come func(ctx context.Context, address string)) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
 	var n atomic.Int64
 	for range 4 {
 		clients.Go(func() {
 			for ctx.Err() == nil {
 				i := n.Add(1)
-				req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/", nil)
-				if err != nil {
-					return
-				}
-				req.Header.Set("X-Forwarded-For", fmt.Sprintf("10.%d.%d.%d", i>>16&255, i>>8&255, i&255))
-				resp, err := http.DefaultClient.Do(req)
-				if err != nil {
-					time.Sleep(5 * time.Millisecond) // the node is away
-					continue
-				}
-				body, _ := io.ReadAll(resp.Body) // what is broken is not "next"
-				resp.Body.Close()
-				if string(body) == "next" {
-					g.fromNext.Add(1)
-				}
-				if resp.StatusCode >= 500 {
-					g.bad.Add(1)
-				}
+				come(ctx, fmt.Sprintf("10.%d.%d.%d", i>>16&255, i>>8&255, i&255))
 				time.Sleep(2 * time.Millisecond)
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/client"
 )
 
@@ -56,7 +57,7 @@ func (g rolloutPage) head(r *client.Rollout) string {
 }
 
 // isPurge says that a change forgets what is stored: there is no other revision to go to, or back to.
-func isPurge(c *client.Change) bool { return c.Kind == "purge" }
+func isPurge(c *client.Change) bool { return c.Kind == string(selvage.PurgeChange) }
 
 // fromTo is what a change leads from and to.
 func fromTo(c *client.Change) string {

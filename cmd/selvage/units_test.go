@@ -154,30 +154,19 @@ secrets: {shop-next: {file: next.key, services: [shop]}}
 // shake lets many clients shake hands and ask for a page until the test ends or stop is called.
 func (s *shaken) shake(t *testing.T) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
 	addr := s.p.addr()
-	var clients sync.WaitGroup
-	var n atomic.Int64
-	for range 4 {
-		clients.Go(func() {
-			for ctx.Err() == nil {
-				serial, err := s.one(ctx, addr, int(n.Add(1)))
-				s.mu.Lock()
-				if s.serials[serial]++; err != nil {
-					s.refused.Add(1)
-				}
-				s.mu.Unlock()
-				time.Sleep(2 * time.Millisecond)
-			}
-		})
-	}
-	stop = func() { cancel(); clients.Wait() }
-	t.Cleanup(stop)
-	return stop
+	return visitors(t, func(ctx context.Context, address string) {
+		serial, err := s.one(ctx, addr, address)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.serials[serial]++; err != nil {
+			s.refused.Add(1)
+		}
+	})
 }
 
 // one is a client with an address of its own, as the PROXY protocol says it.
-func (s *shaken) one(ctx context.Context, addr string, i int) (serial string, err error) {
+func (s *shaken) one(ctx context.Context, addr, address string) (serial string, err error) {
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -185,7 +174,7 @@ func (s *shaken) one(ctx context.Context, addr string, i int) (serial string, er
 	}
 	defer raw.Close()
 	defer context.AfterFunc(ctx, func() { raw.Close() })()
-	if _, err := fmt.Fprintf(raw, "PROXY TCP4 10.%d.%d.%d 127.0.0.1 4711 443\r\n", i>>16&255, i>>8&255, i&255); err != nil {
+	if _, err := fmt.Fprintf(raw, "PROXY TCP4 %s 127.0.0.1 4711 443\r\n", address); err != nil {
 		return "", err
 	}
 	c := tls.Client(raw, &tls.Config{RootCAs: s.issuer.pool, ServerName: "shop.example"})
@@ -232,7 +221,7 @@ func TestABadCertificateIsUndoneByItself(t *testing.T) {
 				t.Errorf("in words: %s", r.Change.Words)
 			}
 			for i := range 10 {
-				if _, err := s.one(t.Context(), s.p.addr(), i); err != nil {
+				if _, err := s.one(t.Context(), s.p.addr(), fmt.Sprintf("10.0.%d.%d", i>>8&255, i&255)); err != nil {
 					t.Fatalf("after the undo: %v", err)
 				}
 			}

@@ -265,16 +265,21 @@ func (s *Objects) Purge(key string, soft bool) int {
 	found := s.tags[key]
 	n := len(found)
 	for o := range found {
-		if soft {
-			o.soft = time.Now()
-		} else {
-			s.removeLocked(o)
-		}
+		s.endLocked(o, soft)
 	}
 	if !soft {
 		s.rememberLocked(key)
 	}
 	return n
+}
+
+// endLocked makes an object unusable, or stale if the purge is soft.
+func (s *Objects) endLocked(o *object, soft bool) {
+	if soft {
+		o.soft = time.Now()
+	} else {
+		s.removeLocked(o)
+	}
 }
 
 // PurgeURL makes unusable, or stale, what the HTTP cache has of a URL under the key
@@ -285,11 +290,7 @@ func (s *Objects) PurgeURL(uri string, soft bool) {
 	defer s.mu.Unlock()
 	if r := s.records[key]; r != nil {
 		for _, o := range slices.Clone(r.variants) {
-			if soft {
-				o.soft = time.Now()
-			} else {
-				s.removeLocked(o)
-			}
+			s.endLocked(o, soft)
 		}
 	}
 	if !soft {
@@ -301,19 +302,15 @@ func (s *Objects) PurgeURL(uri string, soft bool) {
 func (s *Objects) PurgeAll(soft bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if soft {
-		for e := s.recent.Front(); e != nil; e = e.Next() {
-			e.Value.(*object).soft = time.Now()
-		}
-		return
-	}
 	for e := s.recent.Front(); e != nil; {
 		next := e.Next()
-		s.removeLocked(e.Value.(*object))
+		s.endLocked(e.Value.(*object), soft)
 		e = next
 	}
-	s.purged++
-	s.purges, s.floor = nil, s.purged
+	if !soft {
+		s.purged++
+		s.purges, s.floor = nil, s.purged
+	}
 }
 
 // rememberLocked remembers a purge for what is on its way.
