@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/selvage-edge/selvage"
@@ -28,6 +29,15 @@ type Changes struct {
 	Rollouts *rollout.Changes
 	Store    state.Store
 	Tenant   selvage.Tenant
+
+	told atomic.Pointer[toldPlan]
+}
+
+// toldPlan is what the last plan said that was asked for with a rollout's standing.
+// Revisions do not change: who looks ten times a second has them compared once.
+type toldPlan struct {
+	from, to string
+	words    []string
 }
 
 var (
@@ -197,10 +207,25 @@ func (c *Changes) Status(ctx context.Context, service, change string) (client.Ro
 	}
 	if r.Change.Kind == string(selvage.PurgeChange) {
 		r.Plan = []string{"all that is stored of it is forgotten, some of its URLs first"}
-	} else if p, err := c.plan(ctx, r.Change.From, r.Change.To); err == nil {
-		r.Plan = planWords(p)
+	} else {
+		r.Plan = c.planWords(ctx, r.Change.From, r.Change.To)
 	}
 	return r, nil
+}
+
+// planWords is what is different between two revisions, in lines for who watches;
+// none where one of them cannot be read any more.
+func (c *Changes) planWords(ctx context.Context, from, to string) []string {
+	if t := c.told.Load(); t != nil && t.from == from && t.to == to {
+		return slices.Clone(t.words)
+	}
+	p, err := c.plan(ctx, from, to)
+	if err != nil {
+		return nil
+	}
+	words := planWords(p)
+	c.told.Store(&toldPlan{from, to, words})
+	return slices.Clone(words)
 }
 
 // maxPlanLines is how many differences are told with a rollout.

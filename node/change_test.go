@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -186,6 +187,44 @@ func TestAQuietDeployIsPromotedAndItsUndoBringsTheFileBack(t *testing.T) {
 		}
 		again := l.deploy("next") // what was undone may be tried again
 		l.until(again.ID, func(r client.Rollout) bool { return r.Share > 0 })
+	})
+}
+
+// opened counts what is read of a store's blobs.
+type opened struct {
+	state.Blobs
+	n atomic.Int64
+}
+
+func (o *opened) Open(ctx context.Context, key state.BlobKey) (io.ReadCloser, error) {
+	o.n.Add(1)
+	return o.Blobs.Open(ctx, key)
+}
+
+// Reading and comparing two manifests takes milliseconds, and three terminals that
+// show a rollout ask for it thirty times a second.
+func TestWhoeverLooksAtARolloutAgainDoesNotHaveItsRevisionsComparedAgain(t *testing.T) {
+	lead(t, func(l *led) {
+		blobs := &opened{Blobs: l.changes.Store.Blobs}
+		l.changes.Store.Blobs = blobs
+		c := l.deploy("next")
+		l.until(c.ID, func(r client.Rollout) bool { return r.Share > 0 })
+		read := blobs.n.Load()
+		for range 10 {
+			r, err := l.changes.Status(l.ctx, "", c.ID)
+			if err != nil || len(r.Plan) == 0 || !strings.Contains(r.Plan[0], "next") {
+				t.Fatalf("plan %q, %v", r.Plan, err)
+			}
+		}
+		if got := blobs.n.Load(); got != read || read == 0 {
+			t.Errorf("%d manifests were read, and %d more for ten looks", read, got-read)
+		}
+		l.ask("undo", c.ID)
+		l.state(c.ID, client.Undone)
+		c = l.deploy("third")
+		if r, err := l.changes.Status(l.ctx, "", c.ID); err != nil || len(r.Plan) == 0 || !strings.Contains(r.Plan[0], "third") {
+			t.Errorf("another change has the plan %q, %v", r.Plan, err)
+		}
 	})
 }
 
