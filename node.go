@@ -40,7 +40,20 @@ type Listener struct {
 	TLS bool `yaml:"tls"`
 	// A PROXY protocol header (version 1 or 2) is required from these addresses and refused from all others.
 	ProxyProtocol []Prefix `yaml:"proxy_protocol" example:"[10.0.0.0/8]"`
+	// Ask clients for a certificate of their own, on a listener with TLS.
+	ClientCertificates *ClientCertificates `yaml:"client_certificates"`
 }
+
+// ClientCertificates says whose certificates clients of a listener are asked for.
+type ClientCertificates struct {
+	// A PEM file with the certificates of the authorities that are believed. It is read again on SIGHUP and when it changes; then no client is let in by a session of before. Revoked certificates are not known.
+	Authorities string `yaml:"authorities" required:"true" example:"/etc/selvage/clients.pem"`
+	// require: a handshake without a certificate that is believed is refused. request: clients without one, or with another, are served too, and functions are told.
+	Mode string `yaml:"mode" default:"require" enum:"require,request"`
+}
+
+// CertificateRequested is the mode of a listener that serves clients without a certificate too.
+const CertificateRequested = "request"
 
 // Admin is where operators come in. A unix socket in the data folder is always there.
 type Admin struct {

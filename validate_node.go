@@ -99,6 +99,9 @@ func (c *checker) certificates(n *Node) {
 		if l.TLS && len(n.TLS.Certificates) == 0 && !n.TLS.Development {
 			c.mistake(fmt.Sprintf("listen[%d].tls", i), "add tls.certificates, or tls.development: true on your own machine", "a listener with TLS needs a certificate")
 		}
+		if l.ClientCertificates != nil && !l.TLS {
+			c.mistake(fmt.Sprintf("listen[%d].client_certificates", i), "add tls: true", "clients show certificates in a handshake of TLS, which this listener has not")
+		}
 	}
 }
 

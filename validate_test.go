@@ -470,6 +470,9 @@ func TestNodes(t *testing.T) {
 		}},
 		{func(n *Node) { n.TLS.Development = false }, []string{`listen[0].tls: a listener with TLS needs a certificate | add tls.certificates, or tls.development: true on your own machine`}},
 		{func(n *Node) { n.TLS = TLS{Certificates: []Certificate{{"a", "b"}}} }, nil},
+		{func(n *Node) {
+			n.Listen = append(n.Listen, Listener{Address: ":8081", ClientCertificates: &ClientCertificates{Authorities: "a"}})
+		}, []string{"listen[3].client_certificates: clients show certificates in a handshake of TLS, which this listener has not | add tls: true"}},
 		{func(n *Node) { n.Limits.Target = 64 << 10 }, []string{`limits.target: the target is a part of the head, whose limit is 32KiB`}},
 		{func(n *Node) { n.Limits = Limits{} }, []string{`limits.head: with a limit of nothing no request gets in`, `limits.target: with a limit of nothing no request gets in`, `limits.body: with a limit of nothing no request gets in`}},
 		{func(n *Node) { n.Cache.Memory = 0 }, []string{`cache.memory: the memory for stored answers cannot be nothing | a route without cache stores nothing`}},

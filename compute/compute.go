@@ -132,6 +132,8 @@ type Client struct {
 	TLS        bool
 	RequestID  string
 	ReceivedAt time.Time
+	Hello      []byte // its ClientHello, with type and length; nil where it was not kept
+	Distrust   error  // why its certificate is not believed; nil: it is, or there is none
 }
 
 // Usage is what a request took.

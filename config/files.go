@@ -109,6 +109,16 @@ func (f *files) origin(at, subject string, o *selvage.Origin) {
 	f.pair(at, subject, &o.TLS.Certificate, &o.TLS.Key)
 }
 
+// authorities checks that there is somebody to believe.
+func (f *files) authorities(at string, c *selvage.ClientCertificates) {
+	if c == nil {
+		return
+	}
+	if pem := f.content(at, "", &c.Authorities); pem != nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		f.mistake(at, "write a PEM file", "file %q has no certificate", c.Authorities)
+	}
+}
+
 // secrets checks that each can be read.
 func (f *files) secrets(secrets map[string]selvage.Secret) {
 	for _, name := range slices.Sorted(maps.Keys(secrets)) {
@@ -137,6 +147,9 @@ func (doc *document) nodeFiles(n *selvage.Node) selvage.Problems {
 	for i := range n.TLS.Certificates {
 		c := &n.TLS.Certificates[i]
 		f.pair(fmt.Sprintf("tls.certificates[%d]", i), "", &c.Certificate, &c.Key)
+	}
+	for i := range n.Listen {
+		f.authorities(fmt.Sprintf("listen[%d].client_certificates.authorities", i), n.Listen[i].ClientCertificates)
 	}
 	f.secrets(n.Secrets)
 	for i := range n.Functions.Geo {

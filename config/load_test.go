@@ -142,6 +142,27 @@ $: it is a folder`
 	}
 }
 
+func TestAuthoritiesOfClientsAreLookedAt(t *testing.T) {
+	dir := t.TempDir()
+	certificate(t, dir)
+	write(t, filepath.Join(dir, "no.pem"), "no PEM")
+	node := func(file string) string {
+		return write(t, filepath.Join(dir, "node.yaml"), "listen: [{address: ':443', tls: true, client_certificates: {authorities: "+file+"}}]\ntls: {development: true}\n")
+	}
+	service := write(t, filepath.Join(dir, "service.yaml"), "service: a\nhosts: [a.example]\nroutes: [{match: {path: /}, redirect: {to: /x}}]\n")
+	c, err := Load(node("cert.pem"), []string{service})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Node.Listen[0].ClientCertificates; got.Authorities != filepath.Join(dir, "cert.pem") || got.Mode != "require" {
+		t.Errorf("got %+v, want the file with its folder, and require", got)
+	}
+	_, err = Load(node("no.pem"), []string{service})
+	if want := `file "` + filepath.Join(dir, "no.pem") + `" has no certificate`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 func TestServicesOfOneProcessShareNoHost(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name string) string {

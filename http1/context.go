@@ -63,14 +63,16 @@ func (r *requestContext) Err() error {
 	return r.err
 }
 
-// Value knows the record and the local address, and what the connection's
-// context knows.
+// Value knows the record, the local address and the handshake, and what the
+// connection's context knows.
 func (r *requestContext) Value(key any) any {
 	switch key {
 	case record.Key:
 		return &r.x.rec
 	case http.LocalAddrContextKey:
 		return r.x.c.nc.LocalAddr()
+	case HandshakeKey:
+		return r.x.c.info.Handshake
 	}
 	return r.parent.Value(key)
 }

@@ -58,6 +58,7 @@ type Server struct {
 type ConnInfo struct {
 	Peer, Local netip.AddrPort // Peer is the client, also behind a PROXY protocol header
 	TLS         *tls.ConnectionState
+	Handshake   *Handshake // how TLS began; nil without
 }
 
 // Hot answers requests without a handler, from the bytes of their heads. It is

@@ -101,7 +101,7 @@ func (g *Group) serve(s *socket, c net.Conn) {
 		return
 	}
 	if settings.TLS {
-		g.serveTLS(w)
+		g.serveTLS(w, s.ask.Load())
 		return
 	}
 	h2, ok := g.sniff(w)
@@ -208,12 +208,23 @@ func (g *Group) readFailed(err error) {
 }
 
 // serveTLS shakes hands and goes on with what was agreed on.
-func (g *Group) serveTLS(w *wire) {
-	w.gate = &gate{group: g, until: w.until}
-	tc := tls.Server(w, g.conf.Load())
+func (g *Group) serveTLS(w *wire, ask *asking) {
+	conf := g.conf.Load()
+	if ask != nil {
+		conf = ask.conf
+	}
+	w.gate, w.tap = &gate{group: g, until: w.until}, taps.Get().(*tap)
+	tc := tls.Server(w, conf)
 	err := tc.HandshakeContext(context.Background()) // the deadline ends it, without a goroutine that watches
+	state, shake := tc.ConnectionState(), &http1.Handshake{}
+	if err == nil {
+		shake.Distrust = ask.distrust(&state)
+	}
 	w.gate.leave()
 	w.gate = nil
+	var cut bool
+	shake.Hello, cut = w.tap.end()
+	w.tap = nil
 	w.shown.end(err)
 	w.shown = nil
 	if err != nil {
@@ -221,18 +232,20 @@ func (g *Group) serveTLS(w *wire) {
 		g.giveUp(w)
 		return
 	}
+	if cut {
+		g.limitHit("client_hello")
+	}
 	if !g.settled(w.Conn) {
 		g.giveUpSettled(w)
 		return
 	}
 	_ = w.SetDeadline(time.Time{})
-	state := tc.ConnectionState()
 	if state.NegotiatedProtocol == "h2" {
-		w.tls = &state
+		w.tls, w.shake = &state, shake
 		g.h2.take(tc, w)
 		return
 	}
-	g.serveHTTP1(tc, http1.ConnInfo{Peer: w.peer, Local: w.local, TLS: &state}, nil)
+	g.serveHTTP1(tc, http1.ConnInfo{Peer: w.peer, Local: w.local, TLS: &state, Handshake: shake}, nil)
 }
 
 const notTLS = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 48\r\n\r\n" +
@@ -245,6 +258,10 @@ func (g *Group) handshakeFailed(w *wire, err error) {
 		return
 	case errors.Is(err, io.EOF) && !w.heard:
 		return // nobody said anything
+	}
+	if refusesClient(err) {
+		g.failed("client_certificate")
+		return
 	}
 	g.failed("handshake")
 	if bad, ok := errors.AsType[tls.RecordHeaderError](err); ok && bad.Conn != nil && looksLikeHTTP(bad.RecordHeader) {

@@ -106,15 +106,16 @@ func (c *certificates) check() {
 func stampsOf(files []selvage.Certificate) []stamp {
 	stamps := make([]stamp, 0, 2*len(files))
 	for _, f := range files {
-		for _, name := range []string{f.Certificate, f.Key} {
-			var s stamp
-			if info, err := os.Stat(name); err == nil {
-				s = stamp{info.ModTime(), info.Size()}
-			}
-			stamps = append(stamps, s)
-		}
+		stamps = append(stamps, stampOf(f.Certificate), stampOf(f.Key))
 	}
 	return stamps
+}
+
+func stampOf(name string) (s stamp) {
+	if info, err := os.Stat(name); err == nil {
+		s = stamp{info.ModTime(), info.Size()}
+	}
+	return s
 }
 
 // warning is something about a certificate that people should know.

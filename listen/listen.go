@@ -61,10 +61,10 @@ type Group struct {
 	// returned, the refused ones too.
 	Done func(*record.Record)
 	// OnLimit is called when a limit was hit that no record tells of:
-	// connections, handshakes, streams, deadline_head.
+	// connections, handshakes, client_hello, streams, deadline_head.
 	OnLimit func(limit string)
 	// OnFailed is called for a connection that ended before its first request:
-	// proxy_protocol, handshake, timeout.
+	// proxy_protocol, handshake, client_certificate, timeout.
 	OnFailed func(why string)
 	// Listen opens a socket. nil is the system's.
 	Listen func(network, addr string) (net.Listener, error)
@@ -97,6 +97,8 @@ type Group struct {
 type socket struct {
 	net.Listener
 	settings atomic.Pointer[selvage.Listener]
+	ask      atomic.Pointer[asking] // nil: for no certificates
+	stamp    stamp                  // of its authorities; guarded by Group.change
 }
 
 func (g *Group) prepare() {
@@ -133,13 +135,17 @@ func (g *Group) Apply(listeners []selvage.Listener, t selvage.TLS) error {
 	if err != nil {
 		return err
 	}
+	asks, err := g.asks(listeners, lowestTLS(t.MinVersion))
+	if err != nil {
+		return err
+	}
 	fresh, err := g.open(listeners)
 	if err != nil {
 		return err
 	}
 	commit()
-	g.setTLS(t.MinVersion)
-	return g.replace(listeners, fresh)
+	g.setTLS(lowestTLS(t.MinVersion))
+	return g.replace(listeners, fresh, asks)
 }
 
 // open opens the listeners that are not there yet, all or none.
@@ -183,7 +189,7 @@ func (g *Group) listen(address string) (net.Listener, error) {
 }
 
 // replace puts the listeners in place and closes those that went.
-func (g *Group) replace(listeners []selvage.Listener, fresh map[string]net.Listener) error {
+func (g *Group) replace(listeners []selvage.Listener, fresh map[string]net.Listener, asks map[string]*asking) error {
 	g.mu.Lock()
 	if g.closed() {
 		g.mu.Unlock()
@@ -202,6 +208,10 @@ func (g *Group) replace(listeners []selvage.Listener, fresh map[string]net.Liste
 		}
 		delete(old, l.Address)
 		s.settings.Store(&l)
+		s.ask.Store(asks[l.Address])
+		if s.stamp = (stamp{}); l.ClientCertificates != nil {
+			s.stamp = stampOf(l.ClientCertificates.Authorities)
+		}
 		g.sockets[l.Address], g.order = s, append(g.order, l.Address)
 		if g.serving && fresh[l.Address] != nil {
 			g.startLocked(s)
@@ -217,19 +227,22 @@ func (g *Group) replace(listeners []selvage.Listener, fresh map[string]net.Liste
 }
 
 // setTLS keeps the configuration while it can: the keys of session tickets live in it.
-func (g *Group) setTLS(minVersion string) {
-	version := uint16(tls.VersionTLS12)
-	if minVersion == "1.3" {
-		version = tls.VersionTLS13
+func (g *Group) setTLS(lowest uint16) {
+	if c := g.conf.Load(); c == nil || c.MinVersion != lowest {
+		g.conf.Store(g.newTLS(lowest))
 	}
-	if c := g.conf.Load(); c != nil && c.MinVersion == version {
-		return
+}
+
+func (g *Group) newTLS(lowest uint16) *tls.Config {
+	return &tls.Config{MinVersion: lowest, GetCertificate: g.certs.choose, NextProtos: []string{"h2", "http/1.1"}}
+}
+
+// lowestTLS is a version as the configuration names it.
+func lowestTLS(version string) uint16 {
+	if version == "1.3" {
+		return tls.VersionTLS13
 	}
-	g.conf.Store(&tls.Config{
-		MinVersion:     version,
-		GetCertificate: g.certs.choose,
-		NextProtos:     []string{"h2", "http/1.1"},
-	})
+	return tls.VersionTLS12
 }
 
 // Addrs are the addresses that the listeners are bound to, in the order of the
@@ -274,6 +287,7 @@ func (g *Group) Run(ctx context.Context) error {
 			done = true
 		case <-every.C:
 			g.certs.check()
+			g.checkAuthorities()
 		}
 	}
 	_ = g.Drain(ctx) // ctx has ended, so it cuts, and only says so

@@ -224,13 +224,18 @@ func newCA(t *testing.T) *ca {
 // issue writes a certificate and its key under file.pem and file.key.
 func (a *ca) issue(t *testing.T, file string, until time.Time, names ...string) selvage.Certificate {
 	t.Helper()
+	return a.issueFor(t, file, until, x509.ExtKeyUsageServerAuth, names...)
+}
+
+func (a *ca) issueFor(t *testing.T, file string, until time.Time, use x509.ExtKeyUsage, names ...string) selvage.Certificate {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: file}, DNSNames: names,
-		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until, ExtKeyUsage: []x509.ExtKeyUsage{use},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/selvage-edge/selvage/http1"
 	"github.com/selvage-edge/selvage/record"
 )
 
@@ -36,8 +37,13 @@ type streamContext struct {
 
 // Value is context.Context.
 func (c *streamContext) Value(key any) any {
-	if key == record.Key {
+	switch key {
+	case record.Key:
 		return c.rec
+	case http1.HandshakeKey:
+		if w, ok := c.Context.Value(wireKey{}).(*wire); ok {
+			return w.shake
+		}
 	}
 	return c.Context.Value(key)
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/selvage-edge/selvage/http1"
 )
 
 // wire is an accepted connection with what was read from it too early. Plain
@@ -22,9 +24,11 @@ type wire struct {
 	until       time.Time      // when its first request must have begun; zero is no bound
 	gate        *gate          // nil but during the handshake
 	shown       *showing       // the certificate, where somebody asked how that ends
+	tap         *tap           // nil but during the handshake
 
 	// Of a connection that HTTP/2 is spoken on.
 	tls    *tls.ConnectionState
+	shake  *http1.Handshake
 	used   atomic.Bool
 	rtt    atomic.Int64 // nanoseconds
 	rttAt  atomic.Int64 // Unix seconds of the last measurement
@@ -40,6 +44,7 @@ func (w *wire) Read(p []byte) (int, error) {
 			w.rest = nil
 		}
 		w.heard = true
+		w.tap.take(p[:n])
 		if w.gate != nil {
 			return n, w.gate.enter()
 		}
@@ -52,6 +57,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	if n > 0 {
 		w.heard = true
+		w.tap.take(p[:n])
 		if busy := w.gate.enter(); busy != nil {
 			return n, busy
 		}

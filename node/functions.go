@@ -23,6 +23,7 @@ import (
 	"github.com/selvage-edge/selvage/compute/abi/fastly/geo"
 	"github.com/selvage-edge/selvage/compute/abi/httpwasm"
 	"github.com/selvage-edge/selvage/compute/abi/wasi"
+	"github.com/selvage-edge/selvage/http1"
 	"github.com/selvage-edge/selvage/record"
 	"github.com/selvage-edge/selvage/state"
 )
@@ -401,6 +402,10 @@ func clientOf(ctx context.Context, rec *record.Record) compute.Client {
 	c := compute.Client{
 		Address: netip.AddrPortFrom(rec.Client.Addr, rec.Client.Peer.Port()), TLS: rec.Client.TLS != 0,
 		RequestID: hex.EncodeToString(rec.Trace.TraceID[:]), ReceivedAt: rec.Start,
+	}
+	if c.TLS {
+		shake := http1.HandshakeOf(ctx)
+		c.Hello, c.Distrust = shake.Hello, shake.Distrust
 	}
 	if at, ok := ctx.Value(http.LocalAddrContextKey).(net.Addr); ok {
 		if tcp, ok := at.(*net.TCPAddr); ok {

@@ -11,6 +11,7 @@ func Limits() []Field {
 		{"body", "a request's body was larger than limits.body, or than the route's max_body: 413"},
 		{"connections", "a connection above limits.connections was closed"},
 		{"handshakes", "a TLS handshake had to wait for one of limits.handshakes"},
+		{"client_hello", "a TLS client said more than 8 KiB before its handshake went on: functions are not told what"},
 		{"streams", "an HTTP/2 client began more requests at once than limits.streams, or reset too many"},
 		{"deadline_head", "a request's head, or the TLS handshake before it, took longer than deadlines.head: 408 where there was one"},
 		{"deadline_body", "the next part of a request's body took longer than deadlines.body: 408"},

@@ -49,7 +49,7 @@ var (
 	familyOriginFirst  = family{"selvage_origin_first_byte_seconds", "From the start of a try to the first byte of the origin's answer.", []string{"tenant", "service", "origin"}}
 	familyFallbacks    = family{"selvage_fallbacks_total", "Answers of the failure ladder, by its step.", []string{"tenant", "service", "route", "step"}}
 	familyLimits       = family{"selvage_limit_hits_total", "How often a limit was reached, by its name in the configuration.", []string{"limit"}}
-	familyConnFailures = family{"selvage_connection_failures_total", "Connections that ended before their first request, by why.", []string{"why"}}
+	familyConnFailures = family{"selvage_connection_failures_total", "Connections that ended before their first request, by why: proxy_protocol, handshake, client_certificate (it had none that is believed), timeout.", []string{"why"}}
 )
 
 // Family describes a metric for the reference.

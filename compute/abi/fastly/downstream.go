@@ -2,6 +2,8 @@ package fastly
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -72,17 +74,14 @@ func requestID(c *call, d *downstream) Status {
 	return answer(c, 1, d.Client.RequestID)
 }
 
-// tlsFact is a text that the client's handshake decided.
+// tlsFact is a text that the client's handshake decided. Over TLS libraries take
+// it for granted that there is one: what is not there is empty.
 func tlsFact(of func(*tls.ConnectionState) string) func(*call) Status {
 	return aboutClient(func(c *call, d *downstream) Status {
 		if d.R.TLS == nil {
 			return None
 		}
-		text := of(d.R.TLS)
-		if text == "" {
-			return None
-		}
-		return answer(c, 1, text)
+		return answer(c, 1, of(d.R.TLS))
 	})
 }
 
@@ -124,34 +123,53 @@ func tlsProtocol(s *tls.ConnectionState) string {
 
 func serverName(s *tls.ConnectionState) string { return s.ServerName }
 
-// clientCertificate is the client's certificate, in DER.
+// clientCertificate is the client's certificate, in PEM; empty if it showed none.
 func clientCertificate(s *tls.ConnectionState) string {
 	if len(s.PeerCertificates) == 0 {
 		return ""
 	}
-	return string(s.PeerCertificates[0].Raw)
+	return certificateText(s.PeerCertificates[0].Raw)
 }
 
 // The results of looking at a client's certificate.
 const (
 	certificateGood    = 0
+	certificateBad     = 1
+	certificateExpired = 3
+	certificateNobodys = 4 // of an authority that is not known
 	certificateMissing = 5
 	certificateUnknown = 6
 )
 
-// clientCertificateResult: the handshake refuses what it does not trust.
+// clientCertificateResult says what the listener thinks of the client's
+// certificate. One that requires them lets nobody in with another.
 func clientCertificateResult(c *call, d *downstream) Status {
-	switch {
-	case d.R.TLS == nil:
+	s := d.R.TLS
+	if s == nil {
 		return None
-	case len(d.R.TLS.PeerCertificates) == 0:
-		c.put32(1, certificateMissing)
-	case len(d.R.TLS.VerifiedChains) == 0:
-		c.put32(1, certificateUnknown)
-	default:
-		c.put32(1, certificateGood)
 	}
+	result := uint32(certificateGood)
+	if len(s.VerifiedChains) == 0 {
+		result = distrusted(len(s.PeerCertificates), d.Client.Distrust)
+	}
+	c.put32(1, result)
 	return OK
+}
+
+func distrusted(certificates int, why error) uint32 {
+	if certificates == 0 {
+		return certificateMissing
+	}
+	if why == nil {
+		return certificateUnknown // nobody looked
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](why); ok {
+		return certificateNobodys
+	}
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](why); ok && invalid.Reason == x509.Expired {
+		return certificateExpired
+	}
+	return certificateBad
 }
 
 // originalNames are the names of the request's fields as the client sent them.

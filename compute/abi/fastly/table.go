@@ -152,14 +152,14 @@ func responseTable() []Function {
 }
 
 const (
-	noFingerprints = "the edge takes no fingerprints of clients"
-	noBots         = "nobody looks for bots here"
-	noProxies      = "there is no list of proxies here"
-	noDDoS         = "nobody looks for attacks here"
-	noVisits       = "there is no such count"
-	noKeys         = "there are no Fastly API keys here"
-	noHello        = "the handshake's bytes are not kept"
-	oneRequest     = "where the function says reuse; else a program is told that no other request comes"
+	noFrames     = "the edge keeps no frames of HTTP/2"
+	noFieldPrint = "how it is made is nowhere published"
+	noBots       = "nobody looks for bots here"
+	noProxies    = "there is no list of proxies here"
+	noDDoS       = "nobody looks for attacks here"
+	noVisits     = "there is no such count"
+	noKeys       = "there are no Fastly API keys here"
+	oneRequest   = "where the function says reuse; else a program is told that no other request comes"
 )
 
 func downstreamTable() []Function {
@@ -180,11 +180,11 @@ func downstreamTable() []Function {
 		row("downstream_tls_client_servername", "iiii", tlsFact(serverName)),
 		row("downstream_tls_raw_client_certificate", "iiii", tlsFact(clientCertificate)),
 		row("downstream_tls_client_cert_verify_result", "ii", aboutClient(clientCertificateResult)),
-		none("downstream_tls_client_hello", "iiii", noHello, unknown),
-		none("downstream_tls_ja3_md5", "iii", noFingerprints, unknown),
-		none("downstream_tls_ja4", "iiii", noFingerprints, unknown),
-		none("downstream_client_h2_fingerprint", "iiii", noFingerprints, unknown),
-		none("downstream_client_oh_fingerprint", "iiii", noFingerprints, unknown),
+		row("downstream_tls_client_hello", "iiii", aboutClient(rawHello)),
+		row("downstream_tls_ja3_md5", "iii", aboutClient(helloMD5)),
+		row("downstream_tls_ja4", "iiii", helloFact((*clientHello).ja4)),
+		none("downstream_client_h2_fingerprint", "iiii", noFrames, unknown),
+		none("downstream_client_oh_fingerprint", "iiii", noFieldPrint, unknown),
 		none("downstream_client_ddos_detected", "ii", noDDoS, no),
 		none("fastly_key_is_valid", "ii", noKeys, no),
 		none("downstream_bot_analyzed", "ii", noBots, no),
