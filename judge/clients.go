@@ -8,8 +8,7 @@ import "time"
 type Clients struct {
 	begin   time.Time
 	bads    map[uint64]clientBads
-	window  int64
-	makings map[uint64]uint16
+	makings makers
 	dropped int64
 }
 
@@ -31,7 +30,7 @@ type clientBads struct {
 
 // NewClients is for one rollout that begins now.
 func NewClients(now time.Time) *Clients {
-	return &Clients{begin: now, bads: map[uint64]clientBads{}, makings: map[uint64]uint16{}}
+	return &Clients{begin: now, bads: map[uint64]clientBads{}}
 }
 
 // Bad says whether a client's bad is fresh: the first for ten seconds. Of these
@@ -57,19 +56,23 @@ func (c *Clients) Bad(now time.Time, client uint64) (fresh, counts bool) {
 // client asks for in the ten seconds after a bad answer does not count: as good
 // ones, the turns of a redirect loop would hide it.
 func (c *Clients) Making(now time.Time, client uint64) (counts, timed bool) {
-	if b, ok := c.bads[client]; ok && now.Sub(c.begin)-b.last < again {
-		return false, false
+	since := now.Sub(c.begin)
+	if len(c.bads) > 0 {
+		if b, ok := c.bads[client]; ok && since-b.last < again {
+			return false, false
+		}
 	}
-	if w := int64(now.Sub(c.begin) / again); w != c.window {
-		c.window = w
-		clear(c.makings)
+	c.makings.turn(int64(since / again))
+	m := c.makings.find(client)
+	if m.window != c.makings.stamp() {
+		if c.makings.used >= maxMakers {
+			return true, false
+		}
+		m = c.makings.take(m, client)
 	}
-	n, ok := c.makings[client]
-	if !ok && len(c.makings) >= maxMakers {
-		return true, false
-	}
+	n := m.n
 	if n < mostMakings {
-		c.makings[client] = n + 1
+		m.n++
 	}
 	return n < mostMakings, n < timedMakings
 }

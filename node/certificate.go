@@ -116,6 +116,6 @@ func (w *watching) handshake(s *served, shows selvage.RevisionID, arm selvage.Ar
 		if refused {
 			o.Bad = o.Bad.With(judge.OwnError)
 		}
-		watch.Sample(making, watch.End(making, o), facts)
+		watch.End(making, o, &facts)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,8 +35,7 @@ type watched struct {
 // counter counts makings. A [rollout.Watch] is one.
 type counter interface {
 	Begin(now time.Time, arm selvage.Arm, client uint64, class string) rollout.Making
-	End(m rollout.Making, o judge.Outcome) judge.Set
-	Sample(m rollout.Making, bad judge.Set, f rollout.Facts)
+	End(m rollout.Making, o judge.Outcome, f *rollout.Facts) judge.Set
 	Stored()
 	Rescued()
 }
@@ -103,7 +103,7 @@ func (w *watching) begin(rec *record.Record, now time.Time) *making {
 }
 
 // end notes what became of it.
-func (m *making) end(o judge.Outcome) { m.watch.Sample(m.m, m.watch.End(m.m, o), m.facts) }
+func (m *making) end(o judge.Outcome) { m.watch.End(m.m, o, &m.facts) }
 
 // maker counts what the arms make: it stands around what makes answers, and the
 // cache around it, so that what is stored is never counted.
@@ -237,8 +237,13 @@ func isEvents(h http.Header) bool {
 	if len(h["Content-Type"]) == 0 {
 		return false
 	}
-	t, _, _ := mime.ParseMediaType(h["Content-Type"][0])
-	return t == "text/event-stream"
+	const events = "text/event-stream"
+	text := strings.TrimLeft(h["Content-Type"][0], " \t")
+	if len(text) < len(events) || !strings.EqualFold(text[:len(events)], events) {
+		return false // as nearly all of them
+	}
+	t, _, _ := mime.ParseMediaType(text)
+	return t == events
 }
 
 // madeBody is the body of an answer whose making is not yet over.

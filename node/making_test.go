@@ -37,7 +37,7 @@ func (l *ledger) Begin(_ time.Time, arm selvage.Arm, _ uint64, class string) rol
 	return rollout.Making{}
 }
 
-func (l *ledger) End(_ rollout.Making, o judge.Outcome) judge.Set {
+func (l *ledger) End(_ rollout.Making, o judge.Outcome, _ *rollout.Facts) judge.Set {
 	body := "no body"
 	if !o.NoBody {
 		body = fmt.Sprint(o.Bytes, " bytes")
@@ -46,9 +46,8 @@ func (l *ledger) End(_ rollout.Making, o judge.Outcome) judge.Set {
 	return o.Bad
 }
 
-func (l *ledger) Sample(_ rollout.Making, _ judge.Set, f rollout.Facts) {}
-func (l *ledger) Stored()                                               { l.write("stored") }
-func (l *ledger) Rescued()                                              { l.write("rescued") }
+func (l *ledger) Stored()  { l.write("stored") }
+func (l *ledger) Rescued() { l.write("rescued") }
 
 func (l *ledger) expect(t *testing.T, want ...string) {
 	t.Helper()

@@ -51,28 +51,26 @@ const (
 	goodsPer = 8
 )
 
-// Sample keeps what is known of a making that ended, if it is one to be kept.
-// bad is what [Watch.End] said.
-func (w *Watch) Sample(m Making, bad judge.Set, f Facts) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// sampleLocked keeps what is known of a making that ended, if it is one to be kept.
+// bad is what [Watch.End] says.
+func (w *Watch) sampleLocked(now time.Time, m *Making, bad judge.Set, f *Facts) {
 	if w.clients == nil || m.life != w.life {
 		return
 	}
 	if bad != 0 && m.canary && w.harm.First.Record == "" && f.Method != "" { // a handshake has no record
-		w.harm.First = First{hex.EncodeToString(f.Trace[:]), f.Method, f.Path, m.class, f.Status, time.Now()}
+		w.harm.First = First{hex.EncodeToString(f.Trace[:]), f.Method, f.Path, m.class, f.Status, now}
 	}
 	w.samples.add(m.class, bad != 0, f)
 }
 
-func (s *samples) add(class string, bad bool, f Facts) {
+func (s *samples) add(class string, bad bool, f *Facts) {
 	if !bad {
 		if s.skip++; s.skip < goodsPer {
 			return
 		}
 		s.skip = 0
 	}
-	v := sample{class: class, device: device(f.Agent), network: network(f.Client), facts: f}
+	v := sample{class: class, device: device(f.Agent), network: network(f.Client), facts: *f}
 	v.facts.Path, v.facts.Agent, v.facts.Client = "", "", netip.Addr{} // long, or of one person
 	if bad {
 		s.bad, s.nextB = keep(s.bad, s.nextB, maxBads, v)

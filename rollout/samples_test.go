@@ -32,8 +32,7 @@ func TestBadsOfOneNetworkAndDeviceAreFound(t *testing.T) {
 			}
 		}
 		m := w.Begin(time.Now(), arm, uint64(i), "route")
-		w.End(m, judge.Outcome{Bad: bad, NoBody: true})
-		w.Sample(m, bad, f)
+		w.End(m, judge.Outcome{Bad: bad, NoBody: true}, &f)
 	}
 	want := &client.Where{Network: "10.3.0.0/16", Device: "mobile"}
 	if diff := cmp.Diff(want, where(w.recent())); diff != "" {

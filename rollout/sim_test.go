@@ -290,12 +290,11 @@ func (s *sim) serve() {
 	s.slot++
 	due := &s.wheel[s.slot%len(s.wheel)]
 	for _, m := range *due {
-		bad := m.w.End(m.m, m.out)
 		f := Facts{Trace: [16]byte(fmt.Appendf(nil, "%016d", s.slot)), Method: "GET", Status: 200}
-		if bad != 0 {
+		if m.out.Bad != 0 {
 			f.Status = 500
 		}
-		m.w.Sample(m.m, bad, f)
+		m.w.End(m.m, m.out, &f)
 	}
 	*due = (*due)[:0]
 }

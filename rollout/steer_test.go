@@ -36,7 +36,7 @@ func (s *sim) hammer(hash uint64, each int, bad func(at time.Duration, canary bo
 					o.Bad, o.NoBody = failed, true
 				}
 				m := watch.Begin(time.Now(), arm, hash, "route0")
-				watch.End(m, o)
+				watch.End(m, o, nil)
 			}
 		}
 	}

@@ -96,12 +96,21 @@ func (w *Watch) Begin(now time.Time, arm selvage.Arm, client uint64, class strin
 	return m
 }
 
-// End notes how a making ended, and says how it was bad as far as that counts.
-func (w *Watch) End(m Making, o judge.Outcome) judge.Set {
+// End notes how a making ended, and says how it was bad as far as that counts. f, if
+// there is one, is what is known of it beside: of some of them it is kept.
+func (w *Watch) End(m Making, o judge.Outcome, f *Facts) judge.Set {
 	now := time.Now()
-	bad := o.Bad != 0
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	bad := w.endLocked(now, &m, o)
+	if f != nil {
+		w.sampleLocked(now, &m, bad, f)
+	}
+	return bad
+}
+
+func (w *Watch) endLocked(now time.Time, m *Making, o judge.Outcome) judge.Set {
+	bad := o.Bad != 0
 	if m.life != w.life {
 		return o.Bad // of an earlier rollout
 	}

@@ -14,7 +14,7 @@ import (
 var failed = judge.Set(0).With(judge.OriginError)
 
 func make1(w *Watch, arm selvage.Arm, client uint64, o judge.Outcome) {
-	w.End(w.Begin(time.Now(), arm, client, "route"), o)
+	w.End(w.Begin(time.Now(), arm, client, "route"), o, nil)
 }
 
 func TestAWatchConvictsACanaryThatFails(t *testing.T) {
@@ -26,7 +26,7 @@ func TestAWatchConvictsACanaryThatFails(t *testing.T) {
 			make1(&w, selvage.Baseline, i, judge.Outcome{Latency: time.Millisecond, Bytes: 10})
 			if i%100 == 0 {
 				m := w.Begin(time.Now(), selvage.Canary, 1000+i, "route")
-				w.Sample(m, w.End(m, judge.Outcome{Bad: failed, NoBody: true}), Facts{Method: "GET", Status: 500})
+				w.End(m, judge.Outcome{Bad: failed, NoBody: true}, &Facts{Method: "GET", Status: 500})
 			}
 			time.Sleep(time.Millisecond)
 		}
@@ -91,7 +91,7 @@ func TestEmptyBodiesOfOneClientAreNotMany(t *testing.T) {
 			all = append(all, w.Begin(time.Now(), selvage.Canary, 777, "route")) // all under way before the first ends
 		}
 		for _, m := range all {
-			w.End(m, judge.Outcome{Bytes: 3})
+			w.End(m, judge.Outcome{Bytes: 3}, nil)
 		}
 		time.Sleep(time.Second)
 		got, alone := w.sum(time.Now(), time.Second)
@@ -109,7 +109,7 @@ func TestMakingsOfAnEarlierRolloutAreNotBooked(t *testing.T) {
 	w.end()
 	w.begin(judge.Options{}, time.Now())
 	w.shares(time.Now(), 0.5)
-	w.End(old, judge.Outcome{Bad: failed})
+	w.End(old, judge.Outcome{Bad: failed}, nil)
 	if got, _ := w.sum(time.Now(), 0); got.Bad != 0 || got.Arms != [2]Level{} {
 		t.Errorf("got %+v", got)
 	}
@@ -133,7 +133,7 @@ func TestAWatchLearnsBeforeARollout(t *testing.T) {
 		w.begin(judge.Options{}, time.Now())
 		w.shares(time.Now(), 0.5)
 		m := w.Begin(time.Now(), selvage.Canary, 1, "route")
-		if bad := w.End(m, judge.Outcome{Latency: 30 * time.Millisecond, Bytes: 1000}); !bad.Has(judge.Slow99) {
+		if bad := w.End(m, judge.Outcome{Latency: 30 * time.Millisecond, Bytes: 1000}, nil); !bad.Has(judge.Slow99) {
 			t.Errorf("30 ms are not slow where 10 ms are the most: %v", bad)
 		}
 	})
@@ -178,7 +178,7 @@ func TestAWatchIsSafeForManyAtOnce(t *testing.T) {
 			for i := range uint64(500) {
 				w.shares(time.Now(), 0.1+0.1*float64(i%2))
 				m := w.Begin(time.Now(), selvage.Baseline, g<<32|i, "route")
-				w.Sample(m, w.End(m, judge.Outcome{}), Facts{})
+				w.End(m, judge.Outcome{}, &Facts{})
 				w.sum(time.Now(), 0)
 			}
 		})
@@ -201,7 +201,7 @@ func BenchmarkMaking(b *testing.B) {
 				arm = selvage.Canary
 			}
 			m := w.Begin(time.Now(), arm, i%10_000, "route")
-			w.Sample(m, w.End(m, judge.Outcome{Latency: time.Millisecond, Bytes: 1000}), Facts{Method: "GET", Status: 200})
+			w.End(m, judge.Outcome{Latency: time.Millisecond, Bytes: 1000}, &Facts{Method: "GET", Status: 200})
 		}
 	})
 }
