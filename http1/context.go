@@ -13,13 +13,14 @@ import (
 // when the handler has returned, when the client is gone and when the total
 // deadline passes. Nobody watches for the latter two before a handler asks.
 type requestContext struct {
-	x      *exchange
-	parent context.Context
+	x *exchange
 
-	mu    sync.Mutex // guards what follows
-	done  chan struct{}
-	err   error
-	calls *call
+	mu      sync.Mutex // guards what follows
+	watched bool       // the connection looks out for the end
+	done    chan struct{}
+	err     error
+	calls   *call
+	first   call // most have one at the most
 }
 
 // call is a function that waits for the end of a context, in a list.
@@ -39,25 +40,32 @@ func (r *requestContext) Deadline() (time.Time, bool) {
 // Done is closed when the request ends. The first call makes the connection
 // look out for it.
 func (r *requestContext) Done() <-chan struct{} {
+	r.watch()
 	r.mu.Lock()
-	first := r.done == nil
-	if first {
+	defer r.mu.Unlock()
+	if r.done == nil {
 		r.done = make(chan struct{})
 		if r.err != nil {
 			close(r.done)
 		}
 	}
-	done, ended := r.done, r.err != nil
+	return r.done
+}
+
+// watch makes the connection look out for the end of the request, once.
+func (r *requestContext) watch() {
+	r.mu.Lock()
+	begin := !r.watched && r.err == nil
+	r.watched = true
 	r.mu.Unlock()
-	if first && !ended {
+	if begin {
 		r.x.lookOut()
 	}
-	return done
 }
 
 // Err is nil until the request ends.
 func (r *requestContext) Err() error {
-	r.Done() // who only asks now and then wants to know as well
+	r.watch() // who only asks now and then wants to know as well
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.err
@@ -74,19 +82,23 @@ func (r *requestContext) Value(key any) any {
 	case HandshakeKey:
 		return r.x.c.info.Handshake
 	}
-	return r.parent.Value(key)
+	return r.x.c.base.Value(key)
 }
 
 // AfterFunc lets package context derive contexts without a goroutine for each.
 func (r *requestContext) AfterFunc(f func()) (stop func() bool) {
-	r.Done()
+	r.watch()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err != nil {
 		go f() // package context calls us with a lock held that f needs; nobody waits for it
 		return func() bool { return false }
 	}
-	c := &call{f, r.calls}
+	c := &r.first
+	if c.f != nil {
+		c = new(call)
+	}
+	c.f, c.next = f, r.calls
 	r.calls = c
 	return func() bool { return r.forget(c) }
 }

@@ -76,7 +76,7 @@ func (c *conn) newExchange() *exchange {
 		x.url = *u
 	}
 	c.clock.begin(after(c.start, c.srv.waits.total))
-	x.ctx.x, x.ctx.parent = x, c.base
+	x.ctx.x = x
 	x.w.start(x)
 	c.in.discard(h.size)
 	x.req = http.Request{

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 // response is the http.ResponseWriter. Beside its methods it has those that
@@ -130,7 +131,7 @@ func (w *response) Write(p []byte) (int, error) {
 func (w *response) WriteString(s string) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.write([]byte(s))
+	return w.write(unsafe.Slice(unsafe.StringData(s), len(s))) // which reads it and does not keep it
 }
 
 func (w *response) write(p []byte) (int, error) {

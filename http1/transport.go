@@ -171,11 +171,11 @@ func (a *answer) exchange(c *originConn, s *draft) error {
 // watch calls f when ctx is done, until it is stopped. A context that can do
 // so itself is asked, which spares the general way's allocations.
 func watch(ctx context.Context, f func()) (stop func() bool) {
-	if ctx.Done() == nil {
-		return nil
-	}
 	if w, ok := ctx.(interface{ AfterFunc(func()) func() bool }); ok {
 		return w.AfterFunc(f)
+	}
+	if ctx.Done() == nil {
+		return nil
 	}
 	return context.AfterFunc(ctx, f)
 }

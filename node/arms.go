@@ -287,6 +287,7 @@ type served struct {
 	change    selvage.ChangeID      // whose rollout runs, also where there is no canary any more
 	baseline  *revision             // nil for a service whose first revision is on its way
 	canary    *revision             // nil without a rollout
+	sameRoute bool                  // both arms find the same route for a request, by its place
 	threshold uint64                // units whose hash is below it get the canary
 	all       bool                  // all of them do
 	units     units
@@ -369,6 +370,7 @@ func (n *Node) newServed(name selvage.ServiceName, file *revision, d *deployment
 		return s, nil
 	}
 	s.canary, s.cut = n.revisionLocked(name, d.arms.Canary), d.cut
+	s.sameRoute = s.baseline != nil && s.baseline.matchesAs(s.canary)
 	if d.arms.Share >= 1 {
 		s.all = true
 	} else {

@@ -217,11 +217,11 @@ func (x *exchange) broken(err error) {
 // (RFC 9110, section 7.8). If the origin agrees, the two connections are tied
 // together until both directions have ended.
 func (x *exchange) upgrade(ask string) {
-	out := x.outgoing(x.r.Context(), ask)
-	if x.answeredByPolicy(out) {
+	out := x.outgoing(ask)
+	if x.answeredByPolicy(&out.req) {
 		return
 	}
-	resp, err := x.forward(out)
+	resp, err := x.forward(&out.req)
 	if err != nil {
 		x.fail(err)
 		return

@@ -2,8 +2,8 @@ package node
 
 import (
 	"context"
-	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,39 +11,58 @@ import (
 // functions are cut and their streams reset.
 const undoGrace = 30 * time.Second
 
-// errUndone ends a request of a canary that was undone.
-var errUndone = errors.New("the change that served this request was undone")
+// errUndone ends a request of a canary that was undone. It is a [context.Canceled] too.
+var errUndone error = undoneError{}
+
+type undoneError struct{}
+
+func (undoneError) Error() string { return "the change that served this request was undone" }
+
+func (undoneError) Is(target error) bool { return target == context.Canceled }
 
 // cut ends the requests of a canary that is not served any more. The zero value
 // is ready.
 type cut struct {
 	mu    sync.Mutex // guards all below
-	open  map[*exchange]context.CancelCauseFunc
+	open  *cutContext
 	timer *time.Timer
 	over  bool
 }
 
-// join puts a request under the cut. The context that it returns ends with it.
-func (c *cut) join(x *exchange, ctx context.Context) context.Context {
-	ctx, cancel := context.WithCancelCause(ctx)
+// join puts a request under the cut: the context that it returns ends with it, and with
+// the request's own.
+func (c *cut) join(ctx context.Context) *cutContext {
+	j := &cutContext{Context: ctx}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over {
-		cancel(errUndone)
+		j.over = true
+		return j
 	}
-	if c.open == nil {
-		c.open = make(map[*exchange]context.CancelCauseFunc)
+	if j.next = c.open; j.next != nil {
+		j.next.prev = j
 	}
-	c.open[x] = cancel
-	return ctx
+	c.open, j.joined = j, true
+	return j
 }
 
-// leave takes a request out again. Its context goes on: the connection of one
-// that was upgraded is none of the revision's any more.
-func (c *cut) leave(x *exchange) {
+// leave takes a request out again, once or more. Its context goes on: the connection of
+// one that was upgraded is none of the revision's any more.
+func (c *cut) leave(j *cutContext) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.open, x)
+	if !j.joined {
+		return
+	}
+	if j.next != nil {
+		j.next.prev = j.prev
+	}
+	if j.prev != nil {
+		j.prev.next = j.next
+	} else {
+		c.open = j.next
+	}
+	j.joined, j.next, j.prev = false, nil, nil
 }
 
 // begin lets the grace run, once.
@@ -58,10 +77,14 @@ func (c *cut) begin() {
 // end cuts what is open, and what comes.
 func (c *cut) end() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.over = true
-	for _, cancel := range c.open {
-		cancel(errUndone)
+	var open []*cutContext
+	for j := c.open; j != nil; j = j.next {
+		open = append(open, j)
+	}
+	c.mu.Unlock()
+	for _, j := range open {
+		j.end()
 	}
 }
 
@@ -80,4 +103,108 @@ func (c *cut) stop() {
 		c.timer.Stop()
 	}
 	c.over = true
+}
+
+// cutContext is the context of a request under a cut. It is there for every request of a
+// canary, and nearly always ends with the request: so it waits for its parent only where
+// somebody waits for it.
+type cutContext struct {
+	context.Context // the request's own
+
+	joined     bool        // guarded by the cut's mu, as are the next two
+	prev, next *cutContext // in the cut's list
+
+	mu    sync.Mutex // guards what follows
+	over  bool
+	done  chan struct{}
+	calls *cutCall
+	first cutCall // most have one at the most
+}
+
+// cutCall is a function that waits for the end of a context, in a list.
+type cutCall struct {
+	of   *cutContext
+	f    func()
+	ran  atomic.Bool // or it is not to run
+	stop func() bool // the waiting for the parent
+	next *cutCall    // guarded by the context's mu
+}
+
+// end ends the context, once.
+func (c *cutContext) end() {
+	c.mu.Lock()
+	calls := c.calls
+	c.over, c.calls = true, nil
+	c.mu.Unlock()
+	for k := calls; k != nil; k = k.next {
+		k.run()
+	}
+}
+
+// Err implements context.Context.
+func (c *cutContext) Err() error {
+	c.mu.Lock()
+	over := c.over
+	c.mu.Unlock()
+	if over {
+		return errUndone
+	}
+	return c.Context.Err()
+}
+
+// Done implements context.Context.
+func (c *cutContext) Done() <-chan struct{} {
+	c.mu.Lock()
+	first, over := c.done == nil, c.over
+	if first {
+		c.done = make(chan struct{})
+	}
+	done := c.done
+	c.mu.Unlock()
+	switch {
+	case first && over:
+		close(done)
+	case first:
+		c.AfterFunc(func() { close(done) })
+	}
+	return done
+}
+
+// AfterFunc is what package context and package http1 ask of a context. f must not wait.
+func (c *cutContext) AfterFunc(f func()) (stop func() bool) {
+	c.mu.Lock()
+	if c.over {
+		c.mu.Unlock()
+		go f() // package context calls us with a lock held that f needs; nobody waits for it
+		return func() bool { return false }
+	}
+	k := &c.first
+	if k.f != nil {
+		k = new(cutCall)
+	}
+	k.of, k.f, k.next = c, f, c.calls
+	c.calls = k
+	c.mu.Unlock()
+	k.stop = afterEnd(c.Context, k.run)
+	return k.forget
+}
+
+func (k *cutCall) run() {
+	if k.ran.CompareAndSwap(false, true) {
+		k.f()
+	}
+}
+
+// forget takes a call off the list and says whether it was not run.
+func (k *cutCall) forget() bool {
+	k.stop()
+	k.of.mu.Lock()
+	for p := &k.of.calls; *p != nil; p = &(*p).next {
+		if *p == k {
+			*p = k.next
+			break
+		}
+	}
+	k.of.mu.Unlock()
+	return k.ran.CompareAndSwap(false, true)
 }

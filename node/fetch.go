@@ -118,14 +118,3 @@ func (bareContext) Value(any) any { return nil }
 
 // AfterFunc spares those who derive from it a goroutine.
 func (c bareContext) AfterFunc(f func()) func() bool { return context.AfterFunc(c.Context, f) }
-
-// valuesContext has values of its own, and the end of the context that they
-// were added to: those who derive from it are told of that end without a
-// goroutine, which package context starts where it does not know a parent.
-type valuesContext struct {
-	context.Context
-	end context.Context
-}
-
-// AfterFunc implements what package context asks of a parent.
-func (c valuesContext) AfterFunc(f func()) func() bool { return context.AfterFunc(c.end, f) }

@@ -84,6 +84,9 @@ func dropHearsay(h http.Header) {
 }
 
 func isHearsay(name string) bool {
+	if name == "" || name[0] != 'X' && name[0] != 'F' {
+		return false // as nearly all of them
+	}
 	switch name {
 	case "X-Real-Ip", "X-Client-Ip", "X-Original-Url", "X-Rewrite-Url":
 		return true
@@ -294,8 +297,11 @@ func forwarded(h http.Header, who party, peer netip.Addr, host string, tls bool)
 	if tls {
 		proto = "https"
 	}
-	addr := peer.String()
-	xff, fwd := addr, forwardedElement(peer, addr, host, proto)
+	var room [192]byte
+	b := peer.AppendTo(room[:0])
+	n := len(b)
+	text := string(appendForwarded(b, peer, host, proto)) // the address, and the element that has it again
+	xff, fwd := text[:n], text[n:]
 	if who.trusted {
 		xff = joinBefore(h["X-Forwarded-For"], xff)
 		fwd = joinBefore(h["Forwarded"], fwd)
@@ -367,11 +373,14 @@ func joinBefore(before []string, last string) string {
 	return strings.Join(before, ", ") + ", " + last
 }
 
-// forwardedElement is one element of Forwarded. The host was checked by the
+// appendForwarded appends one element of Forwarded. The host was checked by the
 // parser of the request: it holds nothing that would have to be escaped.
-func forwardedElement(peer netip.Addr, addr, host, proto string) string {
+func appendForwarded(b []byte, peer netip.Addr, host, proto string) []byte {
+	before, after := "for=", `;host="`
 	if peer.Is6() {
-		return `for="[` + addr + `]";host="` + host + `";proto=` + proto
+		before, after = `for="[`, `]";host="`
 	}
-	return "for=" + addr + `;host="` + host + `";proto=` + proto
+	b = peer.AppendTo(append(b, before...))
+	b = append(append(b, after...), host...)
+	return append(append(b, `";proto=`...), proto...)
 }

@@ -1,21 +1,17 @@
 package node
 
 import (
-	"context"
 	"io"
 	"maps"
 	"net/http"
-	"net/http/httptrace"
-	"net/textproto"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/selvage-edge/selvage"
-	"github.com/selvage-edge/selvage/cache"
 	"github.com/selvage-edge/selvage/policy"
 	"github.com/selvage-edge/selvage/record"
 	"github.com/selvage-edge/selvage/route"
@@ -37,14 +33,14 @@ type exchange struct {
 	rev      *revision
 	route    *compiledRoute
 	match    route.Match
-	unpinned bool
 	path     string // normalised: what is matched is what the origin sees
 	query    string
 	queried  bool // there is a query: tells /a? from /a
+	unpinned bool
 	pol      policy.Exchange
-	asked    *http.Request // as it came, outside what an undo cuts
-	url      url.URL       // of an answer as it lies
-	came     http.Header   // the fields as they came, where the request may run again on the old revision
+	under    *cutContext // what an undo cuts; nil where none can
+	url      url.URL     // of an answer as it lies
+	came     http.Header // the fields as they came, where the request may run again on the old revision
 }
 
 // ServeHTTP is the order of the stages, and the only place that has it: host,
@@ -70,18 +66,19 @@ func (x *exchange) serve() {
 	if x.answeredAsItLies() {
 		return
 	}
-	interim := passInterim{w: w}
-	ctx := r.Context()
-	if r.ProtoAtLeast(1, 1) {
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: interim.pass})
+	if x.route.upstream == nil && x.answeredByPolicy(&http.Request{Header: http.Header{}, Body: r.Body}) {
+		return // nothing goes across: no policy of such a route looks at more
 	}
-	out := x.outgoing(ctx, "")
-	x.route.coding.delivered.Ask(out.Header)
-	if x.answeredByPolicy(out) {
+	out := x.outgoing("")
+	if r.ProtoAtLeast(1, 1) {
+		out.passTo(w)
+	}
+	x.route.coding.delivered.Ask(out.req.Header)
+	if x.answeredByPolicy(&out.req) {
 		return
 	}
-	resp, err := x.forward(out)
-	interim.stop()
+	resp, err := x.forward(&out.req)
+	out.stop()
 	if err != nil {
 		if !x.rescue(err) {
 			x.fail(err)
@@ -169,10 +166,22 @@ func (x *exchange) findIn() bool {
 	if x.route.replay && x.r.Method == http.MethodGet {
 		x.node.registry.recorded.note(x)
 	}
-	if t.Arm == selvage.Canary {
+	switch {
+	case t.Arm != selvage.Canary:
+	case x.served.sameRoute:
+		t.Class = x.served.baseline.routes[m.Index].name
+	default:
 		t.Class = x.classOf(x.served.baseline)
 	}
 	return true
+}
+
+// matchesAs says whether match finds the same route in both, by its place.
+func (rev *revision) matchesAs(other *revision) bool {
+	return slices.Equal(rev.service.Hosts, other.service.Hosts) &&
+		slices.EqualFunc(rev.service.Routes, other.service.Routes, func(a, b selvage.Route) bool {
+			return reflect.DeepEqual(a.Match, b.Match) && (a.CORS == nil) == (b.CORS == nil)
+		})
 }
 
 func (x *exchange) noMethod() {
@@ -241,56 +250,6 @@ func target(r *http.Request) string {
 	return t
 }
 
-// outgoing is the request as the origin side gets it. Without policies that
-// look at the request as it came, the client's header is made over in place:
-// nobody else reads it, and a copy would cost every request. upgrade is the
-// protocol asked for, empty if none.
-func (x *exchange) outgoing(ctx context.Context, upgrade string) *http.Request {
-	h := x.r.Header
-	if !x.route.policies.Empty() {
-		h = h.Clone()
-	}
-	trailers := listHas(h["Te"], "trailers")
-	dropHopByHop(h)
-	dropAmbiguous(h)
-	if upgrade != "" {
-		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
-	}
-	if trailers {
-		h["Te"] = []string{"trailers"}
-	}
-	tls := x.rec.Client.TLS != 0
-	forwarded(h, x.who, x.rec.Client.Peer.Addr().Unmap(), x.r.Host, tls)
-	via(h, x.r.Proto)
-	if before := h["Cdn-Loop"]; len(before) > 0 {
-		h["Cdn-Loop"] = append(slices.Clip(before), x.node.loopEntry...)
-	} else {
-		h["Cdn-Loop"] = x.node.loopEntry
-	}
-	telemetry.Inject(h, x.rec)
-	u := &url.URL{Scheme: "http", Host: x.r.Host, RawQuery: x.query, ForceQuery: x.queried && x.query == ""}
-	if tls {
-		u.Scheme = "https"
-	}
-	route.SetPath(u, x.path)
-	if x.route.rewrites || x.who.trusted {
-		own := *u
-		own.Scheme, own.Host = asForwarded(h, u.Scheme, u.Host)
-		ctx = cache.WithURL(ctx, &own)
-	}
-	if ctx != x.r.Context() {
-		ctx = valuesContext{ctx, x.r.Context()}
-	}
-	out := x.r.WithContext(ctx)
-	out.Header, out.URL = h, u
-	out.RequestURI = ""
-	out.Close = false
-	if out.ContentLength == 0 {
-		out.Body = http.NoBody
-	}
-	return out
-}
-
 // forward sends the request across.
 func (x *exchange) forward(out *http.Request) (*http.Response, error) {
 	if out.Body != nil && out.Body != http.NoBody { // outside what the policies made of it
@@ -312,16 +271,22 @@ func (x *exchange) answeredByPolicy(out *http.Request) bool {
 		return false
 	}
 	x.madeByPolicy(a)
-	h := x.w.Header()
-	maps.Copy(h, a.Header)
+	h := a.Header // the answer's own
+	if s, ok := x.w.(interface{ SetHeader(http.Header) }); ok {
+		s.SetHeader(h)
+	} else {
+		h = x.w.Header()
+		maps.Copy(h, a.Header)
+	}
 	x.route.policies.Response(&x.pol, h)
 	x.showArm(h)
 	if a.Status >= http.StatusInternalServerError {
 		x.rec.WhyBad = record.OwnError
 	}
-	h["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
 	if a.Status == http.StatusNoContent {
 		delete(h, "Content-Length")
+	} else {
+		h["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
 	}
 	x.w.WriteHeader(a.Status)
 	_, _ = io.WriteString(x.w, a.Body) // the server sees that the client is gone
@@ -334,32 +299,4 @@ func (x *exchange) fail(err error) {
 	x.route.policies.Response(&x.pol, x.w.Header())
 	x.showArm(x.w.Header())
 	originFailed(x.w, x.r, x.rec, err)
-}
-
-// passInterim hands interim answers of the origin to the client (RFC 9110,
-// section 15.2). 100 is not among them: each side sends its own.
-type passInterim struct {
-	mu sync.Mutex
-	w  http.ResponseWriter // guarded by mu; nil once the final answer is there
-}
-
-func (p *passInterim) pass(code int, header textproto.MIMEHeader) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.w == nil || code == http.StatusContinue || code == http.StatusSwitchingProtocols {
-		return nil
-	}
-	h := p.w.Header()
-	maps.Copy(h, header)
-	dropHopByHop(h)
-	p.w.WriteHeader(code)
-	clear(h)
-	return nil
-}
-
-// stop ends the passing: from here on the header belongs to the final answer.
-func (p *passInterim) stop() {
-	p.mu.Lock()
-	p.w = nil
-	p.mu.Unlock()
 }

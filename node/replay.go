@@ -231,7 +231,7 @@ func (n *Node) play(ctx context.Context, rev *revision, one *recorded, arm selva
 		return replayed{status: http.StatusNotFound}
 	}
 	x.match, x.route = m, &rev.routes[m.Index]
-	out := x.outgoing(req.Context(), "")
+	out := &x.outgoing("").req
 	if one.tls {
 		out.URL.Scheme = "https"
 	}

@@ -21,15 +21,15 @@ func (x *exchange) joinArm() {
 	x.rec.Target.Rescuable = x.served.baseline != nil && !x.rec.Target.Forced && isIdempotent(x.r.Method) &&
 		(x.r.Body == nil || x.r.Body == http.NoBody) && upgradeOf(x.r.Header) == ""
 	if x.rec.Target.Rescuable {
-		x.came = x.r.Header.Clone()
+		x.came = x.r.Header // which stays as it came: see headerAcross
 	}
-	x.asked = x.r
-	x.r = x.r.WithContext(x.served.cut.join(x, x.r.Context()))
+	x.under = x.served.cut.join(x.r.Context())
+	x.r = x.r.WithContext(x.under)
 }
 
 func (x *exchange) leaveArm() {
-	if x.served != nil && x.served.cut != nil && x.rec.Target.Arm == selvage.Canary {
-		x.served.cut.leave(x)
+	if x.under != nil {
+		x.served.cut.leave(x.under)
 	}
 }
 
@@ -65,7 +65,7 @@ func (x *exchange) rescue(err error) bool {
 	x.rec.Origin, x.rec.Cache, x.rec.Detail, x.rec.LimitHit = record.Origin{}, record.Cache{}, "", ""
 	x.pol = policy.Exchange{}
 	clear(x.w.Header())
-	x.r = x.asked.WithContext(x.asked.Context())
+	x.r = x.r.WithContext(x.under.Context)
 	x.r.Header = came
 	if x.findIn() {
 		x.serve()

@@ -83,7 +83,7 @@ func (x *exchange) why(w *client.Why) error {
 	if w.Change != "" {
 		step("rollout", "%s: this client is on the side of the %s", w.Change, w.Arm)
 	}
-	out := x.outgoing(x.r.Context(), upgradeOf(x.r.Header))
+	out := &x.outgoing(upgradeOf(x.r.Header)).req
 	x.route.coding.delivered.Ask(out.Header)
 	x.pol = policy.Exchange{
 		In: x.r, Out: out, Client: x.who.client, Path: x.path, Captures: x.match.Captures, Now: time.Now(),

@@ -107,10 +107,9 @@ func (r *redirect) request(x *Exchange) *Answer {
 		return refuse(x, http.StatusBadRequest, "This address leads nowhere.\n", "redirect: not a host in the address")
 	}
 	const text = "This page is at another address.\n"
+	v := [...]string{location, "text/plain; charset=utf-8", strconv.Itoa(len(text))} // one piece of memory
 	return &Answer{Status: r.status, Body: text, Header: http.Header{
-		"Location":       {location},
-		"Content-Type":   {"text/plain; charset=utf-8"},
-		"Content-Length": {strconv.Itoa(len(text))},
+		"Location": v[0:1:1], "Content-Type": v[1:2:2], "Content-Length": v[2:3:3],
 	}}
 }
 

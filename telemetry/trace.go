@@ -67,14 +67,15 @@ func Inject(h http.Header, r *record.Record) {
 	parent = append(parent, '-')
 	parent = appendHex(parent, []byte{r.Trace.Flags})
 	text := string(parent)
-	h["Traceparent"] = []string{text}
+	v := [2]string{text, text[3:35]} // one array: this is on the way of every request
+	h["Traceparent"] = v[:1:1]
 	if r.Trace.State != "" {
 		h["Tracestate"] = []string{r.Trace.State}
 	} else {
 		delete(h, "Tracestate")
 	}
 	if !validRequestID(h["X-Request-Id"]) {
-		h["X-Request-Id"] = []string{text[3:35]}
+		h["X-Request-Id"] = v[1:]
 	}
 }
 
