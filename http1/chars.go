@@ -3,6 +3,7 @@ package http1
 import (
 	"encoding/binary"
 	"math/bits"
+	"unsafe"
 )
 
 // lower folds the characters of a token (RFC 9110, section 5.6.2) to lower
@@ -31,8 +32,9 @@ func isToken[T ~string | ~[]byte](s T) bool {
 // isFieldValue says whether s can stand in a field: no control character but
 // the tabulator. Bytes beyond ASCII are opaque and allowed (RFC 9110, section 5.5).
 func isFieldValue(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+	b := unsafe.Slice(unsafe.StringData(s), len(s)) // which is read only
+	for i := controlIndex(b, 0); i < len(b); i = controlIndex(b, i+1) {
+		if b[i] != '\t' {
 			return false
 		}
 	}

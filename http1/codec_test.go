@@ -2,7 +2,11 @@ package http1
 
 import (
 	"io"
+	"math/rand/v2"
+	"net/http"
 	"net/textproto"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -77,5 +81,42 @@ func TestChunkedBodyEndsAtItsLastByte(t *testing.T) {
 	}
 	if got := b.trailer.Get("X-Sum"); got != "1" || len(b.trailer) != 1 {
 		t.Errorf("trailers are %v", b.trailer)
+	}
+}
+
+func TestFieldsAreWrittenInTheOrderOfTheirNames(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		h, names := http.Header{}, []string(nil)
+		for range rnd.IntN(40) { // also more than nearly every header has
+			name := "X-Forwarded-For-And-So-On"[:1+rnd.IntN(24)]
+			if rnd.IntN(2) == 0 {
+				name = strings.TrimRight(name, "-") + strconv.Itoa(rnd.IntN(100))
+			}
+			if h[name] == nil {
+				names = append(names, name)
+			}
+			h[name] = []string{"v"}
+		}
+		slices.Sort(names)
+		want := ""
+		for _, name := range names {
+			want += name + ": v\r\n"
+		}
+		if got, err := appendFields(nil, h, 0); err != nil || string(got) != want {
+			t.Fatalf("got %q, %v, want %q", got, err, want)
+		}
+	}
+}
+
+func TestControlCharactersAreNoPartOfAValue(t *testing.T) {
+	for c := range 256 {
+		for at := range 20 {
+			value := []byte("0123456789abcdefghij")
+			value[at] = byte(c)
+			if got, want := isFieldValue(string(value)), c >= ' ' && c != 0x7f || c == '\t'; got != want {
+				t.Fatalf("character %d at %d: got %v, want %v", c, at, got, want)
+			}
+		}
 	}
 }

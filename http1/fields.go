@@ -159,31 +159,72 @@ func tokenList(dst [][]byte, v []byte) (list [][]byte, ok bool) {
 // refuses what would not read back as written: names that are no tokens, values
 // with control characters.
 func appendFields(dst []byte, header http.Header, drop nameSet) ([]byte, error) {
-	var few [24]string
-	keys := few[:0]
-	for k := range header {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		values := header[k]
-		if len(values) == 0 || strings.HasPrefix(k, http.TrailerPrefix) {
+	var few [fewFields]section
+	for _, f := range sorted(few[:0], header) {
+		if len(f.values) == 0 || strings.HasPrefix(f.name, http.TrailerPrefix) {
 			continue
 		}
-		if !isToken(k) {
-			return dst, fmt.Errorf("write header: %q is not a field name", k)
+		n := LookUpName(f.name)
+		if n == NameOther && !isToken(f.name) {
+			return dst, fmt.Errorf("write header: %q is not a field name", f.name)
 		}
-		if drop != 0 && drop.has(LookUpName(k)) {
+		if drop.has(n) {
 			continue
 		}
-		for _, v := range values {
+		for _, v := range f.values {
 			if !isFieldValue(v) {
-				return dst, fmt.Errorf("write header: value of %s holds a control character", k)
+				return dst, fmt.Errorf("write header: value of %s holds a control character", f.name)
 			}
-			dst = appendField(dst, k, v)
+			dst = appendField(dst, f.name, v)
 		}
 	}
 	return dst, nil
+}
+
+// section is what a header has under one name.
+type section struct {
+	front  uint64 // the first eight bytes of the name, by which nearly all are told apart
+	name   string
+	values []string
+}
+
+// sorted appends what a header has to a list, and puts that in the order of the names.
+func sorted(list []section, header http.Header) []section {
+	for name, values := range header {
+		list = append(list, section{front(name), name, values})
+	}
+	if len(list) > fewFields {
+		slices.SortFunc(list, func(a, b section) int { return strings.Compare(a.name, b.name) })
+		return list
+	}
+	for i := 1; i < len(list); i++ {
+		for j := i; j > 0 && list[j].before(&list[j-1]); j-- {
+			list[j], list[j-1] = list[j-1], list[j]
+		}
+	}
+	return list
+}
+
+// front is the first eight bytes of a name, in the order of names.
+func front(s string) (f uint64) {
+	if len(s) >= 8 { // one load
+		return uint64(s[0])<<56 | uint64(s[1])<<48 | uint64(s[2])<<40 | uint64(s[3])<<32 |
+			uint64(s[4])<<24 | uint64(s[5])<<16 | uint64(s[6])<<8 | uint64(s[7])
+	}
+	for i := range len(s) {
+		f |= uint64(s[i]) << (56 - 8*i)
+	}
+	return f
+}
+
+// fewFields is how many fields nearly every header has at most.
+const fewFields = 24
+
+func (f *section) before(other *section) bool {
+	if f.front != other.front {
+		return f.front < other.front
+	}
+	return f.name < other.name
 }
 
 // appendField writes one field whose parts are known to be good.

@@ -106,10 +106,8 @@ func (c *crossing) stop() {
 func (x *exchange) outgoing(upgrade string) *crossing {
 	end := x.r.Context()
 	c := &crossing{Context: end, end: end, rec: x.rec}
-	h := x.headerAcross()
 	trailers := listHas(x.r.Header["Te"], "trailers")
-	dropHopByHop(h)
-	dropAmbiguous(h)
+	h := x.headerAcross()
 	if upgrade != "" {
 		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
 	}
@@ -149,19 +147,24 @@ func (x *exchange) outgoing(upgrade string) *crossing {
 // fieldsAcross is how many fields a request may gain on its way across.
 const fieldsAcross = 9
 
-// headerAcross is the header that is made over for the origin side. A small one
-// is copied, into a map that has room for what is added: adding to it would copy it all the same. A
-// large one is made over in place, unless policies look at the request as it came, or it
-// may run again: nobody else reads it.
+// headerAcross is the header that is made over for the origin side, without what is of the
+// client's connection. A small one is copied, into a map that has room for what is added: adding
+// to it would copy it all the same. A large one is made over in place, unless policies look at the
+// request as it came, or it may run again: nobody else reads it.
 func (x *exchange) headerAcross() http.Header {
 	from := x.r.Header
 	if len(from)+fieldsAcross > smallMap && x.route.policies.Empty() && !x.rec.Target.Rescuable {
+		dropHopByHop(from)
+		dropAmbiguous(from)
 		return from
 	}
 	h := make(http.Header, len(from)+fieldsAcross)
 	for name, values := range from {
-		h[name] = slices.Clip(values)
+		if !slices.Contains(hopByHop[:], name) && !isAmbiguous(name) {
+			h[name] = slices.Clip(values)
+		}
 	}
+	dropNamed(h, from["Connection"])
 	return h
 }
 

@@ -45,16 +45,21 @@ func listHas(values []string, token string) bool {
 // dropHopByHop takes away what belongs to the connection that h came over,
 // the fields that Connection names among them.
 func dropHopByHop(h http.Header) {
-	for _, v := range h["Connection"] {
+	dropNamed(h, h["Connection"])
+	for _, name := range hopByHop {
+		delete(h, name)
+	}
+}
+
+// dropNamed takes away the fields that the values of Connection name.
+func dropNamed(h http.Header, connection []string) {
+	for _, v := range connection {
 		if v == "keep-alive" || v == "close" {
 			continue // what it nearly always says names no field
 		}
 		for name := range strings.SplitSeq(v, ",") {
 			h.Del(strings.Trim(name, " \t"))
 		}
-	}
-	for _, name := range hopByHop {
-		delete(h, name)
 	}
 }
 

@@ -263,6 +263,9 @@ func (x *exchange) forward(out *http.Request) (*http.Response, error) {
 
 // answeredByPolicy runs the policies of the route, and answers if one of them does.
 func (x *exchange) answeredByPolicy(out *http.Request) bool {
+	if x.route.policies.Empty() {
+		return false
+	}
 	x.pol = policy.Exchange{
 		In: x.r, Out: out, Client: x.who.client, Path: x.path, Captures: x.match.Captures, Now: time.Now(),
 	}
