@@ -9,10 +9,15 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/selvage-edge/selvage/config"
+	"github.com/selvage-edge/selvage/node"
 )
 
-// Two more of selvage, for the row of what judging costs: both serve the same
-// file behind the same balancer, and one is in the middle of a rollout. Its
+// Three more of selvage, for the row of what judging costs: all serve the same
+// file behind the same balancer. In the first nobody counts anything: it is the node
+// alone, in a process of this program, since `selvage run` watches the level of what it serves also
+// where nothing changes. The second is `selvage run` so, and the third is in the middle of a rollout, whose
 // canary is the same but for a number that nothing depends on.
 const (
 	judgedPort = 9915 // of the first
@@ -41,14 +46,36 @@ end
 `
 )
 
-// addJudged starts both, and a rollout that stands still at one half.
+// uncounted is the argument with which this program is the node in which nobody counts.
+const uncounted = "uncounted"
+
+// serveUncounted serves what files say, without anybody who follows changes.
+func serveUncounted(ctx context.Context, nodeFile string, files ...string) error {
+	l, err := config.Load(nodeFile, files)
+	if err != nil {
+		return err
+	}
+	n, err := node.New(node.Options{Config: l.Config})
+	if err != nil {
+		return err
+	}
+	go node.TuneCollector(ctx) // ends with ctx
+	return n.Run(ctx)
+}
+
+// addJudged starts them, and a rollout that stands still at one half.
 func (b *bench) addJudged(ctx context.Context, binary string) error {
-	names := [...]string{"alone", "judging"}
+	own, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	names := [...]string{"nobody counts", "no change", "judging"}
 	files := map[string]string{
 		"judged-old.yaml": strings.Replace(judgedConf, "TIER", "2", 1), "judged-new.yaml": strings.Replace(judgedConf, "TIER", "3", 1),
 		"clients.lua": clientsScript,
 	}
 	for i, name := range names {
+		name = strings.ReplaceAll(name, " ", "-")
 		files[name+".yaml"] = strings.NewReplacer("NAME", name, "PORT", fmt.Sprint(judgedPort+i), "DIR", b.dir).Replace(judgedNode)
 	}
 	for file, text := range files {
@@ -58,7 +85,12 @@ func (b *bench) addJudged(ctx context.Context, binary string) error {
 	}
 	for i, name := range names {
 		s := &server{name: "selvage, " + name, judged: judgedPort + i, script: filepath.Join(b.dir, "clients.lua")}
-		if err := b.add(ctx, s, binary, "run", "-c", filepath.Join(b.dir, name+".yaml"), filepath.Join(b.dir, "judged-old.yaml")); err != nil {
+		run := []string{binary, "run", "-c"}
+		if i == 0 {
+			run = []string{own, uncounted}
+		}
+		run = append(run, filepath.Join(b.dir, strings.ReplaceAll(name, " ", "-")+".yaml"), filepath.Join(b.dir, "judged-old.yaml"))
+		if err := b.add(ctx, s, run[0], run[1:]...); err != nil {
 			return err
 		}
 	}

@@ -173,6 +173,9 @@ func answers(ctx context.Context, port int) error {
 
 func versionOf(ctx context.Context, name, binary string) string {
 	flag := map[string]string{"selvage": "version", "nginx": "-v", "haproxy": "-v", "caddy": "version", "varnishd": "-V"}[name]
+	if flag == "" {
+		return name // another one of ours
+	}
 	out, err := exec.CommandContext(ctx, binary, flag).CombinedOutput()
 	if err != nil {
 		return name
