@@ -239,6 +239,26 @@ func TestANodeThatCannotCompileKeepsTheOldRevision(t *testing.T) {
 	})
 }
 
+// A large module compiles for minutes where the machine has other work: whoever says
+// that it is at work is waited for, and a first revision is promoted where all have it.
+func TestANodeThatIsAtWorkIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1, 10)
+		defer s.end()
+		slow := 5 * time.Minute
+		s.nodes[2].slow = map[selvage.RevisionID]time.Duration{rev("first"): slow, rev("second"): slow}
+		for _, name := range []string{"first", "second"} {
+			began := time.Now()
+			s.submit(name)
+			r := s.until("the nodes are ready", 8*time.Minute, func(r client.Rollout) bool { return r.Change.State != client.Preparing })
+			if took := time.Since(began); took < slow {
+				t.Errorf("%s was %s after %s, with the nodes %+v", name, r.Change.State, took, r.Nodes)
+			}
+			s.until("it is promoted", 10*time.Minute, func(r client.Rollout) bool { return r.Change.State == client.Promoted })
+		}
+	})
+}
+
 func TestAReplayThatFailsRefusesBeforeAnyUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, 1, 300)

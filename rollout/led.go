@@ -94,6 +94,9 @@ func (s *led) evidence(r *rollout, reports []Report, now time.Time, passed time.
 		if r.takesPart(reports[i].POP) {
 			e.rate += c.Rate
 		}
+		if reports[i].working() {
+			e.working++
+		}
 	}
 	if r.Phase == preparing || r.Phase == replaying {
 		return e

@@ -19,6 +19,7 @@ type looked struct {
 	rate    float64      // makings a second of the POPs that take part
 	advice  judge.Advice // on harm that both arms share
 	alarm   bool         // the level of what is promoted is not what it was
+	working int          // nodes that have just said that they are preparing the revision
 	secret  [16]byte     // for drawing the units anew
 	plan    func() (first float64, pops []selvage.POP)
 }
@@ -81,10 +82,14 @@ func (e looked) hold(d *document, now time.Time) {
 }
 
 // prepare waits for the nodes: all of them, or those that say something in time.
+// Who says that it is at work is given more of it, as long as no glass is broken.
 func (e looked) prepare(d *document, now time.Time) {
 	r := d.Rollout
 	good, bad, silent, why := r.nodesHeard()
 	if good+bad == 0 || r.Stood < hearFor || silent > 0 && r.Stood < prepareFor {
+		return
+	}
+	if e.working > 0 && r.Stood < workFor && !r.BreakGlass {
 		return
 	}
 	r.Pinned = len(r.Nodes)

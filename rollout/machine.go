@@ -16,7 +16,8 @@ import (
 // What a rollout waits for, and for how long.
 const (
 	hearFor      = 500 * time.Millisecond // for the first words of nodes that are there
-	prepareFor   = 30 * time.Second       // for nodes that do not say whether they are ready
+	prepareFor   = 30 * time.Second       // for nodes that do not say whether they are ready …
+	workFor      = 10 * time.Minute       // … and for those that say they are at work: a large module compiles for minutes
 	replayFor    = 30 * time.Second       // for the node that replays
 	watchFor     = time.Hour              // a promoted revision's level is watched
 	doubtFor     = 2 * time.Minute        // of calm, then what was doubted is believed again

@@ -62,6 +62,7 @@ func need(more int64) func(*looked) { return func(e *looked) { e.verdict.Gate.Mo
 func made(n, bad int64) func(*looked) {
 	return func(e *looked) { e.made, e.bads = n, bad }
 }
+func working(e *looked)                    { e.working = 1 }
 func advised(a judge.Advice) func(*looked) { return func(e *looked) { e.advice = a } }
 
 var transitions = []struct {
@@ -77,6 +78,9 @@ var transitions = []struct {
 	{"nodes are waited for", preparing, []func(*rollout){func(r *rollout) { r.Nodes["m"] = nodeState{State: waiting} }, stood(time.Second)}, seen(judge.Watching), preparing, 0, "old", ""},
 	{"all are ready", preparing, []func(*rollout){stood(time.Second)}, seen(judge.Watching), replaying, 0, "old", ""},
 	{"one does not answer in time", preparing, []func(*rollout){func(r *rollout) { r.Nodes["m"] = nodeState{State: waiting} }, stood(prepareFor)}, seen(judge.Watching), replaying, 0, "old", ""},
+	{"one is at work", preparing, []func(*rollout){func(r *rollout) { r.Nodes["m"] = nodeState{State: waiting} }, stood(workFor - 2*time.Second)}, seen(judge.Watching, working), preparing, 0, "old", ""},
+	{"one is at work for too long", preparing, []func(*rollout){func(r *rollout) { r.Nodes["m"] = nodeState{State: waiting} }, stood(workFor)}, seen(judge.Watching, working), replaying, 0, "old", ""},
+	{"with the glass broken nobody waits for one at work", preparing, []func(*rollout){func(r *rollout) { r.BreakGlass, r.Nodes["m"] = true, nodeState{State: waiting} }, stood(prepareFor)}, seen(judge.Watching, working), replaying, 0, "old", ""},
 	{"none can run it", preparing, []func(*rollout){func(r *rollout) { r.Nodes["n"] = nodeState{State: failing, Why: "no"} }, stood(time.Second)}, seen(judge.Watching), refused, 0, "old", client.Refused},
 	{"nobody is there", preparing, []func(*rollout){func(r *rollout) { r.Nodes = nil }, stood(time.Hour)}, seen(judge.Watching), preparing, 0, "old", ""},
 	{"the replay is good", replaying, nil, replayed{result: ReplayResult{Requests: 500, Worse: 1}}, spreading, 0.01, "old", "started"},

@@ -30,6 +30,12 @@ type Report struct {
 	heard time.Time // by the coordinator
 }
 
+// working says that the node is there, and preparing the revision; not that it tries
+// in vain, which has its reason in Why.
+func (r *Report) working() bool {
+	return r.State == waiting && r.Why == "" && time.Since(r.heard) <= silentFor
+}
+
 // Count is what a watch has counted.
 type Count struct {
 	Judged  judge.Report

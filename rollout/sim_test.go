@@ -72,7 +72,8 @@ type simNode struct {
 	standsIn  selvage.RevisionID
 	greatest  float64
 	stop      context.CancelFunc
-	blocked   phase // in which it stays until it is killed
+	slow      map[selvage.RevisionID]time.Duration // to prepare
+	blocked   phase                                // in which it stays until it is killed
 }
 
 func (n *simNode) Prepare(ctx context.Context, r Revision) error {
@@ -83,6 +84,7 @@ func (n *simNode) Prepare(ctx context.Context, r Revision) error {
 	if n.broken[r.ID] {
 		return selvage.Errorf(selvage.Invalid, "compile revision %s: it is broken", r.ID)
 	}
+	time.Sleep(n.slow[r.ID])
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.prepared == nil {
