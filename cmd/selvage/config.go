@@ -54,7 +54,7 @@ func (f *runFlags) show() ([]byte, error) {
 		}
 		return config.ShowService(s), nil
 	}
-	files, err := serviceFiles(f.files)
+	files, err := ownFiles(f.files)
 	if err != nil {
 		return nil, err
 	}

@@ -134,7 +134,7 @@ func printJSON(w io.Writer, v any) error {
 // packAll packs the service files of arguments. All of them are read before
 // anything is sent.
 func packAll(errs io.Writer, args []string) ([]*config.Bundle, error) {
-	files, err := serviceFiles(args)
+	files, err := ownFiles(args)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 
 	"github.com/selvage-edge/selvage/config"
 )
@@ -126,6 +128,23 @@ func TestWhatAManifestCannotHaveHereIsAMistakeWithItsPlace(t *testing.T) {
 		_, err := manifestService(filepath.Join(manifestFolder(t, local), "fastly.toml"))
 		if err == nil || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("%q:\ngot  %v\nwant %s", local, err, want)
+		}
+	}
+}
+
+// What only run takes is told as that, and not as a service file with a mistake.
+func TestAManifestIsNotTakenForAServiceFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "fastly.toml")
+	if err := os.WriteFile(file, []byte("manifest_version = 3\nname = \"shop\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []func() *cobra.Command{validateCommand, deployCommand, planCommand, configShowCommand} {
+		cmd := command()
+		cmd.SetArgs([]string{file})
+		cmd.SetOut(io.Discard)
+		cmd.SetErr(io.Discard)
+		if err := cmd.Execute(); err == nil || !strings.Contains(err.Error(), `"selvage run" takes it as it is`) {
+			t.Errorf("%s: %v", cmd.Name(), err)
 		}
 	}
 }

@@ -239,6 +239,15 @@ func serviceFiles(args []string) ([]string, error) {
 	return files, nil
 }
 
+// ownFiles are serviceFiles without those that only run takes.
+func ownFiles(args []string) ([]string, error) {
+	files, err := serviceFiles(args)
+	if i := slices.IndexFunc(files, isManifest); i >= 0 {
+		return nil, fmt.Errorf("%s is a file of Fastly's command line: \"selvage run\" takes it as it is, all else needs a service file", files[i])
+	}
+	return files, err
+}
+
 // dataFolders are where a node keeps its state if nobody says where, the first
 // one being its own choice.
 func dataFolders() []string {

@@ -29,7 +29,7 @@ func validateCommand() *cobra.Command {
 				}
 				args = []string{found}
 			}
-			files, err := serviceFiles(args)
+			files, err := ownFiles(args)
 			if err != nil {
 				return err
 			}
