@@ -211,15 +211,15 @@ func shop(w http.ResponseWriter, r *http.Request) {
 	case r.Host == "accounts.internal", r.Host == "reviews.internal":
 		http.NotFound(w, r)
 	case strings.HasSuffix(r.Host, ".internal") && r.Host != "api.internal":
-		fmt.Fprintf(w, `{"of":%q}`, strings.TrimSuffix(r.Host, ".internal"))
-	case r.Host == "api.internal" && r.URL.Path == "/page/list":
-		fmt.Fprint(w, "one\n<two>\n")
+		fmt.Fprintf(w, `{"of":%q}`, r.URL.Path)
+	case r.Host == "api.internal" && r.Header.Get("Accept") == "text/csv":
+		fmt.Fprintf(w, "id,name\n1,<%s>\n", r.URL.Query().Get("q"))
 	case strings.HasPrefix(r.URL.Path, "/part/"):
 		fmt.Fprint(w, "part ", strings.TrimPrefix(r.URL.Path, "/part/"))
-	case r.URL.Path == "/redact":
+	case r.URL.Path == "/search":
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprint(w, "<p>4111 1111 1111 1111 and 4111 1111 1111 1112</p>")
-	case strings.HasPrefix(r.URL.Path, "/handled/"):
+	case strings.HasPrefix(r.URL.Path, "/p/") && r.Header.Get("X-Checked") != "":
 		fmt.Fprintf(w, "checked %s ", r.Header.Get("X-Checked"))
 	default:
 		fmt.Fprintf(w, "plan %s", r.Header.Get("X-Plan"))
@@ -233,11 +233,11 @@ func TestTheExamplesDoWhatTheySay(t *testing.T) {
 	}
 	expect(t, "headers", e.get("/headers"), "200 plan gold")
 	expect(t, "headers, from the cache", e.get("/headers"), "200 plan gold")
-	expect(t, "asked", e.took(), "GET shop.example/headers")
+	expect(t, "asked", e.took(), "GET shop.example/p/1")
 
 	for range 2 {
 		expect(t, "a", e.get("/ab", "Cookie", "x=1; group=a"), "200 plan ")
-		expect(t, "asked", e.took(), "GET a.example/ab")
+		expect(t, "asked", e.took(), "GET a.example/p/2")
 	}
 	seen := map[string]bool{}
 	for range 40 {
@@ -255,18 +255,19 @@ func TestTheExamplesDoWhatTheySay(t *testing.T) {
 	expect(t, "plain", e.do("POST", "/plain/x", "hello"), "200 POST /plain/x with 5 bytes from 127.0.0.1\n")
 	e.took()
 	for range 2 {
-		expect(t, "handler", e.get("/handled/b"), "200 checked /handled/b go")
-		expect(t, "asked", e.took(), "GET shop.example/handled/b")
-		expect(t, "handler, what it does not let pass", e.get("/handled/z"), "403 not here\n")
+		expect(t, "handler", e.get("/handled/2"), "200 checked /p/2 go")
+		expect(t, "asked", e.took(), "GET shop.example/p/2")
+		expect(t, "handler, what it does not let pass", e.get("/handled/3"), "403 not here\n")
 		expect(t, "asked", e.took(), "")
 	}
 
 	expect(t, "redact", e.get("/redact"), "200 <p>[card 1111] and 4111 1111 1111 1112</p>")
-	expect(t, "fanout", e.get("/fanout/7"), `200 {"products":{"of":"products"},"prices":{"of":"prices"},"missing":["reviews"]}`+"\n")
+	expect(t, "fanout", e.get("/fanout/7"), `200 {"product":{"of":"/api/products/7"},"cart":{"of":"/api/cart"},"missing":["reviews"]}`+"\n")
 
 	e.took()
 	for range 3 {
-		expect(t, "render", e.get("/page/list"), "200 <ul>\n<li>one</li>\n<li>&lt;two&gt;</li>\n</ul>\n")
+		expect(t, "render", e.get("/page?q=wool"),
+			"200 <table>\n<tr><td>id</td><td>name</td></tr>\n<tr><td>1</td><td>&lt;wool&gt;</td></tr>\n</table>\n")
 	}
-	expect(t, "asked", e.took(), "GET api.internal/page/list")
+	expect(t, "asked", e.took(), "GET api.internal/api/products")
 }

@@ -12,19 +12,21 @@ import (
 
 func main() {
 	guest.Serve(func(r *guest.Request) *guest.Response {
-		origins := []string{"products", "prices", "reviews"}
-		pending := make([]*guest.Pending, len(origins))
-		for i, origin := range origins {
-			pending[i], _ = guest.NewRequest("GET", "http://"+origin+".internal"+r.Path()).Start(origin) // nil: left out below
+		asks := [...]struct{ name, origin, path string }{
+			{"product", "products", "/api/products" + r.Path()}, {"cart", "carts", "/api/cart"}, {"reviews", "reviews", "/api/reviews" + r.Path()},
+		}
+		var pending [len(asks)]*guest.Pending
+		for i, ask := range asks {
+			pending[i], _ = guest.NewRequest("GET", "http://"+ask.origin+".internal"+ask.path).Start(ask.origin) // nil: left out below
 		}
 		var parts, missing []string
 		for i, p := range pending {
 			body, ok := take(p)
 			if !ok {
-				missing = append(missing, `"`+origins[i]+`"`)
+				missing = append(missing, `"`+asks[i].name+`"`)
 				continue
 			}
-			parts = append(parts, `"`+origins[i]+`":`+body)
+			parts = append(parts, `"`+asks[i].name+`":`+body)
 		}
 		if len(missing) > 0 {
 			parts = append(parts, `"missing":[`+strings.Join(missing, ",")+`]`)
