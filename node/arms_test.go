@@ -1,9 +1,11 @@
 package node
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -187,6 +189,69 @@ func TestRecordedRequestsAreReplayedOnBothRevisions(t *testing.T) {
 			t.Errorf("%d answers are stored, want the user's alone", stats.Objects)
 		}
 	})
+}
+
+// What a service serves is more than can be played in the time that who deploys waits.
+func TestAReplayEndsInTimeAndSaysWhatItFound(t *testing.T) {
+	failing := false
+	var paths []string
+	serve(t, oldService, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(ReplayField) != "" {
+			paths = append(paths, r.URL.Path)
+			if failing && r.Header.Get("X-New") != "" {
+				w.WriteHeader(http.StatusInternalServerError)
+				return
+			}
+		}
+		answers(w, r)
+	}, func(b *bed) {
+		for i := range 200 {
+			for range recordOneOf {
+				b.get(fmt.Sprint("/p/", i))
+			}
+		}
+		time.Sleep(time.Hour) // the requests a second are forgotten
+		s := parse(t, oldService[:len(oldService)-1]+"\n")
+		s.Routes[0].Headers.Request.Set = map[string]string{"X-New": "yes"}
+		id := config.Revision(s)
+		old, err := config.LocalRevision(parse(t, oldService), selvage.Outside{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.node.Prepare(b.t.Context(), rollout.Revision{ID: id, Tenant: selvage.DefaultTenant, Service: s}); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		got, err := b.node.Replay(b.t.Context(), old, id, 500)
+		if took := time.Since(began); err != nil || got.Requests < 20 || got.Worse != 0 || took > replayFor+replayDeadline {
+			t.Errorf("got %+v, %v in %v", got, err, took)
+		}
+		if paths[0] != "/p/199" {
+			t.Errorf("the first is %s, and not the newest", paths[0])
+		}
+		failing = true
+		got, err = b.node.Replay(b.t.Context(), old, id, 500)
+		if err != nil || !got.Convicts() || got.Worse != got.Requests || got.Requests > 24 {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	})
+}
+
+func TestRecordedRequestsOfAllRoutesTakeTurns(t *testing.T) {
+	r := &recording{}
+	for i := range 10 {
+		r.ring = append(r.ring, recorded{route: "page", target: fmt.Sprint("/p/", i)})
+	}
+	r.ring = append(r.ring, recorded{route: "api", target: "/api/old"}, recorded{route: "api", target: "/api/new"})
+	r.next = 3
+	rs := &recordings{each: map[selvage.ServiceName]*recording{"shop": r}}
+	var got []string
+	for _, one := range rs.of("shop", 5) {
+		got = append(got, one.target)
+	}
+	if want := "/p/2 /api/new /p/1 /api/old /p/0"; strings.Join(got, " ") != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
 }
 
 func TestWhatIsNotPreparedIsNotServed(t *testing.T) {

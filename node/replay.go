@@ -27,9 +27,10 @@ const (
 	recordedField = 1 << 10 // bytes of a field's value; longer ones are left out
 	recordedPath  = 4 << 10 // bytes; longer ones are not recorded
 
-	replayShare    = 0.05 // of the requests that the service gets
-	replayLeast    = 4.0  // a second, where there are hardly any: who deploys waits for it
-	replayDeadline = 10 * time.Second
+	replayShare    = 0.05             // of the requests that the service gets
+	replayLeast    = 4.0              // a second, where there are hardly any: who deploys waits for it …
+	replayFor      = 12 * time.Second // … and for no longer: at that rate 24 are played, of which 20 convict
+	replayDeadline = 5 * time.Second
 	replayBody     = 64 << 10
 	replayExamples = 5
 )
@@ -57,6 +58,7 @@ type recording struct {
 type recorded struct {
 	host   string
 	target string // path and query, normalised
+	route  selvage.RouteName
 	header http.Header
 	tls    bool
 }
@@ -66,7 +68,7 @@ func (rs *recordings) note(x *exchange) {
 	if rs.seen.Add(1)%recordOneOf != 1 || len(x.path)+len(x.query) > recordedPath || x.r.Header[ReplayField] != nil {
 		return
 	}
-	one := recorded{host: strings.Clone(x.r.Host), target: strings.Clone(x.path), header: make(http.Header), tls: x.rec.Client.TLS != 0}
+	one := recorded{host: strings.Clone(x.r.Host), target: strings.Clone(x.path), route: x.route.name, header: make(http.Header), tls: x.rec.Client.TLS != 0}
 	if x.queried {
 		one.target += "?" + x.query
 	}
@@ -97,7 +99,8 @@ func (rs *recordings) note(x *exchange) {
 	r.next = (r.next + 1) % recordedGETs
 }
 
-// of are at most so many of a service's, the newest of them.
+// of are at most so many of a service's: the newest of each route in turn, so that
+// a few are of all that it serves.
 func (rs *recordings) of(service selvage.ServiceName, most int) []recorded {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -106,12 +109,27 @@ func (rs *recordings) of(service selvage.ServiceName, most int) []recorded {
 		return nil
 	}
 	all := append(slices.Clone(r.ring[r.next:]), r.ring[:r.next]...)
-	return all[max(0, len(all)-most):]
+	slices.Reverse(all)
+	type turn struct {
+		one recorded
+		at  int // in its route
+	}
+	turns, seen := make([]turn, len(all)), map[selvage.RouteName]int{}
+	for i, one := range all {
+		turns[i] = turn{one, seen[one.route]}
+		seen[one.route]++
+	}
+	slices.SortStableFunc(turns, func(a, b turn) int { return a.at - b.at })
+	for i := range turns {
+		all[i] = turns[i].one
+	}
+	return all[:min(len(all), most)]
 }
 
-// Replay implements [rollout.Runtime]. It takes its time: both revisions
+// Replay implements [rollout.Runtime]. It is gentle: both revisions
 // together ask the origins for no more than a twentieth of what users do, or four
-// requests a second.
+// requests a second. It ends when it has convicted, or its time is up: what it
+// found until then is what it says.
 func (n *Node) Replay(ctx context.Context, old, canary selvage.RevisionID, most int) (rollout.ReplayResult, error) {
 	var result rollout.ReplayResult
 	a, b, err := n.both(old, canary)
@@ -121,7 +139,7 @@ func (n *Node) Replay(ctx context.Context, old, canary selvage.RevisionID, most 
 	defer a.release()
 	defer b.release()
 	service := b.service.Service
-	pause := time.NewTimer(0)
+	pause, up := time.NewTimer(0), time.Now().Add(replayFor)
 	defer pause.Stop()
 	wait := func() error {
 		select {
@@ -133,6 +151,9 @@ func (n *Node) Replay(ctx context.Context, old, canary selvage.RevisionID, most 
 		}
 	}
 	for _, one := range n.registry.recorded.of(service, most) {
+		if result.Convicts() || !time.Now().Before(up) {
+			break
+		}
 		var got [2]replayed
 		for i, rev := range [...]*revision{a, b} {
 			if err := wait(); err != nil {

@@ -47,8 +47,8 @@ const (
 	reportMost  = 10 * time.Minute // after it, while nobody has heard that the node turned
 	journalFor  = 10 * time.Second
 	maxManifest = 8 << 20
-	maxReplayed = 512 // recorded requests
-	aloneAfter  = 4   // looks at evidence that convicts, for the coordinator to act first
+	maxReplayed = 64 // recorded requests; 20 that fail convict
+	aloneAfter  = 4  // looks at evidence that convicts, for the coordinator to act first
 )
 
 // NewAgent makes an agent. It does nothing before Run.

@@ -132,7 +132,7 @@ func (e replayed) apply(d *document, now time.Time) error {
 	if e.err != "" {
 		r.Replay.Examples = []string{"the replay could not be made: " + e.err}
 	}
-	if e.result.convicts() {
+	if e.result.Convicts() {
 		d.end(refused, "replay", fmt.Sprintf("refused before any user: %d of %d recorded requests fail on %s and not on %s",
 			e.result.Worse, e.result.Requests, r.Change.To, r.From.Revision), now)
 		return nil
@@ -141,10 +141,10 @@ func (e replayed) apply(d *document, now time.Time) error {
 	return nil
 }
 
-// convicts says that a replay is evidence enough: pairs are drawn at even
-// odds, so that a revision that is at most twice as bad has two of three of
-// the pairs that differ; the bound is that of an undo.
-func (r ReplayResult) convicts() bool {
+// Convicts says that a replay is evidence enough, as soon as it is: pairs are drawn at
+// even odds, so that a revision that is at most twice as bad has two of three of
+// the pairs that differ; the bound is that of an undo, however often one looks.
+func (r ReplayResult) Convicts() bool {
 	var sum float64
 	grid := [...]float64{0.8, 0.95, 0.999}
 	for _, p := range grid {

@@ -71,7 +71,8 @@ type Runtime interface {
 	// without an ID: nothing is. Errors are as those of Prepare.
 	StandIn(ctx context.Context, r Revision) error
 	// Replay plays at most so many recorded GETs on both revisions: only routes that are
-	// cacheable or say so, without credentials, marked, never stored, never counted.
+	// cacheable or say so, without credentials, marked, never stored, never counted. It may
+	// end sooner, and says what it found until then.
 	Replay(ctx context.Context, old, new selvage.RevisionID, most int) (ReplayResult, error)
 }
 
