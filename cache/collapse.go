@@ -72,6 +72,7 @@ type flight struct {
 // manner is how a flight asks.
 type manner struct {
 	refill   bool      // there is a stored answer that is not used any more: see MaxRefills
+	anew     bool      // nobody asks whether the stored answer is still right: see [Transport.Anew]
 	stripped bool      // the client's own conditions were taken away
 	override *Override // the leader's; nil without one
 	wishes   requestDirectives
@@ -165,10 +166,15 @@ func (f *flight) admits(q *inquiry, alone bool) bool {
 	return true
 }
 
-// refresh starts a fetch in the background, one for each stored answer at a time.
-// It is nobody's request: it carries no credentials but those that the stored
-// answer was selected by.
+// refresh fetches a stale answer anew, when it likes.
 func (t *Transport) refresh(q *inquiry) {
+	t.background(q, MaxRefreshes, "refreshes", func(f *flight) { f.hurry = make(chan struct{}) })
+}
+
+// background starts a fetch in the background, one for each stored answer at a time,
+// where fewer than most run. It is nobody's request: it carries no credentials but those
+// that the stored answer was selected by. as says how it is fetched.
+func (t *Transport) background(q *inquiry, most int, limit string, as func(*flight)) {
 	s := &t.store.flights
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,8 +186,8 @@ func (t *Transport) refresh(q *inquiry) {
 			return
 		}
 	}
-	if s.refreshes == MaxRefreshes {
-		t.store.reached("refreshes")
+	if s.refreshes >= most {
+		t.store.reached(limit)
 		return
 	}
 	f := t.newFlight(q, false)
@@ -196,8 +202,8 @@ func (t *Transport) refresh(q *inquiry) {
 	}
 	f.traits = t.traitsOf(f.req.Header)
 	f.holds, f.kept, f.leaderLeft, f.refreshing = 1, true, true, true
-	f.record.Timing = record.Timing{} // it begins when it likes
-	f.hurry = make(chan struct{})
+	f.record.Timing = record.Timing{} // nobody's head came before it
+	as(f)
 	s.refreshes++
 	t.startLocked(f, true)
 }
@@ -394,6 +400,7 @@ func (t *Transport) noteUnstorableLocked(f *flight, o *outcome) {
 	marks := &t.store.flights.unstorables
 	hash := t.unstorableHash(f.key, f.traits)
 	switch {
+	case f.anew: // nobody asked
 	case o.shared:
 		marks.forget(hash)
 	case o.err != nil, o.standIn, o.why == refuseOverwhelmed, o.why == refusePurged, isFailure(o.status), o.status == http.StatusNotModified:
@@ -415,7 +422,7 @@ func (f *flight) commit(a *answer, reserved int64) {
 	t := f.transport
 	t.store.flights.mu.Lock()
 	defer t.store.flights.mu.Unlock()
-	if f.isDoomedLocked() || f.fate(a).gone() {
+	if f.isDoomedLocked() || f.fate(a).gone() || f.anew {
 		t.store.release(reserved)
 		t.store.abandon(a.forms)
 	} else {

@@ -14,7 +14,7 @@ func (f *flight) run() {
 	ctx := f.req.Context()
 	f.pause(ctx)
 	requested := time.Now()
-	res, asked, err := f.forward(ctx, true)
+	res, asked, err := f.forward(ctx, !f.anew)
 	var old *answer
 	if err == nil && asked && res.StatusCode == http.StatusNotModified {
 		old = f.meant(res.Header)

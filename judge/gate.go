@@ -13,6 +13,9 @@ type Gate struct {
 	Weakest Indicator // the one the gate waits for
 	Makings int64     // of the canary, so far
 	More    int64     // canary makings that the gate needs still, as things go; -1: as things go it never opens
+	// Short is how many a canary that had been as bad as the baseline from the start would need still;
+	// -1 as for More. At 0 it is not for want of makings that the gate is closed.
+	Short int64
 }
 
 // Epsilon is how much worse a change must be to be kept from the next position:
@@ -53,37 +56,45 @@ func (p *Panel) gate(e Evidence, epsilon, odds float64) Gate {
 		if v := p.merged.proof(k, epsilon); v < g.Proof {
 			g.Proof, g.Weakest = v, k
 		}
-		if m := p.more(k, epsilon, odds); m < 0 || g.More >= 0 && m > g.More {
-			g.More = m
-		}
+		more, all := p.more(k, epsilon, odds)
+		g.More, g.Short = later(g.More, more), later(g.Short, all)
 	}
 	g.Open = g.Proof >= math.Log(1/Beta) && e.Most() < math.Log(held)
 	return g
 }
 
+// later is the larger of two predictions; -1 is never.
+func later(a, b int64) int64 {
+	if a < 0 || b < 0 {
+		return -1
+	}
+	return max(a, b)
+}
+
 // more predicts how many canary makings the gate needs still, if the canary
-// goes on to be bad as often as the baseline is.
-func (p *Panel) more(k Indicator, epsilon, odds float64) int64 {
+// goes on to be bad as often as the baseline is, and how many if it had been no worse so far.
+func (p *Panel) more(k Indicator, epsilon, odds float64) (more, short int64) {
 	if p.merged.proof(k, epsilon) >= math.Log(1/Beta) {
-		return 0
+		return 0, 0
 	}
 	rate := 0.5 / float64(p.tally.N[baseline]+1)
 	if p.tally.N[baseline] > 0 {
 		rate += p.tally.rate(baseline, k)
 	}
 	odds = max(odds, 1e-6)
-	least := math.Inf(1)
+	left, all := math.Inf(1), math.Inf(1)
 	for j, r := range rules[k].gate {
 		lnA, lnB := factors(odds, rules[k].rho, r)
 		growth := rate*lnA + rate/odds*lnB - epsilon*rules[k].wide*math.Expm1(lnA)
 		if growth <= 0 {
 			continue
 		}
+		bound := -math.Log(Beta * rules[k].part[j])
 		have := p.merged.Gate[k][j] + epsilon*rules[k].wide*p.merged.Room[k][j]
-		least = min(least, math.Ceil((-math.Log(Beta*rules[k].part[j])-have)/growth))
+		left, all = min(left, math.Ceil((bound-have)/growth)), min(all, math.Ceil(bound/growth))
 	}
-	if least > 1e15 {
-		return -1
+	if left > 1e15 {
+		return -1, -1
 	}
-	return max(int64(least), 1)
+	return max(int64(left), 1), max(int64(all)-p.tally.of(canary, k), 0)
 }

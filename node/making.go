@@ -122,7 +122,7 @@ func (k *maker) RoundTrip(req *http.Request) (*http.Response, error) {
 		return k.next.RoundTrip(req)
 	}
 	m.facts.Agent = req.Header.Get("User-Agent")
-	if rec.Timing.Head > 0 {
+	if rec.Timing.Head > 0 && !isPaired(rec.Target.Class) { // whose counterpart has no head to wait for
 		began = rec.Start.Add(rec.Timing.Head)
 	}
 	before := rec.Origin.Attempts

@@ -77,6 +77,7 @@ func (x *exchange) serve() {
 	if x.answeredByPolicy(&out.req) {
 		return
 	}
+	x.pair(&out.req)
 	resp, err := x.forward(&out.req)
 	out.stop()
 	if err != nil {

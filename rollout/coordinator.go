@@ -93,7 +93,7 @@ func (c *Coordinator) reports(service selvage.ServiceName, change selvage.Change
 			continue
 		}
 		if time.Since(r.heard) > silentFor {
-			r.Count.Rate = 0 // what it counted stays; more is not to be expected
+			r.Count.Rate, r.Count.Canary = 0, 0 // what it counted stays; more is not to be expected
 		}
 		out = append(out, r)
 	}

@@ -114,6 +114,7 @@ type nodeState struct {
 type crashes struct {
 	Ends     int
 	Exposure time.Duration
+	Forgiven int // of these: somebody said that it goes on
 }
 
 // The states of a node, as in client.RolloutNode.

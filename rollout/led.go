@@ -76,7 +76,7 @@ func (s *led) events(reports []Report) []event {
 			}
 			out = append(out, e)
 		}
-		if c := (crashes{rep.Ends, rep.Had}); c.Ends > 0 && r.Crashes[rep.Node] != c {
+		if c := (crashes{rep.Ends, rep.Had, r.Crashes[rep.Node].Forgiven}); c.Ends > 0 && r.Crashes[rep.Node] != c {
 			out = append(out, crashed{rep.Node, c})
 		}
 	}
@@ -86,13 +86,14 @@ func (s *led) events(reports []Report) []event {
 // evidence looks at what the nodes counted.
 func (s *led) evidence(r *rollout, reports []Report, now time.Time, passed time.Duration) looked {
 	e := looked{passed: passed, secret: newSecret(), plan: func() (float64, []selvage.POP) { return plan(r, reports) }}
-	e.verdict = judge.Verdict{Word: judge.Watching, Gate: judge.Gate{More: -1}}
+	e.verdict = judge.Verdict{Word: judge.Watching, Gate: judge.Gate{More: -1, Short: -1}}
 	for i := range reports {
 		c := &reports[i].Count
 		e.bads += c.Bad
 		e.made += c.Made
 		if r.takesPart(reports[i].POP) {
 			e.rate += c.Rate
+			e.canary += c.Canary
 		}
 		if reports[i].working() {
 			e.working++

@@ -17,6 +17,7 @@ type looked struct {
 	made    int64        // by the canary so far, whoever asked
 	bads    int64        // of these, those for latency apart
 	rate    float64      // makings a second of the POPs that take part
+	canary  float64      // and the canary's of these
 	advice  judge.Advice // on harm that both arms share
 	alarm   bool         // the level of what is promoted is not what it was
 	working int          // nodes that have just said that they are preparing the revision
@@ -74,9 +75,13 @@ func (e looked) apply(d *document, now time.Time) error {
 // hold notes that the evidence turned bad, and that it got well again.
 func (e looked) hold(d *document, now time.Time) {
 	r := d.Rollout
-	is := e.verdict.Word == judge.Held
+	is, words := e.verdict.Word == judge.Held, e.verdict.String()
+	if r.deserted() {
+		is, words = true, "held: every node that had it ended uncleanly, and gives it to nobody: undo it, or promote to go on"
+		r.Verdict.Word, r.Verdict.Words = string(judge.Held), words
+	}
 	if is && !r.Held {
-		d.note(client.Held, e.verdict.String(), now)
+		d.note(client.Held, words, now)
 	}
 	r.Held = is
 }
@@ -143,7 +148,8 @@ func (e looked) spread(d *document, now time.Time) {
 }
 
 // tooQuiet says that the next gate is further away than [judge.QuietAfter], for
-// want of traffic and not because the canary is bad. A fifth of bad ones is bad
+// want of traffic and not because the canary is bad: a canary as good as the old revision
+// would have to wait for so long. A fifth of bad ones is bad
 // also where nothing was made by the baseline, which has its answers in store:
 // then there is no evidence against the canary, and more would meet it. What is
 // slow is no bad here, and its evidence speaks all the same.
@@ -151,7 +157,8 @@ func (e looked) tooQuiet(r *rollout) bool {
 	if e.verdict.Evidence >= math.Log(quietAgainst) || e.bads > 0 && e.verdict.Evidence > 0 || e.bads >= badBads && 5*e.bads >= e.made {
 		return false
 	}
-	return judge.Quiet(e.verdict.Gate.More, e.rate*r.At.Share)
+	// What the old revision has in store the canary makes: then it makes more than its share.
+	return e.verdict.Gate.Short != 0 && judge.Quiet(e.verdict.Gate.Short, max(e.rate*r.At.Share, e.canary))
 }
 
 // quiet promotes after some time without a bad and without evidence to speak of,
@@ -177,6 +184,10 @@ func (e looked) quiet(d *document, now time.Time) {
 		d.promote(watched, e.verdict.String(), now)
 	case e.verdict.Evidence >= math.Log(quietAgainst):
 		return
+	case r.Stood >= after && e.verdict.Gate.Short == 0:
+		r.to(spreading)
+		r.move(r.plan().Start())
+		d.note("step", "the gate stays closed, and not for want of traffic: back to the first share", now)
 	case r.Stood >= after && made >= quietLeast:
 		d.promote(watched, fmt.Sprintf("%d makings in %s without a bad; watched for an hour", made, r.Stood.Round(time.Second)), now)
 	case made == 0 && r.Stood >= quietDraw:

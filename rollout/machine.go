@@ -301,15 +301,45 @@ func (e wanted) apply(d *document, now time.Time) error {
 func (d *document) goOn(words string, now time.Time) {
 	r := d.Rollout
 	r.HoldBy = ""
-	switch r.Phase {
-	case quiet:
+	switch {
+	case r.deserted():
+		for name, c := range r.Crashes {
+			c.Forgiven = c.Ends
+			r.Crashes[name] = c
+		}
+		d.note("released", words, now)
+	case r.Phase == quiet:
 		d.promote(watched, words, now)
-	case holdingBack, doubted:
+	case r.Phase == holdingBack, r.Phase == doubted:
 		r.to(watched)
 		d.note("step", words, now)
 	default:
 		d.note("released", words, now)
 	}
+}
+
+// gives says whether a node that ended uncleanly with the canary gives it to users
+// again: what is promoted when its crash was weighed, and before that only if
+// somebody said that it goes on.
+func (r *rollout) gives(node selvage.NodeName, ends int) bool {
+	c := r.Crashes[node]
+	return c.Ends >= ends && (r.Phase.counts() || c.Forgiven >= ends)
+}
+
+// deserted says that all nodes that should give the canary to users ended
+// uncleanly with it, which was not evidence enough for an undo: nobody gets it.
+func (r *rollout) deserted() bool {
+	takes := 0
+	for name, n := range r.Nodes {
+		if n.State != ready || !r.takesPart(n.POP) {
+			continue
+		}
+		if r.gives(name, r.Crashes[name].Ends) {
+			return false
+		}
+		takes++
+	}
+	return takes > 0
 }
 
 // undoEarlier undoes the promoted change where the service's last one is
@@ -360,6 +390,7 @@ type crashed struct {
 
 func (e crashed) apply(d *document, now time.Time) error {
 	r := d.Rollout
+	e.Forgiven = r.Crashes[e.node].Forgiven
 	if r.Phase.over() || r.Crashes[e.node] == e.crashes {
 		return nil
 	}

@@ -58,12 +58,22 @@ func seen(word judge.Word, change ...func(*looked)) looked {
 	return e
 }
 
-func need(more int64) func(*looked) { return func(e *looked) { e.verdict.Gate.More = more } }
+func need(more int64) func(*looked) {
+	return func(e *looked) { e.verdict.Gate.More, e.verdict.Gate.Short = more, more }
+}
+
+// enough were made, and the gate is far away all the same.
+func enough(e *looked) { e.verdict.Gate.More, e.verdict.Gate.Short = 100_000, 0 }
 func made(n, bad int64) func(*looked) {
 	return func(e *looked) { e.made, e.bads = n, bad }
 }
 func working(e *looked)                    { e.working = 1 }
 func advised(a judge.Advice) func(*looked) { return func(e *looked) { e.advice = a } }
+
+// crashedBefore has node n crash, too late for an undo.
+func crashedBefore(forgiven int) func(*rollout) {
+	return func(r *rollout) { r.Crashes = map[selvage.NodeName]crashes{"n": {1, time.Minute, forgiven}} }
+}
 
 var transitions = []struct {
 	name  string
@@ -99,6 +109,8 @@ var transitions = []struct {
 	{"a bad canary is not too little traffic", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(100_000), made(10, 2), func(e *looked) { e.verdict.Evidence = 1 }), spreading, 0.01, "old", ""},
 	{"a bad canary without a baseline is not either", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(-1), made(10, 2)), spreading, 0.01, "old", ""},
 	{"a slow canary is not too little traffic", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(100_000), made(11, 0), func(e *looked) { e.verdict.Evidence = math.Log(6) }), spreading, 0.01, "old", ""},
+	{"enough traffic and a gate that does not open", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, enough, made(6000, 0)), spreading, 0.01, "old", ""},
+	{"quiet, enough traffic and a gate that does not open", quiet, []func(*rollout){stood(time.Hour), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching, enough, made(6000, 0)), spreading, 0.01, "old", "step"},
 	{"one bad of few does not keep from quiet", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(-1), made(3, 1)), quiet, 0.5, "old", "step"},
 	{"the evidence is bad", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Held), spreading, 0.01, "old", client.Held},
 	{"held by hand", spreading, []func(*rollout){func(r *rollout) { r.HoldBy = "mira" }, stood(time.Minute)}, seen(judge.Open), spreading, 0.01, "old", ""},
@@ -110,11 +122,11 @@ var transitions = []struct {
 	{"the harm followed the share once", spreading, []func(*rollout){func(r *rollout) { r.Frozen = true }}, seen(judge.Watching, advised(judge.UndoIt)), spreading, 0.01, "old", "released"},
 	{"the harm followed the share twice", spreading, []func(*rollout){func(r *rollout) { r.Strikes = 1 }}, seen(judge.Watching, advised(judge.UndoIt)), undone, 0, "old", client.Undone},
 	{"the harm is over", spreading, []func(*rollout){func(r *rollout) { r.Frozen, r.At.Share = true, 0 }}, seen(judge.Watching), spreading, 0.01, "old", "released"},
-	{"quiet and good", quiet, []func(*rollout){stood(judge.QuietAfter), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching, made(20, 0)), watched, 0, "new", client.Promoted},
+	{"quiet and good", quiet, []func(*rollout){stood(judge.QuietAfter), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching, need(-1), made(20, 0)), watched, 0, "new", client.Promoted},
 	{"quiet and too short", quiet, []func(*rollout){stood(time.Minute), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching, made(20, 0)), quiet, 0.5, "old", ""},
 	{"quiet with a bad", quiet, []func(*rollout){stood(judge.QuietAfter), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching, made(20, 1)), quiet, 0.5, "old", ""},
 	{"quiet and slow", quiet, []func(*rollout){stood(time.Hour), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching, made(1225, 0), func(e *looked) { e.verdict.Evidence = math.Log(6) }), quiet, 0.5, "old", ""},
-	{"quiet without any traffic", quiet, []func(*rollout){stood(time.Hour), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching), quiet, 0.5, "old", ""},
+	{"quiet without any traffic", quiet, []func(*rollout){stood(time.Hour), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching, need(-1)), quiet, 0.5, "old", ""},
 	{"quiet and convicted", quiet, nil, seen(judge.Undone), undone, 0, "old", client.Undone},
 	{"quiet and a gate opens", quiet, []func(*rollout){stood(time.Minute)}, seen(judge.Open, made(500, 0)), watched, 0, "new", client.Promoted},
 	{"held back long enough", holdingBack, []func(*rollout){stood(judge.HoldFor)}, seen(judge.Watching), watched, 0, "new", "step"},
@@ -134,8 +146,13 @@ var transitions = []struct {
 	{"the control is given up", holdingBack, nil, wanted{what: "promote", who: "mira"}, watched, 0, "new", "step"},
 	{"a node undoes alone", spreading, nil, told{"n", "c-5", "undone alone"}, undone, 0, "old", client.Undone},
 	{"a node's undo beats a promotion", finished, nil, told{"n", "c-5", "undone alone"}, undone, 0, "old", client.Undone},
-	{"a crash within seconds", spreading, nil, crashed{"n", crashes{1, 3 * time.Second}}, undone, 0, "old", client.Undone},
-	{"a crash after hours", holdingBack, nil, crashed{"n", crashes{1, 30 * time.Hour}}, holdingBack, 0.95, "old", ""},
+	{"a crash within seconds", spreading, nil, crashed{"n", crashes{1, 3 * time.Second, 0}}, undone, 0, "old", client.Undone},
+	{"a crash after hours", holdingBack, nil, crashed{"n", crashes{1, 30 * time.Hour, 0}}, holdingBack, 0.95, "old", ""},
+	{"all that had it crashed", spreading, []func(*rollout){crashedBefore(0)}, seen(judge.Watching), spreading, 0.01, "old", client.Held},
+	{"somebody lets them have it again", spreading, []func(*rollout){crashedBefore(0)}, wanted{what: "promote", who: "mira"}, spreading, 0.01, "old", "released"},
+	{"somebody lets them have it again in quiet mode", quiet, []func(*rollout){crashedBefore(0)}, wanted{what: "promote", who: "mira"}, quiet, 0.5, "old", "released"},
+	{"they have it again", spreading, []func(*rollout){crashedBefore(1)}, seen(judge.Watching), spreading, 0.01, "old", ""},
+	{"one that crashed is not all", spreading, []func(*rollout){crashedBefore(0), func(r *rollout) { r.Nodes["m"] = nodeState{POP: "a", State: ready} }}, seen(judge.Watching), spreading, 0.01, "old", ""},
 	{"superseded", spreading, nil, submitted{change: selvage.Change{ID: "c-9", To: "newer"}}, preparing, 0, "old", client.Superseded},
 	{"superseded while held back", holdingBack, nil, submitted{change: selvage.Change{ID: "c-9", To: "newer"}}, preparing, 0, "new", ""},
 	{"an older change comes late", spreading, nil, submitted{change: selvage.Change{ID: "c-3", To: "older"}}, spreading, 0.01, "old", ""},
@@ -175,7 +192,7 @@ func TestEveryTransition(t *testing.T) {
 func TestUndoneStaysUndone(t *testing.T) {
 	events := []event{
 		seen(judge.Open), seen(judge.Watching, advised(judge.GoOn)), replayed{}, heard{"n", nodeState{State: ready}},
-		crashed{"n", crashes{1, time.Second}}, told{"n", "c-5", "again"}, wanted{what: "promote", who: "x"}, wanted{what: "hold", who: "x"},
+		crashed{"n", crashes{1, time.Second, 0}}, told{"n", "c-5", "again"}, wanted{what: "promote", who: "x"}, wanted{what: "hold", who: "x"},
 		wanted{what: "break glass", who: "x"}, wanted{what: "undo", who: "x", change: "c-5"},
 		submitted{change: selvage.Change{ID: "c-5", To: "new"}}, submitted{change: selvage.Change{ID: "c-4", To: "new"}},
 	}

@@ -78,7 +78,7 @@ func (s *tended) want(pop selvage.POP, node selvage.NodeName) Arms {
 	}
 	back := Arms{Baseline: r.From.Revision, Purged: arms.Purged}
 	c := s.memory.Crashed
-	crashed := c != nil && c.Change == r.Change.ID && (!r.Phase.counts() || r.Crashes[node].Ends < c.Ends)
+	crashed := c != nil && c.Change == r.Change.ID && !r.gives(node, c.Ends)
 	if s.memory.undone(r.Change.ID) || crashed || s.failed(r.Change.To) || s.blocked != "" {
 		return back
 	}

@@ -42,6 +42,7 @@ type Count struct {
 	Arms    [2]Level // of the rollout: baseline, canary; one client's repetitions are not bads
 	Usual   Level    // of the time before
 	Rate    float64  // makings a second
+	Canary  float64  // of these, the canary's
 	Made    int64    // by the canary, all that ended
 	Bad     int64    // of these, whoever asked for them
 	Users   int64

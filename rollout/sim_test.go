@@ -44,11 +44,52 @@ type sim struct {
 	out     func(at time.Duration, n *simNode, canary bool) judge.Outcome
 	also    func(at time.Duration) // what else comes in; may be nil
 	began   time.Time
-	first   time.Duration // of a making of the canary, since the beginning; -1 before
-	bads    int           // served by the canary
+	first   time.Duration            // of a making of the canary, since the beginning; -1 before
+	bads    int                      // served by the canary
+	stores  map[simKey]time.Duration // until when an answer is stored; nil: nothing is
 	wheel   [400][]simMaking
 	slot    int
 	every   time.Duration // of slots
+}
+
+// simKey is where a node stores an answer for an arm.
+type simKey struct {
+	node   *simNode
+	canary bool
+	page   int
+}
+
+// simPages is how many pages a site with a cache has, each fresh for simFresh.
+const (
+	simPages = 400
+	simFresh = time.Minute
+)
+
+// cached is a request for a page of a site with a cache. ok is false if nothing has to be
+// made for it. What the canary makes while the old revision has it in store, that one
+// makes too.
+func (s *sim) cached(at time.Duration, n *simNode, w *Watch, client uint64, canary, old bool) (m simMaking, ok bool) {
+	page := s.rng.IntN(simPages)
+	mine, base := simKey{n, canary, page}, simKey{n, false, page}
+	if s.stores[mine] > at {
+		return m, false
+	}
+	make := func(at simKey, arm selvage.Arm, client uint64, class string, bad bool) simMaking {
+		m := simMaking{n, w, w.Begin(time.Now(), arm, client, class), s.out(time.Since(s.began), n, bad)}
+		if m.out.Bad == 0 {
+			s.stores[at] = time.Since(s.began) + simFresh
+		}
+		return m
+	}
+	if !canary {
+		return make(mine, selvage.Baseline, client, "pages", !old), true
+	}
+	class := "pages"
+	if s.stores[base] > at {
+		class += Stored
+		s.later(make(base, selvage.Baseline, client^1<<63, class, false))
+	}
+	return make(mine, selvage.Canary, client, class, true), true
 }
 
 type simMaking struct {
@@ -274,15 +315,22 @@ func (s *sim) serve() {
 			if canary {
 				arm = selvage.Canary
 			}
-			m := simMaking{n, watch, watch.Begin(now, arm, client, fmt.Sprint("route", s.rng.IntN(4))), s.out(at, n, canary || arms.Baseline == secondRevision)}
+			var m simMaking
+			if s.stores == nil {
+				m = simMaking{n, watch, watch.Begin(now, arm, client, fmt.Sprint("route", s.rng.IntN(4))), s.out(at, n, canary || arms.Baseline == secondRevision)}
+			} else {
+				var made bool
+				if m, made = s.cached(at, n, watch, client, canary, arms.Baseline != secondRevision); !made {
+					continue
+				}
+			}
 			if canary && s.first < 0 {
 				s.first = at
 			}
 			if canary && m.out.Bad != 0 {
 				s.bads++
 			}
-			due := (s.slot + 1 + int(m.out.Latency/s.every)) % len(s.wheel)
-			s.wheel[due] = append(s.wheel[due], m)
+			s.later(m)
 		}
 	}
 	if s.also != nil {
@@ -299,6 +347,12 @@ func (s *sim) serve() {
 		m.w.End(m.m, m.out, &f)
 	}
 	*due = (*due)[:0]
+}
+
+// later has a making end when its answer is there.
+func (s *sim) later(m simMaking) {
+	due := (s.slot + 1 + int(m.out.Latency/s.every)) % len(s.wheel)
+	s.wheel[due] = append(s.wheel[due], m)
 }
 
 // ownArm says whether a client gets the canary.

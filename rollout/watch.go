@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -22,8 +23,13 @@ type Watch struct {
 	arms    [2]Level // since the rollout began
 	harm    harm
 	rate    rate
+	canary  rate // of these, the canary's
 	samples samples
 }
+
+// Stored ends the class of makings of what the old revision has in store. It makes the same
+// again for each of them: both arms are compared in these as in any class of their own.
+const Stored = " (stored)"
 
 // harm is what the canary did to users, for the receipt.
 type harm struct {
@@ -60,6 +66,7 @@ type Making struct {
 	class  string
 	canary bool
 	counts bool
+	stored bool // of a class of its own, see [Stored]: the level before had none of these
 }
 
 // side is the arm as an index: baseline, canary.
@@ -81,10 +88,13 @@ func (w *Watch) bookLocked() *judge.Book {
 // Begin notes that a making starts, in an arm, for a client (a hash that says
 // nothing of who it is). class is the route's name.
 func (w *Watch) Begin(now time.Time, arm selvage.Arm, client uint64, class string) Making {
-	m := Making{client: client, class: class, canary: arm == selvage.Canary, counts: true}
+	m := Making{client: client, class: class, canary: arm == selvage.Canary, counts: true, stored: strings.HasSuffix(class, Stored)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rate.add(now)
+	if m.canary {
+		w.canary.add(now)
+	}
 	m.life = w.life
 	if w.share <= 0 || w.clients == nil {
 		return m
@@ -143,7 +153,9 @@ func (w *Watch) endLocked(now time.Time, m *Making, o judge.Outcome) judge.Set {
 	}
 	// The level takes a client's bad every ten seconds, however many it has had: what one
 	// alone meets hardly moves it, and where there is nobody else it is all there is.
-	w.arms[m.side()].add(bad && fresh)
+	if !m.stored {
+		w.arms[m.side()].add(bad && fresh)
+	}
 	if m.ticket == (judge.Ticket{}) {
 		if !m.canary {
 			w.bookLocked().Learn(m.class, o)
@@ -194,7 +206,7 @@ func (w *Watch) begin(o judge.Options, now time.Time) {
 	w.settleLocked()
 	w.book = w.bookLocked().Heir(o)
 	w.clients = judge.NewClients(now)
-	w.share, w.arms, w.harm, w.samples = 0, [2]Level{}, harm{}, samples{}
+	w.share, w.arms, w.harm, w.samples, w.canary = 0, [2]Level{}, harm{}, samples{}, rate{}
 }
 
 // restore goes on with what an earlier start of this node had counted: an error
@@ -249,7 +261,7 @@ func (w *Watch) sum(now time.Time, elapsed time.Duration) (c Count, alone bool) 
 	b.Tick(now)
 	alone = b.MayUndoAlone(elapsed)
 	return Count{
-		Judged: b.Report(elapsed), Arms: w.arms, Usual: w.usual, Rate: w.rate.now(now),
+		Judged: b.Report(elapsed), Arms: w.arms, Usual: w.usual, Rate: w.rate.now(now), Canary: w.canary.now(now),
 		Made: w.harm.Made, Bad: w.harm.Bad, Users: int64(len(w.harm.Users)),
 		Stored: w.harm.Stored, Rescued: w.harm.Rescued, First: w.harm.First,
 	}, alone

@@ -39,6 +39,7 @@ func Limits() []Field {
 		{"ahead", "a slice of a large answer was not fetched before its reader came to it, since too many were"},
 		{"refills", "a fetch for what an undone revision had stored waited, since so many were under way"},
 		{"refreshes", "a stale answer was not refreshed in the background, since too many were"},
+		{"controls", "what a canary made was not made by the old revision too, since too many fetches ran in the background"},
 		{"strata", "a rollout was counted in more nodes and routes than are told apart; the others are one"},
 		{"cohorts", "a rollout waited for so many requests that its next epoch stayed open until some had ended"},
 		{"fingerprints", "a rollout met more different failures than are told apart; the others count as failures alone"},

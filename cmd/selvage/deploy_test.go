@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -121,8 +119,12 @@ func visitors(t *testing.T, come func(ctx context.Context, address string)) (sto
 
 func (g *guarded) change(t *testing.T) client.Change {
 	t.Helper()
-	var list client.ChangeList
-	if err := json.Unmarshal([]byte(g.ask(t, 0, "changes", "-o", "json")), &list); err != nil || len(list.Changes) == 0 {
+	c, err := client.Find(g.data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := c.Changes(t.Context(), "", "", 1)
+	if err != nil || len(list.Changes) == 0 {
 		t.Fatalf("%v: %v", err, list)
 	}
 	return list.Changes[0]
@@ -161,30 +163,6 @@ func TestBadDeployIsUndoneByItself(t *testing.T) {
 	g.ask(t, 0, "undo", c.ID)                                  // it is undone already: once more changes nothing
 	g.ask(t, 1, "deploy", filepath.Join(g.dir, "nobody.yaml")) // there is none
 	g.ask(t, 2, "deploy")
-}
-
-func TestNodeThatDiesInARolloutComesBackOnTheOldRevision(t *testing.T) {
-	t.Parallel()
-	g := guardedNode(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "next") })
-	stop := g.visit(t)
-	if out := g.ask(t, 0, "deploy", "--detach", filepath.Join(g.dir, "next.yaml")); !strings.Contains(out, " shop ") {
-		t.Errorf("detached: %s", out)
-	}
-	g.p.until("a client gets the canary", func() bool { return g.fromNext.Load() > 0 })
-	if err := g.p.cmd.Process.Signal(os.Kill); err != nil {
-		t.Fatal(err)
-	}
-	<-g.p.ended
-	stop()
-	g.fromNext.Store(0)
-	g.p = serveNode(t, g.args...)
-	for range 20 {
-		if _, body := get(t, http.DefaultClient, g.p.url()+"/"); body != "old" {
-			t.Fatalf("after a kill: %q", body)
-		}
-	}
-	g.p.until("the change has its outcome", func() bool { return g.change(t).State == client.Undone })
-	g.p.end()
 }
 
 func TestTokensOfRolesComeInAtTheAdminAddress(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,13 +29,16 @@ func rolloutIn(t *testing.T, out string) (r client.Rollout) {
 // outcomes are those of all changes in the log, which has to be whole.
 func (g *guarded) outcomes(t *testing.T) map[string][]string {
 	t.Helper()
-	g.ask(t, 0, "changes", "--verify")
 	c, err := client.Find(g.data)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var chain client.Chain
 	out := map[string][]string{}
 	for e, err := range c.Log(t.Context(), 0) {
+		if err == nil {
+			err = chain.Next(e)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,105 +133,6 @@ func TestReceiptInJSONIsWhole(t *testing.T) {
 		t.Errorf("receipt: %+v", r.Receipt)
 	}
 	g.p.end()
-}
-
-// A kill -9 in each state that a rollout on a real node comes to by itself: one
-// outcome follows, what is served is what it says, and the log is whole.
-func TestKilledInEveryStateThereIsOneOutcome(t *testing.T) {
-	t.Parallel()
-	for _, at := range []string{"the deploy", client.Preparing, client.Replaying, client.Watching, client.Held, client.Promoted, client.Undone} {
-		t.Run(at, func(t *testing.T) {
-			g := guardedNode(t, isNext)
-			stop := g.visit(t)
-			g.killAt(t, at)
-			stop()
-			g.p = serveNode(t, g.args...)
-			g.settleAfter(t, at)
-			g.p.end()
-		})
-	}
-}
-
-// settleAfter lets the change that was killed in a state have its outcome, by hand
-// if it has none yet, and compares what is served and what the log says.
-func (g *guarded) settleAfter(t *testing.T, at string) {
-	t.Helper()
-	c := g.change(t)
-	if c.ID == "c-1" {
-		if at != "the deploy" { // which was not acknowledged
-			t.Fatal("the change is lost")
-		}
-		return
-	}
-	if !client.Over(c.State) || c.State == client.Promoted {
-		// It may be undone by itself at this moment: then this changes nothing.
-		g.ask(t, 0, "undo", c.ID)
-	}
-	g.p.until("the change has its outcome", func() bool { return g.change(t).State == client.Undone })
-	g.p.until("all get the old revision", func() bool {
-		for range 5 {
-			if _, body := get(t, http.DefaultClient, g.p.url()+"/"); body != "old" {
-				return false
-			}
-		}
-		return true
-	})
-	want := []string{client.Undone}
-	if at == client.Promoted {
-		want = []string{client.Promoted, client.Undone}
-	}
-	all := func(id string) int {
-		if id == c.ID {
-			return len(want)
-		}
-		return 0
-	}
-	if got := g.logged(t, all)[c.ID]; !slices.Equal(got, want) {
-		t.Errorf("killed at %s: the log says %q, want %q", at, got, want)
-	}
-}
-
-// killAt deploys and kills the node in a state.
-func (g *guarded) killAt(t *testing.T, at string) {
-	t.Helper()
-	next := filepath.Join(g.dir, "next.yaml")
-	kill := func() {
-		t.Helper()
-		if err := g.p.cmd.Process.Signal(os.Kill); err != nil {
-			t.Fatal(err)
-		}
-		<-g.p.ended
-	}
-	if at == "the deploy" { // some of its requests come through
-		var asking sync.WaitGroup
-		asking.Go(func() {
-			cmd := command("deploy", "--detach", next)
-			cmd.Env = append(cmd.Env, "SELVAGE_DATA="+g.data)
-			_ = cmd.Run() // nobody knows how it ends
-		})
-		defer asking.Wait()
-		kill()
-		return
-	}
-	g.ask(t, 0, "deploy", "--detach", "--break-glass", next)
-	if at == client.Held {
-		g.ask(t, 0, "rollout", "hold")
-	}
-	if at == client.Undone {
-		g.ask(t, 0, "undo")
-	}
-	after := map[string]bool{at: true, client.Promoted: true}
-	if at == client.Preparing {
-		after[client.Replaying], after[client.Watching] = true, true // it is short
-	}
-	if at == client.Replaying {
-		after[client.Watching] = true
-	}
-	g.p.until("it is "+at, func() bool { return after[g.change(t).State] })
-	if at == client.Watching {
-		g.p.until("a client gets the canary", func() bool { return g.fromNext.Load() > 0 })
-	}
-	kill()
 }
 
 func TestTwoDeploysAtOnceHaveOneOutcomeEach(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"sync"
 	"time"
 
@@ -39,8 +38,10 @@ func (g *guard) hear(f files) {
 // watchOver ties an edge's node to its changes.
 func (e *edge) watchOver(conf *selvage.Config, store state.Store) {
 	e.guard = &guard{read: make(chan files, 1)}
+	// The store is this process's own, which its folder's lock says: whoever held the lease
+	// before it is dead, and nobody waits for him.
 	e.guard.coordinator = rollout.NewCoordinator(rollout.CoordinatorOptions{
-		Store: store, Tenant: selvage.DefaultTenant, Holder: string(conf.Node.Name) + "-" + rand.Text(), Log: e.log,
+		Store: store, Tenant: selvage.DefaultTenant, Holder: "node " + string(conf.Node.Name), Log: e.log,
 	})
 	e.guard.changes = &node.Changes{
 		Rollouts: rollout.NewChanges(store, selvage.DefaultTenant, e.guard.coordinator),

@@ -1,0 +1,80 @@
+package node
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/policy"
+	"github.com/selvage-edge/selvage/record"
+	"github.com/selvage-edge/selvage/rollout"
+)
+
+// controlUnit tells the client of a control's makings from the one whose request
+// caused them: each of the two has bads of his own, which count as a client's do.
+const controlUnit = 1 << 63
+
+// pair gives a canary's GET something to be compared with. A change of what a cached
+// route answers makes what the old revision has in store, and nobody would make
+// that in the other arm. So the old revision makes it too, at the same time and by the same
+// way: in the background, for nobody. The two are a class of their own, in which
+// each making of the canary has its counterpart: what is in store is seldom like
+// what is not.
+func (x *exchange) pair(out *http.Request) {
+	t := &x.rec.Target
+	if t.Arm != selvage.Canary || !t.Rescuable || x.r.Method != http.MethodGet || t.Change == "" {
+		return
+	}
+	old := x.served.baseline
+	m, ok := old.match(x.r, x.path)
+	if !ok {
+		return
+	}
+	route, own := &old.routes[m.Index], x.route.cache
+	if route.cache == nil || old.service.Routes[m.Index].Function != "" {
+		return // all that is asked for is made
+	}
+	if own != nil && x.rev.service.Routes[x.match.Index].Function == "" && (own.Shares(route.cache) || own.Fresh(out)) {
+		return // and this is not
+	}
+	if !old.acquire() {
+		return
+	}
+	defer old.release()
+	control := x.control(old)
+	control.match, control.route = m, route
+	if req := control.asMade(); req != nil && route.cache.Anew(control.rec, req) {
+		t.Class = route.name + rollout.Stored
+	}
+}
+
+// control is the canary's request as the old revision's, with a record of its own.
+func (x *exchange) control(old *revision) *exchange {
+	rec := &record.Record{
+		Start: time.Now(), Place: x.rec.Place, Client: x.rec.Client, Request: x.rec.Request, Trace: x.rec.Trace, Target: x.rec.Target,
+	}
+	r := x.r.WithContext(record.NewContext(context.Background(), rec))
+	r.Header = x.came.Clone()
+	return &exchange{
+		node: x.node, r: r, rec: rec, who: x.who, rev: old, path: x.path, query: x.query, queried: x.queried,
+	}
+}
+
+// asMade is what goes across, nil where a policy would answer.
+func (x *exchange) asMade() *http.Request {
+	t := &x.rec.Target
+	t.Arm, t.Revision, t.Route, t.Origin, t.Rescuable = selvage.Baseline, x.rev.id, x.route.name, x.route.origin, false
+	t.Class, t.Unit = x.route.name+rollout.Stored, t.Unit^controlUnit
+	out := &x.outgoing("").req
+	x.route.coding.delivered.Ask(out.Header)
+	x.pol = policy.Exchange{In: x.r, Out: out, Client: x.who.client, Path: x.path, Captures: x.match.Captures, Now: x.rec.Start}
+	if x.route.policies.Look(&x.pol) != nil {
+		return nil
+	}
+	return out
+}
+
+// isPaired says whether a making is of what the old revision has in store.
+func isPaired(class selvage.RouteName) bool { return strings.HasSuffix(string(class), rollout.Stored) }
