@@ -30,6 +30,8 @@ type Node struct {
 	Functions NodeFunctions `yaml:"compute"`
 	// Where the access log goes: stdout, stderr, off, or a file that is opened again on SIGHUP.
 	AccessLog string `yaml:"access_log" default:"stderr"`
+	// Where the lines go that functions write to their log endpoints, standard output and error, as the access log. On a terminal stderr is easier to read.
+	FunctionLog string `yaml:"function_log" default:"stderr"`
 }
 
 // Listener is an address where clients come in.

@@ -26,7 +26,8 @@ func (n *Node) Validate() Problems {
 	}
 	c.nodeFunctions(&n.Functions)
 	unique(&c, "trusted_proxies", "address", n.TrustedProxies)
-	c.accessLog(n.AccessLog)
+	c.logPlace("access_log", "the access log", n.AccessLog)
+	c.logPlace("function_log", "the log of functions", n.FunctionLog)
 	c.secrets(n.Secrets)
 	return c.problems
 }
@@ -119,7 +120,7 @@ func (c *checker) limits(l *Limits) {
 	}
 }
 
-func (c *checker) accessLog(to string) {
+func (c *checker) logPlace(at, what, to string) {
 	words := []string{"stdout", "stderr", "off"}
 	if slices.Contains(words, to) {
 		return
@@ -129,7 +130,7 @@ func (c *checker) accessLog(to string) {
 		if hint == "" {
 			hint = "write stdout, stderr, off, or a file with its folder such as ./access.log"
 		}
-		c.mistake("access_log", hint, "%q is not a place for the access log", to)
+		c.mistake(at, hint, "%q is not a place for %s", to, what)
 	}
 }
 

@@ -429,7 +429,7 @@ func validNode() *Node {
 	return &Node{
 		Name: "ams-1.example", POP: "ams", Zone: "eu", Listen: []Listener{{Address: ":8443", TLS: true}, {Address: "[::1]:8080"}, {Address: "localhost:0"}},
 		Admin: Admin{Address: "127.0.0.1:9440", Tokens: []string{strings.Repeat("0aF", 21) + "1"}}, TLS: TLS{Development: true},
-		Limits: Limits{Head: 32 << 10, Target: 8 << 10, Body: 1}, Cache: NodeCache{Memory: 1}, AccessLog: "stderr",
+		Limits: Limits{Head: 32 << 10, Target: 8 << 10, Body: 1}, Cache: NodeCache{Memory: 1}, AccessLog: "stderr", FunctionLog: "stderr",
 	}
 }
 
@@ -478,6 +478,7 @@ func TestNodes(t *testing.T) {
 		{func(n *Node) { n.Cache.Memory = 0 }, []string{`cache.memory: the memory for stored answers cannot be nothing | a route without cache stores nothing`}},
 		{func(n *Node) { n.AccessLog = "/var/log/selvage.log" }, nil},
 		{func(n *Node) { n.AccessLog = "sdterr" }, []string{`access_log: "sdterr" is not a place for the access log | did you mean "stderr"?`}},
+		{func(n *Node) { n.FunctionLog = "of" }, []string{`function_log: "of" is not a place for the log of functions | did you mean "off"?`}},
 		{func(n *Node) { n.AccessLog = "access.log" }, []string{`access_log: "access.log" is not a place for the access log | write stdout, stderr, off, or a file with its folder such as ./access.log`}},
 	} {
 		n := validNode()

@@ -164,10 +164,12 @@ func (doc *document) nodeFiles(n *selvage.Node) selvage.Problems {
 	if n.Data != "" {
 		n.Data = resolve(doc.expand.folder, n.Data)
 	}
-	switch n.AccessLog {
-	case "stdout", "stderr", "off":
-	default:
-		n.AccessLog = resolve(doc.expand.folder, n.AccessLog)
+	for _, log := range []*string{&n.AccessLog, &n.FunctionLog} {
+		switch *log {
+		case "stdout", "stderr", "off":
+		default:
+			*log = resolve(doc.expand.folder, *log)
+		}
 	}
 	return f.problems
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,6 +11,7 @@ import (
 	"github.com/selvage-edge/selvage/compute"
 	"github.com/selvage-edge/selvage/fallback"
 	"github.com/selvage-edge/selvage/record"
+	"github.com/selvage-edge/selvage/telemetry"
 )
 
 // maxFunctionDepth is how deep functions may call each other. The limit is
@@ -198,19 +198,10 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 	return t.w.response(), nil
 }
 
-// FunctionLine is a line that a function wrote to a log, or a part of one.
-type FunctionLine struct {
-	Service  selvage.ServiceName
-	Function selvage.FunctionName
-	Endpoint string // the log's name; empty for its standard output and error
-	Trace    string // of the request
-	Text     []byte // not to be kept
-}
-
 // say hands on what a function writes to a log.
 func (f *function) say(c *call, endpoint string, text []byte) {
-	f.reg.functions.hear(FunctionLine{
-		Service: f.rev.service.Service, Function: f.name, Endpoint: endpoint,
-		Trace: hex.EncodeToString(c.rec.Trace.TraceID[:]), Text: text,
+	f.reg.functions.hear(telemetry.FunctionLine{
+		Tenant: f.reg.functions.tenant, Service: f.rev.service.Service, Revision: f.rev.id, Function: f.name, Place: f.reg.functions.place,
+		Endpoint: endpoint, TraceID: c.rec.Trace.TraceID, Text: text,
 	})
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/selvage-edge/selvage/config"
 	"github.com/selvage-edge/selvage/record"
 	"github.com/selvage-edge/selvage/rollout"
+	"github.com/selvage-edge/selvage/telemetry"
 )
 
 // built is where programs and what was compiled of them are kept while the tests run.
@@ -85,7 +86,7 @@ func serveGuests(t testing.TB, yaml string, origin http.HandlerFunc, modules map
 	conf.Functions.DynamicBackends = []selvage.ServiceName{"dynamic"}
 	n, err := New(Options{
 		Config: selvage.Config{Node: conf, Services: []selvage.Service{b.service(yaml)}},
-		FunctionLog: func(l FunctionLine) {
+		FunctionLog: func(l telemetry.FunctionLine) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			if l.Endpoint != "" {

@@ -26,6 +26,7 @@ import (
 	"github.com/selvage-edge/selvage/http1"
 	"github.com/selvage-edge/selvage/record"
 	"github.com/selvage-edge/selvage/state"
+	"github.com/selvage-edge/selvage/telemetry"
 )
 
 // functions is what functions need that outlives revisions: the engine, the
@@ -43,7 +44,7 @@ type functions struct {
 	dial     *guardedDial // of dynamic backends
 	log      *slog.Logger
 	onLimit  func(limit string)
-	listen   func(FunctionLine) // nil: nobody does
+	hear     func(telemetry.FunctionLine) // what they write to their logs
 	// purgeTag makes every node forget what carries a tag.
 	purgeTag func(ctx context.Context, service selvage.ServiceName, tag string, soft bool, who string) (id string, err error)
 
@@ -421,11 +422,4 @@ func (fs *functions) close() {
 	fs.end()
 	fs.running.wait()
 	fs.before.close()
-}
-
-// hear hands on what a function writes to its logs.
-func (fs *functions) hear(line FunctionLine) {
-	if fs.listen != nil {
-		fs.listen(line)
-	}
 }

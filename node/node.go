@@ -34,10 +34,10 @@ type Options struct {
 	State *state.Store
 	// AccessLog, if set, is used instead of the one that Config names.
 	AccessLog *telemetry.AccessLog
-	// FunctionLog, if set, gets what functions write to their standard output and
-	// error, some whole lines at a time, and to their log endpoints, and how they trap, with
-	// their stack. It may be called by many goroutines at once, and keeps nothing of a line's text.
-	FunctionLog func(FunctionLine)
+	// FunctionLog, if set, is used instead of the one that Config names: it gets what
+	// functions write to their standard output and error, some whole lines at a time, and to
+	// their log endpoints, and how they trap, with their stack. It may be called by many goroutines at once.
+	FunctionLog func(telemetry.FunctionLine)
 	// Compiler is a command that compiles functions in a process of its own, as
 	// [compute.Options] has it. Empty: the node does it itself.
 	Compiler []string
@@ -170,6 +170,10 @@ func (n *Node) Run(ctx context.Context) error {
 		return n.registry.shared.find(ctx, n.state.Documents, n.tenant)
 	})
 	g.run(loops, stop, "functions", n.registry.functions.trim)
+	said, endSaid := context.WithCancel(context.WithoutCancel(ctx)) // until no function runs
+	defer endSaid()
+	var last group
+	last.run(said, stop, "function log", n.registry.said.Run)
 	g.run(loops, stop, "KV stores", n.registry.functions.sweep)
 	select {
 	case <-ctx.Done():
@@ -180,8 +184,9 @@ func (n *Node) Run(ctx context.Context) error {
 	stop()
 	err := g.wait()
 	n.registry.functions.close()
+	endSaid()
 	n.releaseArms()
-	return err
+	return errors.Join(err, last.wait())
 }
 
 // drain ends what is under way as gently as the drain deadline allows.
@@ -230,6 +235,7 @@ func (n *Node) Reload(conf selvage.Config) (restart []string, err error) {
 	n.set.Store(&next)
 	n.swap(t)
 	n.registry.access.Reopen()
+	n.registry.said.Reopen()
 	return needRestart(&next, &conf.Node), nil
 }
 

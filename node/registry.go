@@ -24,6 +24,7 @@ type registry struct {
 	metrics   *telemetry.Metrics
 	series    *telemetry.Series
 	access    *telemetry.AccessLog
+	said      *telemetry.FunctionLog
 	sinks     telemetry.Fan
 	watches   watches
 	recorded  recordings
@@ -47,6 +48,10 @@ func (n *Node) newRegistry(o Options) (*registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("functions: %w", err)
 	}
+	if reg.said, err = telemetry.NewFunctionLog(conf.FunctionLog, o.Log); err != nil {
+		return nil, fmt.Errorf("functions: %w", err)
+	}
+	reg.said.OnLimit = reg.metrics.LimitHit
 	reg.functions = n.newFunctions(&o, reg, places)
 	access := o.AccessLog
 	if access == nil {
@@ -66,10 +71,13 @@ func (n *Node) newFunctions(o *Options, reg *registry, places *geo.Databases) *f
 	if o.Config.Node.Data != "" {
 		folder = filepath.Join(o.Config.Node.Data, "functions")
 	}
-	rights := o.Config.Node.Functions
+	rights, hear := o.Config.Node.Functions, o.FunctionLog
+	if hear == nil {
+		hear = reg.said.Take
+	}
 	return newFunctions(&functions{
 		place: n.place, tenant: n.tenant, state: &n.state, geo: places, purgeTag: n.purgeTag,
-		rights: rights, compiler: o.Compiler, checks: o.Checks, log: o.Log, onLimit: reg.metrics.LimitHit, listen: o.FunctionLog,
+		rights: rights, compiler: o.Compiler, checks: o.Checks, log: o.Log, onLimit: reg.metrics.LimitHit, hear: hear,
 		dial: &guardedDial{allow: rights.DialAllow, own: n.Addrs, dial: o.Dial, resolve: o.Resolve},
 	}, folder)
 }
@@ -101,6 +109,9 @@ func (n *Node) gauges(version string, reg *registry) telemetry.Gauges {
 		Endpoints:  n.endpointCounts,
 		Services:   n.objectives,
 		LogDropped: func() (dropped, lost uint64) { return reg.access.Dropped(), reg.access.Lost() },
+		FunctionLog: func() (taken, dropped, lost uint64) {
+			return reg.said.Taken(), reg.said.Dropped(), reg.said.Lost()
+		},
 	}
 }
 

@@ -22,6 +22,7 @@ type Gauges struct {
 	Endpoints   func() []EndpointCount
 	Services    func() []ServiceObjectives
 	LogDropped  func() (dropped, lost uint64) // lines of the access log
+	FunctionLog func() (taken, dropped, lost uint64)
 }
 
 // Cache is what the cache's memory is taken by.
@@ -83,12 +84,15 @@ var (
 	familyPurgeDrops     = family{"selvage_purge_drops_total", "Times that all that was stored was dropped, since purges may have been missed.", nil}
 	familyLogDropped     = family{"selvage_access_log_lines_dropped_total", "Lines that found the buffer of the access log full.", nil}
 	familyLogLost        = family{"selvage_access_log_lines_lost_total", "Lines that the disk did not take.", nil}
+	familyLines          = family{"selvage_function_log_lines_total", "Lines that functions wrote to their logs.", nil}
+	familyLinesDropped   = family{"selvage_function_log_lines_dropped_total", "Lines that found the buffer of the function log full.", nil}
+	familyLinesLost      = family{"selvage_function_log_lines_lost_total", "Lines of the function log that the disk did not take.", nil}
 	familyBuild          = family{"selvage_build_info", "Always 1; its labels say what runs.", []string{"version", "go"}}
 )
 
 var asked = []*family{
 	&familyConnections, &familyInFlight, &familyCacheBytes, &familyCacheReceiving, &familyCacheSending, &familyCacheObjects, &familyRefreshing, &familyRefreshes, &familyPurges, &familyPurgePosition, &familyPurgesBehind, &familyPurgeLag, &familyPurgeDrops, &familyCoders, &familyCoderBytes, &familyHealthy, &familyEndpoints,
-	&familyAvailability, &familyLatency, &familyLogDropped, &familyLogLost, &familyBuild,
+	&familyAvailability, &familyLatency, &familyLogDropped, &familyLogLost, &familyLines, &familyLinesDropped, &familyLinesLost, &familyBuild,
 }
 
 // descs are built once: the registry compares them with those it was given.
@@ -151,6 +155,12 @@ func (g Gauges) Collect(ch chan<- prometheus.Metric) {
 		dropped, lost := g.LogDropped()
 		send(&familyLogDropped, prometheus.CounterValue, float64(dropped))
 		send(&familyLogLost, prometheus.CounterValue, float64(lost))
+	}
+	if g.FunctionLog != nil {
+		taken, dropped, lost := g.FunctionLog()
+		send(&familyLines, prometheus.CounterValue, float64(taken))
+		send(&familyLinesDropped, prometheus.CounterValue, float64(dropped))
+		send(&familyLinesLost, prometheus.CounterValue, float64(lost))
 	}
 	if g.Endpoints != nil {
 		for _, e := range g.Endpoints() {

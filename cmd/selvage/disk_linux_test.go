@@ -51,11 +51,11 @@ data: data
 			return strings.Contains(p.stderr.String(), words)
 		})
 	}
-	until("access log cannot be written", 50)
+	until("log cannot be written", 50)
 	if err := os.Truncate(log, 0); err != nil {
 		t.Fatal(err)
 	}
-	until("access log is written again", 1) // few enough that they fit
+	until("log is written again", 1) // few enough that they fit
 	written, err := os.ReadFile(log)
 	if err != nil {
 		t.Fatal(err)

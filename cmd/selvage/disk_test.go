@@ -43,8 +43,8 @@ data: data
 			return more
 		})
 	}
-	p.says(`level=ERROR msg="access log cannot be written" path=/dev/full error=".*no space left on device"`)
-	if n := strings.Count(p.stderr.String(), "access log cannot be written"); n != 1 {
+	p.says(`level=ERROR msg="log cannot be written" log="access log" path=/dev/full error=".*no space left on device"`)
+	if n := strings.Count(p.stderr.String(), "log cannot be written"); n != 1 {
 		t.Errorf("it is said %d times, want once", n)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "data")); err != nil {

@@ -54,7 +54,7 @@ func openEdge(ctx context.Context, conf selvage.Config, log *slog.Logger, opened
 		return nil, advise(err, "--admin, or switch it off with --admin off")
 	}
 	opened.warnUnused(log, &conf.Node)
-	o := node.Options{Config: conf, Version: versionString(), Log: log, Opened: opened, State: parts.store, FunctionLog: functionLog(log), Compiler: compiler(), Checks: parts.checks}
+	o := node.Options{Config: conf, Version: versionString(), Log: log, Opened: opened, State: parts.store, FunctionLog: functionLog(&conf.Node), Compiler: compiler(), Checks: parts.checks}
 	var err error
 	if parts.store == nil {
 		if e.store, err = openStore(e, &conf.Node); err != nil {

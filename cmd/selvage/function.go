@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,7 +21,7 @@ import (
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/compute/abi/fastly"
 	"github.com/selvage-edge/selvage/config"
-	"github.com/selvage-edge/selvage/node"
+	"github.com/selvage-edge/selvage/telemetry"
 )
 
 // serviceForm is a service as a file would have it, for those that no file has.
@@ -170,26 +169,18 @@ func (f *runFlags) watched(conf *selvage.Config) []string {
 	return slices.Compact(all)
 }
 
-// functionLog hands on what functions write and how they trap: to a terminal as
-// it is, behind the function's name, else a line of the log each.
-func functionLog(log *slog.Logger) func(node.FunctionLine) {
-	if term.IsTerminal(int(os.Stderr.Fd())) {
-		return func(l node.FunctionLine) {
-			u, name := newUI(os.Stderr), string(l.Function)
-			if l.Endpoint != "" {
-				name += " " + string(beside("", []byte(l.Endpoint)))
-			}
-			_, _ = os.Stderr.Write(beside(u.strong(strings.TrimSpace(name))+" ", l.Text)) // nobody is left to be told
-		}
+// functionLog writes what functions write, and how they trap, to a terminal as it
+// is, behind the function's name. nil, the log of lines, where that is elsewhere.
+func functionLog(conf *selvage.Node) func(telemetry.FunctionLine) {
+	if conf.FunctionLog != "stderr" || !term.IsTerminal(int(os.Stderr.Fd())) {
+		return nil
 	}
-	return func(l node.FunctionLine) {
-		about := []any{"service", l.Service, "function", l.Function}
+	return func(l telemetry.FunctionLine) {
+		u, name := newUI(os.Stderr), string(l.Function)
 		if l.Endpoint != "" {
-			about = append(about, "endpoint", l.Endpoint)
+			name += " " + string(beside("", []byte(l.Endpoint)))
 		}
-		for line := range strings.Lines(string(l.Text)) {
-			log.Info("function says", append(about, "text", strings.TrimRight(line, "\r\n"), "trace", l.Trace)...)
-		}
+		_, _ = os.Stderr.Write(beside(u.strong(strings.TrimSpace(name))+" ", l.Text)) // nobody is left to be told
 	}
 }
 

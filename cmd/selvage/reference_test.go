@@ -167,7 +167,7 @@ The admin address, and without a token the unix socket ` + "`control.sock`" + ` 
 func telemetryReference() []byte {
 	var b bytes.Buffer
 	b.WriteString(generated + "# Reference: telemetry\n\nEvery request leaves one record. The metrics and the access log are made of it and nothing else.\n" +
-		"\n- [Metrics](#metrics)\n- [Access log](#access-log)\n- [Why a request is bad](#why-a-request-is-bad)\n- [Words of Cache-Status](#words-of-cache-status)\n- [Limits](#limits)\n" +
+		"\n- [Metrics](#metrics)\n- [Access log](#access-log)\n- [Function log](#function-log)\n- [Why a request is bad](#why-a-request-is-bad)\n- [Words of Cache-Status](#words-of-cache-status)\n- [Limits](#limits)\n" +
 		"\n## Metrics\n\nAt `/metrics` of the admin address, with `go_` and `process_` of the runtime and the process. Histograms are native where the " +
 		"scraper asks for\nthem, and have classic buckets. No label is taken from what a client can invent: no host, no path.\n" +
 		"\n| metric | kind | labels | meaning |\n|---|---|---|---|\n")
@@ -177,6 +177,11 @@ func telemetryReference() []byte {
 	b.WriteString("\n## Access log\n\nOne line of JSON for each request that its route wants written (`routes.log`). A field whose value is empty, zero or false is left\n" +
 		"out, but for those that are always there. Names and meanings are stable.\n\n| field | meaning |\n|---|---|\n")
 	for _, f := range telemetry.Fields() {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", f.Name, sentence(f.Help))
+	}
+	b.WriteString("\n## Function log\n\nOne line of JSON for each line that a function writes to its standard output or error, and for whatever it writes to a log endpoint\nat once (`function_log` in the node file). " +
+		"How a program was ended is there too, with its stack.\n\n| field | meaning |\n|---|---|\n")
+	for _, f := range telemetry.FunctionFields() {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", f.Name, sentence(f.Help))
 	}
 	b.WriteString("\n## Why a request is bad\n\nThe label `why` of `selvage_bad_requests_total` and the field `why_bad`.\n\n| why | meaning |\n|---|---|\n")
@@ -265,7 +270,7 @@ func TestReferenceHasEveryReasonAndLimitOfTheSources(t *testing.T) {
 	known := map[string]bool{}
 	for _, l := range telemetry.Limits() {
 		known[l.Name] = true
-		if !literals[l.Name] && l.Name != "access_log" {
+		if !literals[l.Name] && l.Name != "access_log" && l.Name != "function_log" { // telemetry's own
 			t.Errorf("the reference has limit %q, which nobody gives away", l.Name)
 		}
 	}
