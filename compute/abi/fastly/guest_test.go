@@ -97,6 +97,38 @@ func TestGoProgramsRun(t *testing.T) {
 	}
 }
 
+// A program that imports all that Fastly's libraries for Go and JavaScript do is
+// linked and runs: the engine compares each import's parameters with ours.
+func TestAProgramWithTheImportsOfBothLibrariesStarts(t *testing.T) {
+	list, err := os.ReadFile("testdata/union.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var imports strings.Builder
+	n, at := 0, map[string]int{}
+	for line := range strings.Lines(string(list)) {
+		f := strings.Fields(line)
+		at[f[0]+"."+f[1]] = n
+		params := strings.NewReplacer("i", "i32,", "l", "i64,").Replace(f[2])
+		fmt.Fprintf(&imports, "import %s %s $f%d %s -> i32\n", f[0], f[1], n, strings.TrimSuffix(params, ","))
+		n++
+	}
+	module := asm.Assemble(imports.String() + fmt.Sprintf(`memory 1 1
+func $_start export=_start
+i32.const 0 / i32.const 4 / call $f%d / drop
+i32.const 8 / call $f%d / drop
+i32.const 12 / call $f%d / drop
+i32.const 8 / i32.load / i32.const 12 / i32.load / i32.const 0 / call $f%d / drop
+endfunc
+`, at["fastly_http_req.body_downstream_get"], at["fastly_http_resp.new"], at["fastly_http_body.new"], at["fastly_http_resp.send_downstream"]))
+	serve := run(t, module, everything(), origin)
+	for range 2 {
+		if w := serve(httptest.NewRequest("GET", "http://shop.example/", nil)); w.Code != 200 {
+			t.Errorf("got %d of a program with %d imports", w.Code, n)
+		}
+	}
+}
+
 // TestAProgramCallsEverythingWildly calls every function of the interface from
 // a program, with parameters that are wrong.
 func TestAProgramCallsEverythingWildly(t *testing.T) {

@@ -249,6 +249,34 @@ func TestAStaleAnswerStandsInForAFailure(t *testing.T) {
 	})
 }
 
+func TestALifetimeThatNobodySaysIsGuessed(t *testing.T) {
+	const date, monthBefore, dayBefore = "Wed, 21 Oct 2015 07:28:00 GMT", "Mon, 21 Sep 2015 07:28:00 GMT", "Wed, 21 Oct 2015 04:28:00 GMT"
+	b := httpBench(t)
+	defer b.end()
+	h := b.askCache("GET")
+	for _, c := range []struct {
+		status int
+		fields []string
+		want   uint64
+	}{
+		{200, nil, 0},
+		{200, []string{"date", date, "last-modified", dayBefore}, 18 * 60 * second}, // a tenth of three hours
+		{200, []string{"date", date, "last-modified", monthBefore}, 3600 * second},  // an hour at most
+		{404, []string{"date", date, "last-modified", dayBefore}, 18 * 60 * second},
+		{500, []string{"date", date, "last-modified", dayBefore}, 0},
+		{200, []string{"date", dayBefore, "last-modified", date}, 0},
+		{200, []string{"date", date, "last-modified", dayBefore, "cache-control", "no-cache"}, 0},
+		{200, []string{"date", date, "last-modified", dayBefore, "cache-control", "max-age=5"}, 5 * second},
+		{200, []string{"date", date, "last-modified", dayBefore, "expires", "0"}, 0},
+	} {
+		clear(b.p.memory[512:640])
+		b.must("http_cache.get_suggested_cache_options", h, b.fromOrigin(c.status, c.fields...), 0, 512, 0, 576)
+		if got := b.u64(576); got != c.want {
+			t.Errorf("%d %v: %d seconds, want %d", c.status, c.fields, got/second, c.want/second)
+		}
+	}
+}
+
 func TestSuggestedOptionsNeedRoom(t *testing.T) {
 	b := httpBench(t)
 	defer b.end()

@@ -49,12 +49,15 @@ func secondsOf(d map[string]string, name string) (time.Duration, bool) {
 }
 
 // suggest is what an answer asks for by its fields, and what to do with it.
-// Without an explicit lifetime it is stored with a lifetime of nothing, if its status
+// Without an explicit lifetime it is stored with one that is guessed, often none, if its status
 // lets it: what an origin does not say, a program may, with an override or in its hook.
 func suggest(t *transaction, r *response) (meta, int) {
 	cc, sc := directives(&r.header, "cache-control"), directives(&r.header, "surrogate-control")
 	m := meta{length: -1}
 	explicit := lifetime(r, cc, sc, &m)
+	if _, noCache := cc["no-cache"]; !explicit && !noCache {
+		m.maxAge = guessedLifetime(r, time.Now())
+	}
 	if age, err := strconv.ParseUint(first(&r.header, "age"), 10, 31); err == nil {
 		m.initialAge = time.Duration(age) * time.Second
 	}
@@ -115,6 +118,26 @@ func lifetime(r *response, cc, sc map[string]string, m *meta) bool {
 	}
 	m.maxAge = max(expires.Sub(date), 0)
 	return true
+}
+
+// The lifetime that is guessed from Last-Modified, as the cache of the edge does.
+const (
+	guessedPart = 10 // one of so many parts of the time that it has not changed
+	guessedMost = time.Hour
+)
+
+// guessedLifetime is how long an answer that does not say it is taken to be fresh
+// (RFC 9111, section 4.2.2). Without a Last-Modified it is 0.
+func guessedLifetime(r *response, now time.Time) time.Duration {
+	modified, err := http.ParseTime(first(&r.header, "last-modified"))
+	if err != nil || !storedByStatus(r.status) {
+		return 0
+	}
+	date, err := http.ParseTime(first(&r.header, "date"))
+	if err != nil {
+		date = now
+	}
+	return min(max(0, date.Sub(modified))/guessedPart, guessedMost)
 }
 
 // actionFor is what to do with an answer (RFC 9111, section 3).

@@ -67,7 +67,8 @@ fields). Beyond a bound the status is %d (%s) if nothing else is said.
 - KV stores are shared by the nodes and outlive them. A full one answers that the entry is too large.
 - A purge by key goes through the feed of purges to all nodes, and waits for their receipts for a second.
 - The caches of programs (simple, core, HTTP) are in memory, beside the cache of the edge, on each node for itself. A purge by key reaches both.
-  The HTTP cache stores what says by itself how long it is fresh, and what a program's hook gives a lifetime to. Where a node does
+  The HTTP cache stores an answer for as long as it says itself, or a program's hook does; else for a tenth of the time since its Last-Modified, at most an
+  hour, as the cache of the edge. Where a node does
   not let functions cache answers, programs leave caching to the edge, and hooks are an error.
 - Names of fields come in lower case, in the order in which the program put them; those of a client's request in the order of the alphabet.
 - An answer whose streaming body the program does not close is broken off, so that nobody takes it for whole.
