@@ -114,6 +114,7 @@ func TestGaugesAreAskedWhenRead(t *testing.T) {
 		Purges:      func() Purges { return Purges{3, 8, 2, 1500 * time.Microsecond, 1} },
 		Coders:      func() (int64, int) { return 4096, 2 },
 		LogDropped:  func() (uint64, uint64) { return 5, 6 },
+		FunctionLog: func() (uint64, uint64, uint64) { return 7, 8, 9 },
 		Endpoints:   func() []EndpointCount { return []EndpointCount{{"main", "shop", "web", 1, 2}} },
 		Services: func() []ServiceObjectives {
 			return []ServiceObjectives{{"main", "shop", selvage.Objectives{Availability: .999, Latency: selvage.LatencyObjective{P99: 3e8}}}, {Tenant: "main", Service: "none"}}
@@ -125,6 +126,7 @@ func TestGaugesAreAskedWhenRead(t *testing.T) {
 		`selvage_purges_applied_total 3`, `selvage_purge_position 8`, `selvage_purges_behind 2`, `selvage_purge_lag_seconds 0.0015`, `selvage_purge_drops_total 1`,
 		`selvage_coders 2`, `selvage_coder_bytes 4096`,
 		`selvage_access_log_lines_dropped_total 5`, `selvage_access_log_lines_lost_total 6`,
+		`selvage_function_log_lines_total 7`, `selvage_function_log_lines_dropped_total 8`, `selvage_function_log_lines_lost_total 9`,
 		`selvage_endpoints_healthy{origin="web",service="shop",tenant="main"} 1`,
 		`selvage_endpoints{origin="web",service="shop",tenant="main"} 2`,
 		`selvage_objective_availability_ratio{service="shop",tenant="main"} 0.999`,
@@ -227,6 +229,7 @@ func TestEveryMetricIsListed(t *testing.T) {
 		Purges:      func() Purges { return Purges{} },
 		Coders:      func() (int64, int) { return 0, 0 },
 		LogDropped:  func() (uint64, uint64) { return 0, 0 },
+		FunctionLog: func() (uint64, uint64, uint64) { return 0, 0, 0 },
 		Endpoints:   func() []EndpointCount { return make([]EndpointCount, 1) },
 		Services: func() []ServiceObjectives {
 			return []ServiceObjectives{{Objectives: selvage.Objectives{Availability: 1, Latency: selvage.LatencyObjective{P99: 1}}}}

@@ -267,6 +267,28 @@ func TestAnAnswerThatIsNotFinishedIsBroken(t *testing.T) {
 	}
 }
 
+// Fastly's library for Go sends hints and then the answer by the same handles.
+func TestHintsLeaveTheAnswerToBeSent(t *testing.T) {
+	server := served(t, Options{}, func(b *bench) {
+		resp, body := b.answerWith(103)
+		b.must("http_resp.header_insert", resp, text("link"), text("</a.css>; rel=preload"))
+		b.must("http_resp.send_downstream", resp, body, 0)
+		b.must("http_resp.header_insert", resp, text("x-late"), text("yes"))
+		b.must("http_resp.status_set", resp, 200)
+		b.must("http_resp.send_downstream", resp, body, 1)
+		b.must("http_body.write", body, text("page"), 0, 0)
+		b.must("http_body.close", body)
+	})
+	resp, err := http.Get(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if page, err := io.ReadAll(resp.Body); resp.StatusCode != 200 || string(page) != "page" || err != nil || resp.Header.Get("X-Late") != "yes" {
+		t.Errorf("got %d %q, %v", resp.StatusCode, page, err)
+	}
+}
+
 func TestInformationalAnswers(t *testing.T) {
 	server := served(t, Options{}, func(b *bench) {
 		b.x.down.W.Header().Set("X-Edge", "kept")

@@ -132,12 +132,11 @@ func sendDownstream(c *call) Status {
 	if !c.mem.HeaderBytes(r.header.size) {
 		return HTTPHeadTooLarge
 	}
-	c.x.handles.drop(c.u32(0))
 	if r.status == http.StatusEarlyHints {
-		c.x.hints(r)
-		c.x.drop(c.u32(1), b)
+		c.x.hints(r) // the answer is still to come, and libraries send it by the same handles
 		return OK
 	}
+	c.x.handles.drop(c.u32(0))
 	c.x.sendHead(r, b, streaming == 1)
 	d := c.x.down
 	d.sink = &answerSink{d: d}
@@ -161,8 +160,9 @@ func (x *exchange) hints(r *response) {
 	x.watch()
 	h := x.down.W.Header()
 	before := maps.Clone(h)
-	r.header.removeHops()
-	r.header.toHTTP(h)
+	hints := r.header.clone()
+	hints.removeHops()
+	hints.toHTTP(h)
 	x.down.W.WriteHeader(r.status)
 	clear(h)
 	maps.Copy(h, before)
