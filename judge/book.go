@@ -40,6 +40,7 @@ const (
 	maxStrata  = 64  // node × route class, over all nodes
 	maxCohorts = 256 // of one stratum that wait for makings to end; more make epochs longer
 	other      = "other"
+	besideFor  = 10 * time.Second // a baseline that made nothing for longer is no comparison
 )
 
 // Book is what one node counts about one rollout. Every making is booked to
@@ -63,6 +64,7 @@ type stratum struct {
 	proc          process
 	tally         Tally // of closed epochs
 	latency, size histogram
+	beside        time.Time // when the baseline last started something
 }
 
 // Ticket says where a making is booked. The zero ticket books nothing.
@@ -119,6 +121,8 @@ func (b *Book) Start(now time.Time, arm selvage.Arm, class string, timed bool) T
 	who := baseline
 	if arm == selvage.Canary {
 		who = canary
+	} else {
+		s.beside = now
 	}
 	s.open.tally.N[who]++
 	s.open.pending[who]++
@@ -223,6 +227,15 @@ func (b *Book) Small(t Ticket, o *Outcome) bool {
 	}
 	c, _ := b.strata[t.stratum].find(t.epoch)
 	return c != nil && c.marks.small(o)
+}
+
+// Compared says that the baseline makes the like of it too: what it came to is
+// evidence, for or against the canary.
+func (b *Book) Compared(now time.Time, t Ticket) bool {
+	if t.epoch == 0 || int(t.stratum) >= len(b.strata) {
+		return false
+	}
+	return now.Sub(b.strata[t.stratum].beside) < besideFor
 }
 
 // book counts a making's indicators, at once if its epoch is closed.

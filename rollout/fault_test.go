@@ -158,6 +158,35 @@ func TestAnOutageOfBothArmsUndoesNothing(t *testing.T) {
 	}
 }
 
+// Where the old revision is as well as before there is no harm that both share, and
+// no reason to take the canary back for half a minute to find that out.
+func TestHarmOfTheCanaryAloneIsNotTakenForThatOfBoth(t *testing.T) {
+	for seed := range uint64(4) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSim(t, seed+1, 20)
+			defer s.end()
+			s.rates(0.001, 0.3)
+			s.deployed()
+			s.submit("second")
+			if r := s.outcome(10 * time.Minute); r.Change.State != client.Undone || strings.Contains(r.Change.Words, "both arms") {
+				t.Errorf("%s: %s", r.Change.State, r.Change.Words)
+			}
+			for e, err := range s.changes.Log(s.ctx, 0) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				f, err := e.Fact()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if strings.Contains(fmt.Sprint(f), "both arms") {
+					t.Errorf("the log says %+v", f)
+				}
+			}
+		})
+	}
+}
+
 func TestTwoDeploysAtOnceHaveOneWinner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, 1, 300)

@@ -144,17 +144,19 @@ func (w *Watch) endLocked(now time.Time, m *Making, o judge.Outcome) judge.Set {
 	if small {
 		o.Bad = o.Bad.With(judge.Hollow)
 	}
-	fresh := false
+	fresh, evident := false, false
 	if o.Bad != 0 {
 		var counts bool
 		if fresh, counts = w.clients.Bad(now, m.client); !counts {
 			o.Bad, o.Fingerprint, o.NoBody = 0, "", o.NoBody || small
 		}
+		evident = counts && m.canary && w.bookLocked().Compared(now, m.ticket)
 	}
-	// The level takes a client's bad every ten seconds, however many it has had: what one
-	// alone meets hardly moves it, and where there is nobody else it is all there is.
+	// The level is of harm that both arms share. What the comparison has as evidence against
+	// the canary is not of that kind. All else is: a client's bad every ten seconds, however
+	// many it has had; what one alone meets hardly moves it, and where there is nobody else it is all there is.
 	if !m.stored {
-		w.arms[m.side()].add(bad && fresh)
+		w.arms[m.side()].add(bad && fresh && !evident)
 	}
 	if m.ticket == (judge.Ticket{}) {
 		if !m.canary {
