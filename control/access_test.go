@@ -33,7 +33,7 @@ func call(h http.Handler, method, path, token, body string) *httptest.ResponseRe
 	return w
 }
 
-func withState(t *testing.T, admin selvage.Admin) *Server {
+func withState(t testing.TB, admin selvage.Admin) *Server {
 	s, store := testServer(t, admin), state.Memory(state.Limits{})
 	s.State = &store
 	return s

@@ -41,7 +41,7 @@ func sha(token string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func testServer(t *testing.T, admin selvage.Admin) *Server {
+func testServer(t testing.TB, admin selvage.Admin) *Server {
 	t.Helper()
 	return &Server{
 		Node: still{}, Admin: admin, Data: t.TempDir(), Version: "1.2.3", Log: slog.New(slog.DiscardHandler),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -85,11 +86,37 @@ func registerChange[I, O any](s *Server, api huma.API, op huma.Operation, do fun
 	})
 }
 
-// withKind gives the errors of the library our types.
+// What a problem tells at most, so that nobody is sent back what he sent.
+const (
+	detailMost = 4 << 10 // bytes of a text
+	valueMost  = 200     // bytes of JSON of a value that was wrong; a longer one is left out
+	wrongShown = 20      // values that were wrong
+)
+
+// withKind gives the errors of the library our types, and bounds.
 func withKind(_ huma.Context, status string, v any) (any, error) {
-	if m, ok := v.(*huma.ErrorModel); ok {
-		code, _ := strconv.Atoi(status) // what is no number is no error of ours
-		m.Type = problemBase + string(kindOf(code))
+	m, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
 	}
-	return v, nil
+	code, _ := strconv.Atoi(status) // what is no number is no error of ours
+	m.Type = problemBase + string(kindOf(code))
+	m.Detail = atMost(m.Detail)
+	m.Errors = m.Errors[:min(len(m.Errors), wrongShown)]
+	for i, e := range m.Errors {
+		short := huma.ErrorDetail{Message: atMost(e.Message), Location: atMost(e.Location)}
+		if data, err := json.Marshal(e.Value); err == nil && len(data) <= valueMost {
+			short.Value = e.Value
+		}
+		m.Errors[i] = &short
+	}
+	return m, nil
+}
+
+// atMost is the beginning of a text.
+func atMost(text string) string {
+	if len(text) <= detailMost {
+		return text
+	}
+	return strings.ToValidUTF8(text[:detailMost], "") + " …"
 }
