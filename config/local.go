@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -94,6 +95,46 @@ func ReadLocal(manifest []byte) (Written, selvage.RevisionID, error) {
 		return Written{}, "", invalid(doc.finish())
 	}
 	return w, form.Local, nil
+}
+
+// Shipped is the service with the names that its files would have in a manifest, by what is in them
+// now, so that it can be compared with one that is deployed. What is not there any more has
+// the last part of its name: nobody is told where this machine keeps its files.
+func (w Written) Shipped() Written {
+	p := newPacker(nil)
+	_ = eachFile(&w.Service, func(r *fileReference) error { // never fails
+		take := p.file
+		if r.folder {
+			take = p.folder
+		}
+		name, err := take(*r.name)
+		if err != nil {
+			name = filepath.Base(*r.name)
+		}
+		*r.name = name
+		return nil
+	})
+	return w
+}
+
+// Shown is a manifest as it is shown to people: one of PackLocal without the places of this machine.
+func Shown(manifest []byte) ([]byte, error) {
+	if !IsLocal(manifest) {
+		return manifest, nil
+	}
+	w, id, err := ReadLocal(manifest)
+	if err != nil {
+		return nil, err
+	}
+	e := newEmitter(w.Values)
+	e.escape = true
+	var service bytes.Buffer
+	writeJSON(&service, e.tree(reflect.ValueOf(w.Shipped().Service), "", nil))
+	data, err := json.Marshal(localForm{Format: localFormat, Local: id, Service: service.Bytes()})
+	if err != nil {
+		return nil, fmt.Errorf("show manifest of service %s: %w", w.Service.Service, err)
+	}
+	return data, nil
 }
 
 // UnpackLocal makes the service of a manifest of PackLocal, with the files and

@@ -245,3 +245,53 @@ routes: [{match: {path: /*}, origin: web}]
 		t.Errorf("got %v", err)
 	}
 }
+
+// What a node read from its file and the same file deployed differ in nothing: not in how
+// their files are named, of which nobody is told where they are.
+func TestAFileOfTheMachineIsComparedByWhatIsInIt(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"sorry.html": "sorry", "site/index.html": "hello", "shop.yaml": `service: shop
+hosts: ["*"]
+origins: {web: {endpoints: [http://10.0.0.1]}, site: {folder: ./site}}
+routes:
+  - {match: {path: /s/*}, origin: site}
+  - {match: {path: /*}, origin: web, on_failure: [{default: {status: 503, file: ./sorry.html}}]}
+`} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := Load("", []string{filepath.Join(dir, "shop.yaml")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := PackLocal(l.Services[0], l.Outside["shop"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, _, err := ReadLocal(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Pack(filepath.Join(dir, "shop.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Differences(local.Shipped(), b.Manifest.Written()); len(got) > 0 {
+		t.Errorf("they differ: %+v", got)
+	}
+	for _, gone := range []bool{false, true} {
+		if gone {
+			if err := os.Remove(filepath.Join(dir, "sorry.html")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		shown, err := Shown(data)
+		if err != nil || strings.Contains(string(shown), dir) || !strings.Contains(string(shown), "sorry.html") {
+			t.Errorf("it is shown as %s, %v", shown, err)
+		}
+	}
+}

@@ -48,7 +48,7 @@ func (b Blob) Open() (io.ReadCloser, error) { return os.Open(b.path) }
 func Pack(file string) (*Bundle, error) {
 	doc := open(file)
 	doc.expand.deployed = true
-	p := packer{doc: doc, sizes: map[hexDigest]int64{}, paths: map[hexDigest]string{}, folders: map[hexDigest][]packedFile{}}
+	p := newPacker(doc)
 	var s selvage.Service
 	if doc.decode(reflect.ValueOf(&s).Elem(), nodeKeys) {
 		doc.secrets()
@@ -73,6 +73,10 @@ type packer struct {
 	folders map[hexDigest][]packedFile
 	files   int
 	sum     int64
+}
+
+func newPacker(doc *document) *packer {
+	return &packer{doc: doc, sizes: map[hexDigest]int64{}, paths: map[hexDigest]string{}, folders: map[hexDigest][]packedFile{}}
 }
 
 // pack puts names of blobs where the service names files of this machine.

@@ -374,6 +374,9 @@ func (c *Changes) Manifest(ctx context.Context, id string) (client.Revision, []b
 		return client.Revision{}, nil, err
 	}
 	data, err := c.manifest(ctx, digest)
+	if err == nil {
+		data, err = config.Shown(data)
+	}
 	if err != nil {
 		return client.Revision{}, nil, fmt.Errorf("revision %s: %w", all[0].ID, err)
 	}
@@ -444,7 +447,9 @@ func (c *Changes) service(ctx context.Context, id string) (w config.Written, err
 		return w, fmt.Errorf("revision %s: %w", id, err)
 	}
 	if config.IsLocal(data) {
-		w, _, err = config.ReadLocal(data)
+		if w, _, err = config.ReadLocal(data); err == nil {
+			w = w.Shipped()
+		}
 		return w, err
 	}
 	m, err := config.ReadManifest(data)

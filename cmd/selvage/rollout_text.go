@@ -204,7 +204,7 @@ func (g rolloutPage) receipt(r *client.Rollout) string {
 	first, rest, _ := strings.Cut(words, ":")
 	fmt.Fprintf(&b, "\n  %s %s", g.u.sign(sign), g.u.strong(strings.ToUpper(r.Change.State)+strings.TrimPrefix(first, r.Change.State)))
 	b.WriteByte('\n')
-	if rest != "" {
+	if c := r.Receipt; rest != "" && (c == nil || c.Bad == 0 || r.Change.State != client.Undone) { // the rows say the same
 		b.WriteString(wrap(strings.TrimSpace(rest), "    "))
 	}
 	c := r.Receipt
