@@ -36,6 +36,10 @@ const (
 	Refused    = "refused"    // no user has seen it: it cannot be compiled, or the replay differed
 )
 
+// Forgets is what a change of kind purge does, where others say from which revision to
+// which they lead.
+const Forgets = "forgets what is stored"
+
 // Over says whether a change in this state can still become another.
 func Over(state string) bool {
 	return state == Promoted || state == Undone || state == Superseded || state == Refused

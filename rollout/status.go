@@ -267,7 +267,7 @@ func words(event string, r *client.Rollout) string {
 	switch event {
 	case "planned":
 		if r.Change.Kind == string(selvage.PurgeChange) {
-			return r.Change.Service + " forgets what is stored"
+			return r.Change.Service + " " + client.Forgets
 		}
 		return fmt.Sprintf("%s %s -> %s", r.Change.Service, short(r.Change.From), short(r.Change.To))
 	case "ready", "failed":

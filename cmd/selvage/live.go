@@ -177,7 +177,8 @@ type block struct {
 	u     ui
 	c     *client.Client
 	of    client.Of
-	drawn int // lines on the screen
+	size  func() (columns, rows int) // of the terminal now; nil: as it says itself
+	drawn []string                   // lines on the screen
 	raw   *term.State
 }
 
@@ -220,25 +221,88 @@ func (b *block) end() {
 	}
 }
 
-// draw puts lines where those of before were.
-func (b *block) draw(text string) {
+// draw puts lines where those of before were. A terminal that became narrower has
+// broken these; of what is drawn now it breaks none. stays: nothing is drawn over it.
+func (b *block) draw(text string, stays bool) {
+	columns, rows := b.terminal()
 	var out strings.Builder
-	if b.drawn > 0 {
-		fmt.Fprintf(&out, "\x1b[%dA\r\x1b[J", b.drawn)
+	up := 0
+	for _, line := range b.drawn {
+		up += 1 + max(visible(line)-1, 0)/columns
 	}
-	out.WriteString(strings.ReplaceAll(text, "\n", "\r\n"))
-	b.drawn = strings.Count(text, "\n")
+	if up > 0 {
+		fmt.Fprintf(&out, "\x1b[%dA\r\x1b[J", min(up, rows-1))
+	}
+	b.drawn = strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	if !stays {
+		b.drawn = b.drawn[max(len(b.drawn)-rows+1, 0):] // what scrolled away cannot be drawn over
+	}
+	for i, line := range b.drawn {
+		if !stays {
+			b.drawn[i] = cutVisible(line, columns)
+		}
+		out.WriteString(b.drawn[i] + "\r\n")
+	}
 	_, _ = io.WriteString(b.w, out.String()) // a terminal that is gone ends the program
+}
+
+// terminal is how large it is now.
+func (b *block) terminal() (columns, rows int) {
+	if b.size != nil {
+		return b.size()
+	}
+	columns, rows, err := term.GetSize(int(os.Stdout.Fd()))
+	if err != nil || columns < 2 || rows < 2 {
+		return maxColumns, 24
+	}
+	return columns, rows
+}
+
+// visible is how many columns a line takes without what paints it.
+func visible(line string) (n int) {
+	painting := false
+	for _, r := range line {
+		switch {
+		case r == '\x1b':
+			painting = true
+		case painting:
+			painting = r != 'm'
+		default:
+			n++
+		}
+	}
+	return n
+}
+
+// cutVisible is a line with at most so many columns, and all that paints it.
+func cutVisible(line string, columns int) string {
+	if visible(line) <= columns {
+		return line
+	}
+	var b strings.Builder
+	painting, n := false, 0
+	for _, r := range line {
+		switch {
+		case r == '\x1b' || painting:
+			painting = r != 'm'
+		default:
+			if n++; n > columns-1 {
+				continue
+			}
+		}
+		b.WriteRune(r)
+	}
+	return b.String() + "…"
 }
 
 func (b *block) show(p *client.Progress) {
 	page := rolloutPage{nil, b.u}
-	b.draw(page.live(&p.Rollout) + "\n  " + b.u.dim("u, Enter  undo now      h  hold      q  leave it running") + "\n")
+	b.draw(page.live(&p.Rollout)+"\n  "+b.u.dim("u, Enter  undo now      h  hold      q  leave it running")+"\n", false)
 }
 
 func (b *block) receipt(r *client.Rollout) {
 	page := rolloutPage{nil, b.u}
-	b.draw(page.head(r) + page.receipt(r) + page.hints(r))
+	b.draw(page.head(r)+page.receipt(r)+page.hints(r), true)
 }
 
 func (b *block) left(p *client.Progress) int {
@@ -246,6 +310,6 @@ func (b *block) left(p *client.Progress) int {
 	if p != nil {
 		id = p.Rollout.Change.ID
 	}
-	b.draw(fmt.Sprintf("\n  %s goes on by itself: selvage rollout status %s\n", id, id))
+	b.draw(fmt.Sprintf("\n  %s goes on by itself: selvage rollout status %s\n", id, id), true)
 	return 0
 }

@@ -182,7 +182,7 @@ func changeTable(w io.Writer, u ui, changes []client.Change) {
 	for _, c := range changes {
 		sign := signOK
 		switch c.State {
-		case client.Undone, client.Refused:
+		case client.Refused:
 			sign = signBad
 		case client.Held, client.Watching, client.Preparing, client.Replaying:
 			sign = signWatch

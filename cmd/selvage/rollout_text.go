@@ -62,7 +62,7 @@ func isPurge(c *client.Change) bool { return c.Kind == string(selvage.PurgeChang
 // fromTo is what a change leads from and to.
 func fromTo(c *client.Change) string {
 	if isPurge(c) {
-		return "forgets what is stored"
+		return client.Forgets
 	}
 	return orNothing(short(c.From)) + " -> " + short(c.To)
 }
