@@ -1,7 +1,11 @@
 package functions
 
 import (
+	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,7 +77,7 @@ func (e *edge) at(file string) string {
 // javascriptService is what its fastly.toml says, with time for a machine that is busy.
 const javascriptService = `service: javascript
 hosts: ["*"]
-origins: {web: {endpoints: ["http://127.0.0.1:3000"], host: keep}}
+origins: {web: {endpoints: [ORIGIN], host: keep}}
 functions:
   main:
     module: bin/main.wasm
@@ -81,17 +85,15 @@ functions:
     config: {settings: {greeting: good day}}
     secrets: {keys: {signing: key}}
     kv: [visits]
+    places: {127.0.0.1: '{"city":"Bern"}', "::1": '{"city":"Bern"}'}
 routes: [{match: {path: /*}, function: main}]
 `
 
 func TestAProgramInJavaScriptRuns(t *testing.T) {
 	folder := npmBuild(t, "javascript")
 	e := open(t)
-	file := filepath.Join(folder, "service.yaml")
-	if err := os.WriteFile(file, []byte(javascriptService), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	e.serve(e.at(file))
+	authority, ann := person(t, e.folder, "ann")
+	log := e.serveLogged(authority, strings.ReplaceAll(javascriptService, "bin/main.wasm", filepath.Join(folder, "bin/main.wasm")))
 	expect(t, "hello", e.get("/hello"), "200 hello 127.0.0.1 from javascript\n")
 	expect(t, "a path of no function", e.get("/some/page?x=1"), "200 plan ")
 	expect(t, "asked", e.took(), "GET shop.example/some/page")
@@ -125,6 +127,26 @@ func TestAProgramInJavaScriptRuns(t *testing.T) {
 	}
 	if !answers["200 go on\n"] || !answers["429 rest\n"] {
 		t.Errorf("of 40 requests some go on and some do not: got %v", answers)
+	}
+	e.logged(log, "abuse: 127.0.0.1", ": GET /hello")
+	expect(t, "about a client", e.get("/about"), `200 {"city":"Bern","tls":null}`)
+	for _, h2 := range []bool{false, true} {
+		res, said := e.overTLS("/about", h2, &ann)
+		text, err := io.ReadAll(res.Body)
+		var about struct {
+			City string
+			TLS  struct {
+				JA3, JA4, Protocol string
+				Hello, Certificate int
+			}
+		}
+		if err := errors.Join(err, json.Unmarshal(text, &about)); err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		pemSize := len(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ann.Certificate[0]}))
+		if a := about.TLS; about.City != "Bern" || len(a.JA3) != 32 || !strings.HasPrefix(a.JA4, "t13d") || a.Protocol != "TLSv1.3" || a.Hello != len(said.first)-5 || a.Certificate != pemSize {
+			t.Errorf("about a client over TLS: %s, want a hello of %d bytes and a certificate of %d", text, len(said.first)-5, pemSize)
+		}
 	}
 }
 

@@ -20,6 +20,18 @@ const routes = {
     return new Response(`hello ${client.address} from ${env("FASTLY_SERVICE_ID")}\n`);
   },
 
+  // Where a client is, and how its TLS began.
+  async "/about"({ client }) {
+    const tls = client.tlsProtocol && {
+      protocol: client.tlsProtocol,
+      ja3: client.tlsJA3MD5,
+      ja4: client.tlsJA4,
+      hello: client.tlsClientHello.byteLength,
+      certificate: client.tlsClientCertificate.byteLength,
+    };
+    return Response.json({ city: client.geo?.city ?? null, tls: tls || null });
+  },
+
   // An origin by its name. A path that no function has is passed to it as it is.
   async "/through"({ request }) {
     const answer = await fetch(request, { backend: "web", cacheOverride: new CacheOverride("pass") });
