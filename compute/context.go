@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/tetratelabs/wazero/experimental"
 )
 
 // requestContext is the context of a request in a function: the request's own,
@@ -24,6 +26,9 @@ type requestContext struct {
 }
 
 type boxKey struct{}
+
+// asksEngine is what the engine is told by a context: that it may take snapshots.
+var asksEngine = experimental.WithSnapshotter(context.Background())
 
 // boxOf is the sandbox of a call.
 func boxOf(ctx context.Context) *sandbox { return ctx.Value(boxKey{}).(*sandbox) }
@@ -72,6 +77,9 @@ func (c *requestContext) Err() error {
 func (c *requestContext) Value(key any) any {
 	if key == (boxKey{}) {
 		return c.box
+	}
+	if v := asksEngine.Value(key); v != nil {
+		return v
 	}
 	c.mu.Lock()
 	timed := c.timed

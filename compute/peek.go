@@ -19,11 +19,12 @@ import (
 // back and every request gets a fresh instance. The engine's version is pinned,
 // and a test holds the names.
 
-// layout is where the fields are: of a snapshot the stack and its lower end, of
-// a call the ends of its stack.
+// layout is where the fields are: of a snapshot the stack, its lower end, and the
+// results of the host function that it was taken in; of a call the ends of its stack.
 type layout struct {
 	ok                        bool
 	snapshotSP, snapshotStack uintptr
+	snapshotResults           uintptr
 	callTop, callSP           uintptr
 }
 
@@ -74,12 +75,13 @@ func findLayout(call, snapshot reflect.Type) (l layout) {
 		}
 		return offset, t.Kind() == kind
 	}
-	var ok [4]bool
+	var ok [5]bool
 	l.snapshotSP, ok[0] = field(snapshot, reflect.Uintptr, "sp")
 	l.snapshotStack, ok[1] = field(snapshot, reflect.Slice, "stack")
 	l.callTop, ok[2] = field(call, reflect.Uintptr, "stackTop")
 	l.callSP, ok[3] = field(call, reflect.Pointer, "execCtx", "stackPointerBeforeGoCall")
-	l.ok = ok == [4]bool{true, true, true, true}
+	l.snapshotResults, ok[4] = field(snapshot, reflect.Slice, "ret")
+	l.ok = ok == [5]bool{true, true, true, true, true}
 	return l
 }
 
@@ -97,6 +99,21 @@ func saveStack(s experimental.Snapshot) savedStack {
 }
 
 func (s savedStack) restore() { copy(s.live, s.saved) }
+
+// goBack restores a snapshot of the call in which the caller is a host function, and which it goes on with
+// by returning.
+func goBack(s experimental.Snapshot, results []uint64) {
+	p := reflect.ValueOf(s).UnsafePointer()
+	*(*[]uint64)(unsafe.Add(p, engineLayout().snapshotResults)) = results
+	goBackTo(p)
+}
+
+// goBackTo is what the engine does where a panic of Restore has come to, which
+// costs more than all of the rest.
+//
+//go:linkname goBackTo github.com/tetratelabs/wazero/internal/engine/wazevo.(*snapshot).doRestore
+//go:noescape
+func goBackTo(snapshot unsafe.Pointer)
 
 // stackUsed is how many bytes of stack the guest uses that called a host
 // function; 0 where that cannot be known.

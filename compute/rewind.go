@@ -92,11 +92,12 @@ func (b *sandbox) back() bool {
 	return true
 }
 
-// rewind goes on where the program was frozen. It does not return.
+// rewind goes on where the program was frozen, as soon as the host function
+// that calls it returns. Nothing may be written to its own stack after this.
 func (b *sandbox) rewind(ctx context.Context) {
 	f := b.frozen
 	stack := slices.Clone(f.params)
 	b.answer(ctx, f.host, stack)
 	f.stack.restore()
-	f.snapshot.Restore(stack[:len(f.host.Results)])
+	goBack(f.snapshot, stack[:len(f.host.Results)])
 }

@@ -130,7 +130,7 @@ func (b *sandbox) execute(ctx context.Context) error {
 	h := b.f.handler
 	if h == nil || b.frozen == nil {
 		b.running = true
-		err := b.run.CallWithStack(experimental.WithSnapshotter(ctx), nil)
+		err := b.run.CallWithStack(ctx, nil)
 		b.running = false
 		if h == nil || err != nil && !endedWell(err) {
 			return err
@@ -170,7 +170,7 @@ func (b *sandbox) call(ctx context.Context, name string, params []uint64) ([]uin
 	if fn == nil {
 		return nil, selvage.Errorf(selvage.Invalid, "the function exports no %s", name)
 	}
-	return fn.Call(experimental.WithSnapshotter(ctx), params...)
+	return fn.Call(ctx, params...)
 }
 
 func (b *sandbox) exports(name string) bool {
@@ -179,7 +179,7 @@ func (b *sandbox) exports(name string) bool {
 }
 
 // enter is the first call of a program. Where the program has been frozen, it
-// goes on from there with another request, and does not return.
+// goes on from there with another request when it has returned.
 func (b *sandbox) enter(ctx context.Context) {
 	switch {
 	case b.f.fresh != "" || b.f.handler != nil:

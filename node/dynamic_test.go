@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -116,7 +117,7 @@ func newDynamicBed(t *testing.T) *dynamicBed {
 func (b *dynamicBed) ask(t *testing.T, path string, d fastly.DynamicBackend) (string, error) {
 	t.Helper()
 	d.Name, d.Target, d.TLS = "d", b.server.Listener.Addr().String(), true
-	if err := registerDynamic(callContext{t.Context(), b.call}, d); err != nil {
+	if err := registerDynamic(context.WithValue(t.Context(), callKey{}, b.call), d); err != nil {
 		return "", err
 	}
 	req := httptest.NewRequest(http.MethodGet, "http://asked.example"+path, nil).WithContext(t.Context())

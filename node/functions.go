@@ -48,8 +48,8 @@ type functions struct {
 	// purgeTag makes every node forget what carries a tag.
 	purgeTag func(ctx context.Context, service selvage.ServiceName, tag string, soft bool, who string) (id string, err error)
 
-	running *runners                          // of the programs, some of which go on behind their answers
-	atEnd   func(f func()) (stop func() bool) // calls f when the node ends
+	running *runners        // of the programs, some of which go on behind their answers
+	ended   context.Context //nolint:containedctx // the node's end, which each turn's context looks at
 	end     context.CancelFunc
 
 	mu       sync.Mutex // guards all below
@@ -81,9 +81,7 @@ func newFunctions(o *functions, folder string) *functions {
 		OnLimit: func(limit string) { o.onLimit("function_" + limit) },
 	})
 	o.running = newRunners()
-	var ended context.Context
-	ended, o.end = context.WithCancel(context.Background())
-	o.atEnd = func(f func()) func() bool { return context.AfterFunc(ended, f) }
+	o.ended, o.end = context.WithCancel(context.Background())
 	o.programs, o.stores = make(map[string]*program), make(map[selvage.ServiceName]*guestStores)
 	return o
 }

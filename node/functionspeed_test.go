@@ -59,7 +59,7 @@ func BenchmarkFunction(b *testing.B) {
 }
 
 // What a request to a small function may allocate, from the socket and back.
-const functionAllocs = 90
+const functionAllocs = 64
 
 func TestARequestToAFunctionAllocatesLittleAndStartsNoGoroutine(t *testing.T) {
 	a := newAsker(t, serveGuests(t, helloService, nil, map[string]string{"hello": good(t, "hello", "x-name")}), "/hello/x", "x-name")

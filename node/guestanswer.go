@@ -38,8 +38,8 @@ type guestAnswer struct {
 	body *guestBody
 
 	mu      sync.Mutex
-	changed sync.Cond // of all below
-	header  http.Header
+	changed sync.Cond   // of all below
+	header  http.Header // the head's before WriteHeader, and after it trailers; nil if nothing is in it
 	sent    http.Header // the head's; nil before WriteHeader
 	trailer http.Header
 	status  int
@@ -54,20 +54,26 @@ type guestAnswer struct {
 	noBody  bool
 }
 
-func newGuestAnswer(req *http.Request, body *guestBody) *guestAnswer {
-	w := &guestAnswer{req: req, body: body, header: make(http.Header)}
-	w.changed.L = &w.mu
-	return w
+func (w *guestAnswer) begin(req *http.Request, body *guestBody) {
+	w.req, w.body, w.changed.L = req, body, &w.mu
 }
 
-// Header implements http.ResponseWriter.
-func (w *guestAnswer) Header() http.Header { return w.header }
+// Header implements http.ResponseWriter. What it gave before WriteHeader is the
+// sent head's: trailers belong into what it gives after that.
+func (w *guestAnswer) Header() http.Header {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.header == nil {
+		w.header = make(http.Header)
+	}
+	return w.header
+}
 
 // WriteHeader implements http.ResponseWriter.
 func (w *guestAnswer) WriteHeader(status int) {
 	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
 		if trace := httptrace.ContextClientTrace(w.req.Context()); trace != nil && trace.Got1xxResponse != nil {
-			_ = trace.Got1xxResponse(status, textproto.MIMEHeader(w.header.Clone())) // it refuses none
+			_ = trace.Got1xxResponse(status, textproto.MIMEHeader(w.Header().Clone())) // it refuses none
 		}
 		return
 	}
@@ -80,7 +86,9 @@ func (w *guestAnswer) headLocked(status int) {
 	if w.sent != nil {
 		return
 	}
-	w.status, w.sent = status, w.header.Clone()
+	if w.status, w.sent, w.header = status, w.header, nil; w.sent == nil {
+		w.sent = make(http.Header)
+	}
 	w.noBody = w.req.Method == http.MethodHead || status == http.StatusNoContent || status == http.StatusNotModified
 }
 
@@ -165,11 +173,7 @@ func (w *guestAnswer) finish(err error, usage compute.Usage) {
 	case err == nil && w.cut:
 		err = errUnfinished
 	}
-	for name, values := range w.header {
-		if name, ok := strings.CutPrefix(name, http.TrailerPrefix); ok && w.trailer != nil {
-			w.trailer[name] = values
-		}
-	}
+	w.trailersLocked()
 	w.usage, w.err, w.ended = usage, err, true
 	w.changed.Broadcast()
 }
@@ -220,25 +224,31 @@ func (w *guestAnswer) response() *http.Response {
 	if n, err := strconv.ParseInt(w.sent.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
 		res.ContentLength = n
 	}
-	if w.ended && w.err == nil {
+	if !w.ended || w.err != nil || len(w.header) > 0 {
 		w.trailer = make(http.Header)
-		for name, values := range w.header {
-			if name, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
-				w.trailer[name] = values
-			}
-		}
-		if len(w.trailer) == 0 && !w.noBody && res.ContentLength < 0 {
+		res.Trailer = w.trailer
+	}
+	if !w.ended || w.err != nil {
+		return res
+	}
+	w.trailersLocked()
+	if len(w.trailer) == 0 {
+		res.Trailer = nil
+		if !w.noBody && res.ContentLength < 0 {
 			res.ContentLength = int64(len(w.data))
 			w.sent["Content-Length"] = []string{strconv.Itoa(len(w.data))}
 		}
-		if len(w.trailer) > 0 {
-			res.Trailer = w.trailer
-		}
-		return res
 	}
-	w.trailer = make(http.Header)
-	res.Trailer = w.trailer
 	return res
+}
+
+// trailersLocked gives whoever has the answer the trailers that the function wrote.
+func (w *guestAnswer) trailersLocked() {
+	for name, values := range w.header {
+		if name, ok := strings.CutPrefix(name, http.TrailerPrefix); ok && w.trailer != nil {
+			w.trailer[name] = values
+		}
+	}
 }
 
 // Read is the answer's body.

@@ -13,47 +13,33 @@ import (
 // guestTurn is one request in a sandbox. Most sandboxes have one turn and are
 // set back; those of a function with reuse may have several.
 type guestTurn struct {
-	f    *function
-	p    *program
-	c    *call
-	w    *guestAnswer
-	in   *compute.Invocation
-	log  *guestLog
-	stop func() // ends what ends it
+	f   *function
+	p   *program
+	c   *call
+	w   guestAnswer
+	in  compute.Invocation
+	log guestLog
+	ctx turnContext // the program's
 }
 
 // turn makes the turn of a request, which has a user of the program and of the revision.
 func (f *function) turn(req *http.Request, p *program, c *call, body *guestBody) *guestTurn {
-	t := &guestTurn{f: f, p: p, c: c, w: newGuestAnswer(req, body), log: &guestLog{c: c}}
-	// What goes on behind a complete answer ends with the node; before that, with the request.
-	ctx, cancel := context.WithCancelCause(callContext{req.Context(), c})
-	stopNode := f.reg.functions.atEnd(func() { cancel(errNodeEnds) })
-	stopRequest := context.AfterFunc(req.Context(), func() {
-		if !t.w.complete() {
-			cancel(context.Cause(req.Context()))
-		}
-	})
-	t.stop = func() {
-		stopRequest()
-		stopNode()
-		cancel(nil)
-	}
-	t.in = &compute.Invocation{
-		W: t.w, R: guestRequest(req, body, ctx), Client: clientOf(ctx, &c.rec), Fetch: c.fetch, Log: t.log.take,
+	t := &guestTurn{f: f, p: p, c: c, log: guestLog{c: c}}
+	t.w.begin(req, body)
+	t.ctx.begin(req.Context(), t)
+	t.in = compute.Invocation{
+		W: &t.w, R: guestRequest(req, body, &t.ctx), Client: clientOf(&t.ctx, &c.rec), Fetch: c.fetch, Log: t.log.take,
 		Holds: answerBuffer, Origin: string(cmp.Or(f.own, f.set.OtherBackends)),
 	}
 	return t
 }
 
-// ctx is the context that the program has for it.
-func (t *guestTurn) ctx() context.Context { return t.in.R.Context() }
-
 // over ends the turn: the program has ended with err, or is in another request.
 func (t *guestTurn) over(err error) {
 	defer t.f.rev.release()
 	defer t.p.release()
-	t.log.end(err, t.ctx().Err() != nil)
-	t.stop()
+	t.log.end(err, t.ctx.Err() != nil)
+	t.ctx.end()
 	t.c.dynamic.close()
 	t.w.finish(err, t.in.Usage)
 }
@@ -61,7 +47,7 @@ func (t *guestTurn) over(err error) {
 // serve runs the program for a request, and for those that follow it in the same sandbox.
 func (p *program) serve(first *guestTurn) {
 	if p.reuse == 0 {
-		first.over(p.fn.Serve(first.ctx(), first.in))
+		first.over(p.fn.Serve(&first.ctx, &first.in))
 		return
 	}
 	select {
@@ -72,14 +58,14 @@ func (p *program) serve(first *guestTurn) {
 		case p.seats <- struct{}{}:
 		case p.next <- first:
 			return // a sandbox was done with another request
-		case <-first.ctx().Done():
-			first.over(context.Cause(first.ctx()))
+		case <-first.ctx.Done():
+			first.over(context.Cause(&first.ctx))
 			return
 		}
 	}
 	s := &sequence{p: p, now: first, left: p.reuse - 1}
 	first.in.Extra = s.request(first)
-	err := p.fn.Serve(first.ctx(), first.in)
+	err := p.fn.Serve(&first.ctx, &first.in)
 	<-p.seats
 	s.now.over(err)
 }
@@ -127,7 +113,7 @@ func (s *sequence) next(ctx context.Context, wait time.Duration) *fastly.Followi
 	select {
 	case t := <-s.p.next:
 		return &fastly.Following{
-			Invocation: t.in,
+			Invocation: &t.in,
 			Begin: func() {
 				s.now.over(nil)
 				s.now = t

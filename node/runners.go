@@ -1,10 +1,8 @@
 package node
 
 import (
-	"context"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // runners are the goroutines that functions run on. One whose function has
@@ -61,28 +59,4 @@ func (r *runners) trim() {
 func (r *runners) wait() {
 	close(r.end)
 	r.all.Wait()
-}
-
-// callContext is what a call begins its context with: the values of its
-// request, and none of its ends.
-type callContext struct {
-	context.Context // the request's
-	call            *call
-}
-
-// Deadline implements [context.Context].
-func (callContext) Deadline() (time.Time, bool) { return time.Time{}, false }
-
-// Done implements [context.Context].
-func (callContext) Done() <-chan struct{} { return nil }
-
-// Err implements [context.Context].
-func (callContext) Err() error { return nil }
-
-// Value implements [context.Context].
-func (c callContext) Value(key any) any {
-	if key == (callKey{}) {
-		return c.call
-	}
-	return c.Context.Value(key)
 }

@@ -30,7 +30,8 @@ func fromHTTP(h http.Header, host string) header {
 	if host != "" {
 		out.append("host", host)
 	}
-	names := make([]string, 0, len(h))
+	var some [16]string
+	names := some[:0]
 	for name := range h {
 		if name != "Host" || host == "" {
 			names = append(names, name)
@@ -39,11 +40,33 @@ func fromHTTP(h http.Header, host string) header {
 	slices.Sort(names)
 	for _, name := range names {
 		for _, v := range h[name] {
-			out.append(strings.ToLower(name), v)
+			out.append(lower(name), v)
 		}
 	}
 	return out
 }
+
+// lower is a name in lower case. Those that nearly every message has are known.
+func lower(name string) string {
+	if known, ok := lowered[name]; ok {
+		return known
+	}
+	return strings.ToLower(name)
+}
+
+// lowered are names as net/http writes them.
+var lowered = func() map[string]string {
+	known := make(map[string]string)
+	for _, name := range []string{
+		"accept", "accept-encoding", "accept-language", "accept-ranges", "age", "authorization", "cache-control", "cdn-loop", "connection",
+		"content-encoding", "content-length", "content-type", "cookie", "date", "etag", "expires", "forwarded", "host", "if-modified-since", "if-none-match",
+		"last-modified", "location", "origin", "priority", "range", "referer", "server", "set-cookie", "traceparent", "tracestate", "transfer-encoding",
+		"upgrade-insecure-requests", "user-agent", "vary", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
+	} {
+		known[http.CanonicalHeaderKey(name)] = name
+	}
+	return known
+}()
 
 // toHTTP puts the fields into a header of net/http.
 func (h *header) toHTTP(out http.Header) {
