@@ -4,7 +4,9 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +24,36 @@ func tie(cmd *exec.Cmd) (release func()) {
 // of all, for the processor and for memory.
 func makeWayForAll() {
 	const lowest = 19
-	_ = unix.Setpriority(unix.PRIO_PGRP, 0, lowest)                     // all threads that there are; else it is only less polite
+	_ = unix.Setpriority(unix.PRIO_PGRP, 0, lowest) // all threads that there are; else it is only less polite
+	longSlices()
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0o600) // the same
+}
+
+// ownSlice is how long a thread of the compiler computes if nobody else has anything to do.
+const ownSlice = 100 * time.Millisecond
+
+// longSlices asks for long slices, which is to say: interrupt me. Since Linux 6.6
+// a thread that computes is left to the end of its slice, some milliseconds, also where one
+// of a higher priority has been woken; since 6.12 one that wants shorter slices does not wait for
+// that. Older ones know no such wish, and do not need it. Threads that begin later
+// have it from the one that began them.
+func longSlices() {
+	for range 2 { // one may have begun another meanwhile
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return
+		}
+		for _, thread := range threads {
+			id, err := strconv.Atoi(thread.Name())
+			if err != nil {
+				continue
+			}
+			attr, err := unix.SchedGetAttr(id, 0)
+			if err != nil || attr.Policy != unix.SCHED_NORMAL {
+				continue
+			}
+			attr.Runtime = uint64(ownSlice)
+			_ = unix.SchedSetAttr(id, attr, 0) // else it is only less polite
+		}
+	}
 }

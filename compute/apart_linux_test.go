@@ -11,10 +11,12 @@ import (
 )
 
 // lowestPriorities is what priorities are where others go first.
-const lowestPriorities = "threads 19, memory 1000"
+const lowestPriorities = "threads 19, short slices 0, memory 1000"
 
-// priorities are those of this process: of all its threads, and of its memory.
+// priorities are those of this process: of all its threads, how many of those would be left to the end of a short
+// slice, and of its memory.
 func priorities() string {
+	short := 0
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return err.Error()
@@ -29,11 +31,15 @@ func priorities() string {
 		if err == nil {                                     // else it has just ended
 			all = append(all, strconv.Itoa(20-raw))
 		}
+		// A system that does not know the wish says nothing of slices.
+		if attr, err := unix.SchedGetAttr(id, 0); err == nil && attr.Runtime > 0 && attr.Runtime != uint64(ownSlice) {
+			short++
+		}
 	}
 	slices.Sort(all)
 	memory, err := os.ReadFile("/proc/self/oom_score_adj")
 	if err != nil {
 		return err.Error()
 	}
-	return fmt.Sprintf("threads %s, memory %s", strings.Join(slices.Compact(all), " "), strings.TrimSpace(string(memory)))
+	return fmt.Sprintf("threads %s, short slices %d, memory %s", strings.Join(slices.Compact(all), " "), short, strings.TrimSpace(string(memory)))
 }
