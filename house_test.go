@@ -28,6 +28,7 @@ var exceptions = map[string]string{
 	"edgetest/script.go wire":                 "one method for each verb of a script",
 	"examples/shop/page.go shared":            "the handler's two arguments, and what differs between the pages",
 	"http1/conn.go conn":                      "what ServeConn was given, for as long as it runs",
+	"node/guestcontext.go turnContext":        "it is a context itself",
 	"listen/listen.go Group":                  "its options are its fields, as in http.Server",
 	"function.go Function":                    "its fields are what a file may say of a function",
 	"origin/attempt.go attempt":               "one attempt, which lives as long as its request",

@@ -48,8 +48,9 @@ type functions struct {
 	// purgeTag makes every node forget what carries a tag.
 	purgeTag func(ctx context.Context, service selvage.ServiceName, tag string, soft bool, who string) (id string, err error)
 
-	running *runners        // of the programs, some of which go on behind their answers
-	ended   context.Context //nolint:containedctx // the node's end, which each turn's context looks at
+	running *runners                          // of the programs, some of which go on behind their answers
+	ended   <-chan struct{}                   // closed when the node ends
+	atEnd   func(f func()) (stop func() bool) // calls f then
 	end     context.CancelFunc
 
 	mu       sync.Mutex // guards all below
@@ -81,7 +82,9 @@ func newFunctions(o *functions, folder string) *functions {
 		OnLimit: func(limit string) { o.onLimit("function_" + limit) },
 	})
 	o.running = newRunners()
-	o.ended, o.end = context.WithCancel(context.Background())
+	var ended context.Context
+	ended, o.end = context.WithCancel(context.Background())
+	o.ended, o.atEnd = ended.Done(), func(f func()) func() bool { return context.AfterFunc(ended, f) }
 	o.programs, o.stores = make(map[string]*program), make(map[selvage.ServiceName]*guestStores)
 	return o
 }

@@ -13,12 +13,12 @@ import (
 // and the node are made to tell of their ends when somebody first waits, and
 // most functions are done before anybody does.
 type turnContext struct {
-	request context.Context //nolint:containedctx // what a context is derived from
-	values  context.Context //nolint:containedctx // the request's, without its end
+	request context.Context
+	values  context.Context // the request's, without its end
 	t       *guestTurn
 
 	mu     sync.Mutex              // guards all below
-	told   context.Context         //nolint:containedctx // nil until somebody waits, or it was seen to have ended
+	told   context.Context         // nil until somebody waits, or it was seen to have ended
 	cancel context.CancelCauseFunc // set with told
 	over   bool
 	stop   [2]func() bool // both set with told, but where that had ended by then
@@ -64,8 +64,10 @@ func (c *turnContext) Value(key any) any {
 
 // cause is why the turn ought to end now; nil if it goes on.
 func (c *turnContext) cause() error {
-	if c.t.f.reg.functions.ended.Err() != nil {
+	select {
+	case <-c.t.f.reg.functions.ended:
 		return errNodeEnds
+	default:
 	}
 	if c.request.Err() != nil && !c.t.w.complete() {
 		return context.Cause(c.request)
@@ -89,7 +91,7 @@ func (c *turnContext) toldLocked() context.Context {
 		cancel(cause)
 		return c.told
 	}
-	c.stop[0] = context.AfterFunc(c.t.f.reg.functions.ended, func() { cancel(errNodeEnds) })
+	c.stop[0] = c.t.f.reg.functions.atEnd(func() { cancel(errNodeEnds) })
 	c.stop[1] = context.AfterFunc(c.request, func() {
 		if !c.t.w.complete() {
 			cancel(context.Cause(c.request))

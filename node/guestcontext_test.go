@@ -10,7 +10,9 @@ import (
 // newTurn is a turn without a program. stop ends its node.
 func newTurn(request context.Context) (t *guestTurn, stop func()) {
 	ended, stop := context.WithCancel(context.Background())
-	c := &call{f: &function{reg: &registry{functions: &functions{ended: ended}}}}
+	c := &call{f: &function{reg: &registry{functions: &functions{
+		ended: ended.Done(), atEnd: func(f func()) func() bool { return context.AfterFunc(ended, f) },
+	}}}}
 	t = &guestTurn{f: c.f, c: c}
 	t.w.begin(nil, nil)
 	t.ctx.begin(request, t)
