@@ -29,10 +29,10 @@ func makeWayForAll() {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0o600) // the same
 }
 
-// ownSlice is how long a thread of the compiler computes if nobody else has anything to do.
+// ownSlice is how long a thread computes for what nobody waits for if nobody else has anything to do.
 const ownSlice = 100 * time.Millisecond
 
-// longSlices asks for long slices, which is to say: interrupt me. Since Linux 6.6
+// longSlices asks for long slices for all threads, which is to say: interrupt me. Since Linux 6.6
 // a thread that computes is left to the end of its slice, some milliseconds, also where one
 // of a higher priority has been woken; since 6.12 one that wants shorter slices does not wait for
 // that. Older ones know no such wish, and do not need it. Threads that begin later
@@ -44,16 +44,29 @@ func longSlices() {
 			return
 		}
 		for _, thread := range threads {
-			id, err := strconv.Atoi(thread.Name())
-			if err != nil {
-				continue
+			if id, err := strconv.Atoi(thread.Name()); err == nil {
+				setSlice(id, ownSlice)
 			}
-			attr, err := unix.SchedGetAttr(id, 0)
-			if err != nil || attr.Policy != unix.SCHED_NORMAL {
-				continue
-			}
-			attr.Runtime = uint64(ownSlice)
-			_ = unix.SchedSetAttr(id, attr, 0) // else it is only less polite
 		}
 	}
+}
+
+// setSlice asks for slices for a thread; 0 is its own, and without a wish the
+// system decides. What is not granted is only less polite.
+func setSlice(thread int, wish time.Duration) {
+	attr, err := unix.SchedGetAttr(thread, 0)
+	if err != nil || attr.Policy != unix.SCHED_NORMAL {
+		return
+	}
+	attr.Runtime = uint64(wish)
+	_ = unix.SchedSetAttr(thread, attr, 0)
+}
+
+// interruptibly runs a job on a thread with long slices.
+func interruptibly(job func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	setSlice(0, ownSlice)
+	defer setSlice(0, 0)
+	job()
 }

@@ -3,9 +3,11 @@ package compute
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,4 +44,28 @@ func priorities() string {
 		return err.Error()
 	}
 	return fmt.Sprintf("threads %s, short slices %d, memory %s", strings.Join(slices.Compact(all), " "), short, strings.TrimSpace(string(memory)))
+}
+
+func TestWorkBesideRequestsMayBeInterrupted(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	slice := func() uint64 {
+		attr, err := unix.SchedGetAttr(0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return attr.Runtime
+	}
+	before := slice()
+	if before == 0 {
+		t.Skip("this system knows no wishes for slices")
+	}
+	var within uint64
+	new(aside).run(func() { within = slice() })
+	if within != uint64(ownSlice) {
+		t.Errorf("its slice was %d ns, want %d", within, ownSlice)
+	}
+	if after := slice(); after != before {
+		t.Errorf("the thread's slice is %d ns after it, was %d", after, before)
+	}
 }

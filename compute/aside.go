@@ -9,7 +9,8 @@ import (
 // aside lets long work of ours, which cannot yield, run beside requests where
 // Go has one processor only: there a request would wait for its slices of
 // 10 ms, at every step. With a second one the system shares the core out, and
-// it lets a thread that has waited go before one that computes.
+// it lets a thread that has waited go before one that computes, which says that
+// it may be interrupted.
 type aside struct {
 	mu    sync.Mutex // guards all below
 	jobs  int
@@ -22,7 +23,7 @@ var beside aside
 func (a *aside) run(job func()) {
 	a.begin()
 	defer a.end()
-	job()
+	interruptibly(job)
 }
 
 func (a *aside) begin() {

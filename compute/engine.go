@@ -101,7 +101,8 @@ func New(o Options) *Engine {
 	if o.FolderBytes <= 0 {
 		o.FolderBytes = 2 << 30
 	}
-	e := &Engine{options: o, compile: make(chan struct{}, max(1, o.Compilers)), memories: newMemories(o), turns: newTurns()}
+	e := &Engine{options: o, compile: make(chan struct{}, max(1, o.Compilers)), turns: newTurns()}
+	e.memories = newMemories(o, e.makeWay)
 	if o.Folder != "" {
 		e.kept = &folder{path: o.Folder, most: o.FolderBytes}
 	}

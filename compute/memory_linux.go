@@ -10,16 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func newMemories(o Options) memories {
+func newMemories(o Options, makeWay func()) memories {
 	if o.plain {
 		return plainMemories{}
 	}
-	return mappedMemories{older: o.older}
+	return mappedMemories{older: o.older, makeWay: makeWay}
 }
 
 // mappedMemories map a file in memory copy-on-write: what a guest writes is its
 // own, and dropping it brings the file's content back.
-type mappedMemories struct{ older bool }
+type mappedMemories struct {
+	older   bool
+	makeWay func() // lets others go first
+}
 
 var osPage = uint64(os.Getpagesize())
 
@@ -92,7 +95,7 @@ func (ms mappedMemories) open(limit uint64, first image) (*memory, error) {
 	// A large page would have to be cleared as a whole for one byte of it.
 	_ = unix.Madvise(all, unix.MADV_NOHUGEPAGE) // not every kernel has them
 	m := &memory{all: all[:limit], limit: limit}
-	b := &mappedBacking{m: m, whole: all, older: ms.older}
+	b := &mappedBacking{m: m, whole: all, older: ms.older, makeWay: ms.makeWay}
 	m.backing = b
 	if i, ok := first.(*mappedImage); ok {
 		b.first = i.size
@@ -106,15 +109,16 @@ func (ms mappedMemories) open(limit uint64, first image) (*memory, error) {
 
 // mappedBacking is one mapped memory.
 type mappedBacking struct {
-	m      *memory
-	whole  []byte
-	first  uint64 // the length of the image that it began with
-	frozen *mappedImage
-	shared []byte // the frozen image, to copy from
-	older  bool   // take the system for one that does not say what was written
-	found  []region
-	hot    []span // pages that requests write to, learned where the system cannot be asked for what was written
-	rounds int
+	m       *memory
+	whole   []byte
+	first   uint64 // the length of the image that it began with
+	frozen  *mappedImage
+	shared  []byte // the frozen image, to copy from
+	older   bool   // take the system for one that does not say what was written
+	makeWay func()
+	found   []region
+	hot     []span // pages that requests write to, learned where the system cannot be asked for what was written
+	rounds  int
 }
 
 // span is a range of pages.
@@ -182,25 +186,26 @@ func (p *mappedBacking) backLearned(n uint64) error {
 	return p.drop(at, n)
 }
 
-// drop forgets what was written from one place to another.
+// drop forgets what was written from one place to another, a piece at a time: a
+// call for 128 MiB takes 10 ms, in which neither the guests of this processor nor
+// whoever waits for the process's mappings gets anywhere.
 func (p *mappedBacking) drop(from, to uint64) error {
-	if from >= to {
-		return nil
-	}
-	// The scheduler is told of a call that may take long, and not of the rest:
-	// it would give the processor to another thread for it.
-	call := syscall.RawSyscall
-	if to-from > quickDrop {
-		call = syscall.Syscall
-	}
-	if _, _, errno := call(syscall.SYS_MADVISE, uintptr(unsafe.Pointer(&p.whole[from])), uintptr(to-from), unix.MADV_DONTNEED); errno != 0 {
-		return fmt.Errorf("drop pages: %w", errno)
+	for from < to {
+		piece := min(to-from, dropAtOnce)
+		// The scheduler is not told of the call: for one that takes so little it
+		// would give the processor to another thread.
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_MADVISE, uintptr(unsafe.Pointer(&p.whole[from])), uintptr(piece), unix.MADV_DONTNEED); errno != 0 {
+			return fmt.Errorf("drop pages: %w", errno)
+		}
+		if from += piece; from < to {
+			p.makeWay()
+		}
 	}
 	return nil
 }
 
-// quickDrop is how many bytes are dropped in some microseconds, if all of them were written.
-const quickDrop = 1 << 20
+// dropAtOnce is how many bytes are dropped in some tens of microseconds, if all of them were written.
+const dropAtOnce = 1 << 20
 
 // In the highest byte of an entry of the page map.
 const present, swapped, ofFile = 0x80, 0x40, 0x20
@@ -265,6 +270,7 @@ func (p *mappedBacking) close() {
 		_ = unix.Munmap(p.shared) // ours, mapped above
 	}
 	if p.whole != nil {
+		_ = p.drop(0, min(p.m.high, uint64(len(p.whole)))) // else it goes with the rest
 		_ = unix.Munmap(p.whole)
 	}
 	p.frozen, p.shared, p.whole, p.m.all = nil, nil, nil, nil

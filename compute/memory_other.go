@@ -2,4 +2,4 @@
 
 package compute
 
-func newMemories(Options) memories { return plainMemories{} }
+func newMemories(Options, func()) memories { return plainMemories{} }

@@ -60,6 +60,7 @@ func (b *sandbox) freezeAt(ctx context.Context, h *HostFunc, stack []uint64) err
 
 // freeze keeps memory and globals as they are.
 func (b *sandbox) freeze(h *HostFunc, stack []uint64) error {
+	b.leaveTurn() // what is dropped meanwhile takes turns of its own
 	f := &frozen{host: h, params: slices.Clone(stack)}
 	for _, g := range b.globals {
 		f.globals = append(f.globals, g.Get())
