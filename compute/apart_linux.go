@@ -29,10 +29,12 @@ func makeWayForAll() {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0o600) // the same
 }
 
-// ownSlice is how long a thread computes for what nobody waits for if nobody else has anything to do.
-const ownSlice = 100 * time.Millisecond
+// ownSlice is how long a thread computes at once for what nobody waits for. It is longer than what a thread
+// has that wishes nothing, which is 2.8 ms at most, and not much longer: on a busy machine a thread of
+// the lowest priority gets one slice in hundreds, and the first would come after half a minute.
+const ownSlice = 4 * time.Millisecond
 
-// longSlices asks for long slices for all threads, which is to say: interrupt me. Since Linux 6.6
+// longSlices asks for longer slices than others have for all threads, which is to say: interrupt me. Since Linux 6.6
 // a thread that computes is left to the end of its slice, some milliseconds, also where one
 // of a higher priority has been woken; since 6.12 one that wants shorter slices does not wait for
 // that. Older ones know no such wish, and do not need it. Threads that begin later
@@ -62,7 +64,7 @@ func setSlice(thread int, wish time.Duration) {
 	_ = unix.SchedSetAttr(thread, attr, 0)
 }
 
-// interruptibly runs a job on a thread with long slices.
+// interruptibly runs a job on a thread that lets others interrupt it.
 func interruptibly(job func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
