@@ -68,6 +68,9 @@ type Checked struct {
 	metered *wasm.Metered
 }
 
+// Size is how many bytes it takes, as good as all of them the metered module's.
+func (c *Checked) Size() int64 { return c.metered.Size() }
+
 // Engine compiles functions. It is safe for concurrent use.
 type Engine struct {
 	options  Options

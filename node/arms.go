@@ -425,7 +425,11 @@ func (x *exchange) pin() bool {
 
 // compileAll compiles all services or none.
 func (reg *registry) compileAll(tenant selvage.Tenant, conf *selvage.Config) (all []*revision, err error) {
-	defer reg.functions.checks.forget()
+	defer func() {
+		for range reg.functions.checks.forget() {
+			reg.metrics.LimitHit("function_checks")
+		}
+	}()
 	for _, s := range conf.Services {
 		id, err := config.LocalRevision(s, conf.Outside[s.Service])
 		var rev *revision

@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"strings"
@@ -37,6 +39,36 @@ func TestModulesThatCannotRunAreRefusedByName(t *testing.T) {
 	}
 	for i := range good { // cut off anywhere: an error or, behind all that counts, none, but never a panic
 		_, _ = new(Checks).Function(&selvage.Function{Interface: "auto"}, good[:i])
+	}
+}
+
+func TestWhatIsKeptOfCheckedModulesIsBounded(t *testing.T) {
+	module := func(name string) (code []byte, digest string) {
+		code = asm.Assemble("memory 1\nfunc $_start export=_start\nendfunc\nfunc $x export=" + name + "\nendfunc")
+		sum := sha256.Sum256(code)
+		return code, hex.EncodeToString(sum[:])
+	}
+	check := func(c *Checks, name string) string {
+		t.Helper()
+		code, digest := module(name)
+		if _, err := c.Function(&selvage.Function{}, code); err != nil {
+			t.Fatal(err)
+		}
+		return digest
+	}
+	var c Checks
+	one := check(&c, "a")
+	c.Bytes = c.take(one).Size() + 1
+	check(&c, "a") // the same takes its own place
+	two := check(&c, "b")
+	if c.take(one) == nil || c.take(two) != nil {
+		t.Errorf("kept the first: %v, the second: %v; there is room for the first", c.take(one) != nil, c.take(two) != nil)
+	}
+	if left := c.forget(); left != 1 {
+		t.Errorf("%d had no room, want 1", left)
+	}
+	if two = check(&c, "b"); c.take(two) == nil || c.forget() != 0 {
+		t.Error("there was no room after all were forgotten")
 	}
 }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -19,9 +20,18 @@ import (
 // compile them: it does not look through them again. The zero value has none. It
 // is safe for concurrent use.
 type Checks struct {
-	mu   sync.Mutex
-	good map[string]*compute.Checked // guarded by mu; by the module's digest, until the node compiled it or begins to serve without
+	// Bytes bounds what is kept of modules. One that has no room is looked through
+	// again when it is compiled: the limit function_checks. Default 256 MiB.
+	Bytes int64
+
+	mu   sync.Mutex                  // guards all below
+	good map[string]*compute.Checked // by the module's digest, until the node compiled it or begins to serve without
+	kept int64                       // bytes
+	left int                         // how many had no room
 }
+
+// checksBytes is the default of [Checks.Bytes].
+const checksBytes = 256 << 20
 
 // Function says what is wrong with the module of a function without compiling
 // it, and in notes what it imports that is not here.
@@ -47,13 +57,27 @@ func (c *Checks) Function(f *selvage.Function, module []byte) (notes []string, e
 		notes = append(notes, fmt.Sprintf("it imports %s, which is not here: a call answers %d (unsupported)", name, checked.Unsupported[name]))
 	}
 	sum := sha256.Sum256(module)
+	c.keep(hex.EncodeToString(sum[:]), checked)
+	return notes, nil
+}
+
+// keep keeps what was found of a module, in the place of what was found earlier.
+func (c *Checks) keep(digest string, checked *compute.Checked) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if before := c.good[digest]; before != nil {
+		c.kept -= before.Size()
+		delete(c.good, digest)
+	}
+	if c.kept+checked.Size() > cmp.Or(c.Bytes, checksBytes) {
+		c.left++
+		return
+	}
 	if c.good == nil {
 		c.good = make(map[string]*compute.Checked)
 	}
-	c.good[hex.EncodeToString(sum[:])] = checked
-	return notes, nil
+	c.good[digest] = checked
+	c.kept += checked.Size()
 }
 
 // take is what was found of a module, for the one who compiles it. Nil: nothing.
@@ -66,12 +90,14 @@ func (c *Checks) take(digest string) *compute.Checked {
 	return c.good[digest]
 }
 
-// forget forgets all: what is to be compiled is.
-func (c *Checks) forget() {
+// forget forgets all: what is to be compiled is. left is how many modules had had no room.
+func (c *Checks) forget() (left int) {
 	if c == nil {
-		return
+		return 0
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.good = nil
+	left = c.left
+	c.good, c.kept, c.left = nil, 0, 0
+	return left
 }

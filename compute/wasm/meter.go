@@ -80,6 +80,15 @@ func (m *Metered) Exported(name string) (FuncType, bool) {
 // segments may overlap; later ones go over earlier ones.
 func (m *Metered) Image() []Segment { return m.image }
 
+// Size is how many bytes Module and Image take.
+func (m *Metered) Size() int64 {
+	size := int64(len(m.code))
+	for _, s := range m.image {
+		size += int64(len(s.Data))
+	}
+	return size
+}
+
 // WithoutModule is what else there is to know: Module and Image, which together
 // hold the module as it was, nobody needs once it is compiled.
 func (m *Metered) WithoutModule() *Metered {
