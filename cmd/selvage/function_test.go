@@ -72,10 +72,10 @@ func TestAFunctionIsSwappedOnSaveAndSaysHowItTraps(t *testing.T) {
 	p.until("the new one answers", answers("another"))
 	module(t, dir, traps)
 	p.until("the one that traps is asked", answers("the function that answers here failed"))
-	p.says(`function=main text="half a line" trace=[0-9a-f]{32}$`)
-	p.says(`function=main text="unreachable, in deep, trap [0-9a-f]{16}" trace=[0-9a-f]{32}$`)
-	p.says(`function=main text="\\tdeep" trace=[0-9a-f]{32}$`)
-	p.says(`function=main text="\\t_start" trace=[0-9a-f]{32}$`)
+	p.says(`"function":"main","text":"half a line","trace_id":"[0-9a-f]{32}"`)
+	p.says(`"function":"main","text":"unreachable, in deep, trap [0-9a-f]{16}","trace_id":"[0-9a-f]{32}"`)
+	p.says(`"function":"main","text":"\\tdeep","trace_id":"[0-9a-f]{32}"`)
+	p.says(`"function":"main","text":"\\t_start","trace_id":"[0-9a-f]{32}"`)
 	if err := os.WriteFile(file, []byte("no program"), 0o600); err != nil {
 		t.Fatal(err)
 	}

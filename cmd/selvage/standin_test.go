@@ -29,7 +29,7 @@ func TestTheFunctionBeforeStandsInAfterARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.until("the change is in the log", func() bool { return g.change(t).ID != "c-1" })
-	const trapped = `text="unreachable, in deep, trap `
+	const trapped = `"text":"unreachable, in deep, trap `
 	for _, when := range []string{"before the restart", "after it"} {
 		// While the new one is compiled the old one answers for itself.
 		p.until(when+" the new module traps and the old one answers", func() bool {
