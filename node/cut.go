@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -109,7 +110,8 @@ func (c *cut) stop() {
 // canary, and nearly always ends with the request: so it waits for its parent only where
 // somebody waits for it.
 type cutContext struct {
-	context.Context // the request's own
+	context.Context             // the request's own
+	came            http.Header // the fields as they came, where the request may run again on the old revision
 
 	joined     bool        // guarded by the cut's mu, as are the next two
 	prev, next *cutContext // in the cut's list

@@ -117,4 +117,4 @@ type bareContext struct{ context.Context }
 func (bareContext) Value(any) any { return nil }
 
 // AfterFunc spares those who derive from it a goroutine.
-func (c bareContext) AfterFunc(f func()) func() bool { return context.AfterFunc(c.Context, f) }
+func (c bareContext) AfterFunc(f func()) func() bool { return afterEnd(c.Context, f) }

@@ -116,12 +116,17 @@ type maker struct {
 // RoundTrip implements http.RoundTripper.
 func (k *maker) RoundTrip(req *http.Request) (*http.Response, error) {
 	rec := record.From(req.Context())
-	began := time.Now()
-	m := k.watch.begin(rec, began)
-	if m == nil {
+	if k.watch.of(rec) == nil {
 		return k.next.RoundTrip(req)
 	}
-	m.facts.Agent = req.Header.Get("User-Agent")
+	began := time.Now()
+	m := k.watch.begin(rec, began)
+	if m == nil { // in this moment nobody counts any more
+		return k.next.RoundTrip(req)
+	}
+	if agent := req.Header["User-Agent"]; len(agent) > 0 {
+		m.facts.Agent = agent[0]
+	}
 	if rec.Timing.Head > 0 && !isPaired(rec.Target.Class) { // whose counterpart has no head to wait for
 		began = rec.Start.Add(rec.Timing.Head)
 	}

@@ -32,7 +32,6 @@ type exchange struct {
 	pass     string // to an arm
 	rev      *revision
 	route    *compiledRoute
-	match    route.Match
 	path     string // normalised: what is matched is what the origin sees
 	query    string
 	queried  bool // there is a query: tells /a? from /a
@@ -157,7 +156,7 @@ func (x *exchange) findIn() bool {
 		x.noRoute(m.Miss)
 		return false
 	}
-	x.match, x.route = m, &x.rev.routes[m.Index]
+	x.pol.Captures, x.route = m.Captures, &x.rev.routes[m.Index]
 	if x.r.Method == http.MethodTrace && !x.route.traces {
 		x.madeNothing()
 		x.noMethod()
@@ -267,9 +266,7 @@ func (x *exchange) answeredByPolicy(out *http.Request) bool {
 	if x.route.policies.Empty() {
 		return false
 	}
-	x.pol = policy.Exchange{
-		In: x.r, Out: out, Client: x.who.client, Path: x.path, Captures: x.match.Captures, Now: time.Now(),
-	}
+	x.pol.In, x.pol.Out, x.pol.Client, x.pol.Path, x.pol.Now = x.r, out, x.who.client, x.path, time.Now()
 	a := x.route.policies.Request(&x.pol)
 	if a == nil {
 		return false

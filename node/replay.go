@@ -251,7 +251,7 @@ func (n *Node) play(ctx context.Context, rev *revision, one *recorded, arm selva
 	if !ok {
 		return replayed{status: http.StatusNotFound}
 	}
-	x.match, x.route = m, &rev.routes[m.Index]
+	x.route = &rev.routes[m.Index]
 	out := &x.outgoing("").req
 	if one.tls {
 		out.URL.Scheme = "https"

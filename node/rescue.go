@@ -20,10 +20,10 @@ func (x *exchange) joinArm() {
 	}
 	x.rec.Target.Rescuable = x.served.baseline != nil && !x.rec.Target.Forced && isIdempotent(x.r.Method) &&
 		(x.r.Body == nil || x.r.Body == http.NoBody) && upgradeOf(x.r.Header) == ""
-	if x.rec.Target.Rescuable {
-		x.came = x.r.Header // which stays as it came: see headerAcross
-	}
 	x.under = x.served.cut.join(x.r.Context())
+	if x.rec.Target.Rescuable {
+		x.under.came = x.r.Header // which stays as it came: see headerAcross
+	}
 	x.r = x.r.WithContext(x.under)
 }
 
@@ -59,14 +59,13 @@ func (x *exchange) rescue(err error) bool {
 		watch.Rescued()
 	}
 	x.rev.release()
-	came := x.came
 	x.leaveArm()
 	x.rev, t.Arm, t.Rescued, t.Rescuable = old, selvage.Baseline, true, false
 	x.rec.Origin, x.rec.Cache, x.rec.Detail, x.rec.LimitHit = record.Origin{}, record.Cache{}, "", ""
 	x.pol = policy.Exchange{}
 	clear(x.w.Header())
 	x.r = x.r.WithContext(x.under.Context)
-	x.r.Header = came
+	x.r.Header = x.under.came
 	if x.findIn() {
 		x.serve()
 	}

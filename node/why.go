@@ -73,7 +73,7 @@ func (x *exchange) why(w *client.Why) error {
 		}
 		return nil
 	}
-	x.match, x.route = m, &x.rev.routes[m.Index]
+	x.route = &x.rev.routes[m.Index]
 	w.Route = string(x.route.name)
 	how := "not cached"
 	if x.route.cache != nil {
@@ -86,7 +86,7 @@ func (x *exchange) why(w *client.Why) error {
 	out := &x.outgoing(upgradeOf(x.r.Header)).req
 	x.route.coding.delivered.Ask(out.Header)
 	x.pol = policy.Exchange{
-		In: x.r, Out: out, Client: x.who.client, Path: x.path, Captures: x.match.Captures, Now: time.Now(),
+		In: x.r, Out: out, Client: x.who.client, Path: x.path, Captures: m.Captures, Now: time.Now(),
 	}
 	if a := x.route.policies.Look(&x.pol); a != nil {
 		w.Verdict, w.Words = "answered", strings.TrimSuffix(fmt.Sprintf("%d by a policy: %s", a.Status, cmp.Or(x.rec.Detail, a.Header.Get("Location"))), ": ")
@@ -95,7 +95,7 @@ func (x *exchange) why(w *client.Why) error {
 	if words := ladder(x.rev.service.Routes[m.Index].OnFailure); words != "" {
 		step("failure", "%s", words)
 	}
-	if x.byFunction(w) {
+	if x.byFunction(w, &x.rev.service.Routes[m.Index]) {
 		return nil
 	}
 	if x.route.cache == nil {
@@ -112,9 +112,8 @@ func (x *exchange) why(w *client.Why) error {
 
 // byFunction says what functions have to do with the route, and whether one answers
 // on it: then the cache is asked by what the function asks for.
-func (x *exchange) byFunction(w *client.Why) bool {
+func (x *exchange) byFunction(w *client.Why, r *selvage.Route) bool {
 	s := &x.rev.service
-	r := &s.Routes[x.match.Index]
 	if r.Function == "" {
 		if maker := s.Origins[r.Origin].Function; maker != "" {
 			words := fmt.Sprintf("the function %s makes what origin %s answers", maker, r.Origin)
