@@ -39,7 +39,6 @@ type exchange struct {
 	pol      policy.Exchange
 	under    *cutContext // what an undo cuts; nil where none can
 	url      url.URL     // of an answer as it lies
-	came     http.Header // the fields as they came, where the request may run again on the old revision
 }
 
 // ServeHTTP is the order of the stages, and the only place that has it: host,
