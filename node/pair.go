@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/selvage-edge/selvage"
-	"github.com/selvage-edge/selvage/policy"
 	"github.com/selvage-edge/selvage/record"
 	"github.com/selvage-edge/selvage/rollout"
 )
@@ -28,15 +27,19 @@ func (x *exchange) pair(out *http.Request) {
 		return
 	}
 	old := x.served.baseline
-	m, ok := old.match(x.r, x.path)
-	if !ok {
-		return
+	place, captures := x.place, &x.pol.Captures
+	if !x.served.sameRoute {
+		m, ok := old.match(x.r, x.path)
+		if !ok {
+			return
+		}
+		place, captures = m.Index, &m.Captures
 	}
-	route, own := &old.routes[m.Index], x.route.cache
-	if route.cache == nil || old.service.Routes[m.Index].Function != "" {
+	route, own := &old.routes[place], x.route.cache
+	if route.cache == nil || old.service.Routes[place].Function != "" {
 		return // all that is asked for is made
 	}
-	if own != nil && x.rev.service.Routes[x.match.Index].Function == "" && (own.Shares(route.cache) || own.Fresh(out)) {
+	if own != nil && x.rev.service.Routes[x.place].Function == "" && (own.Shares(route.cache) || own.Fresh(out)) {
 		return // and this is not
 	}
 	if !old.acquire() {
@@ -44,7 +47,7 @@ func (x *exchange) pair(out *http.Request) {
 	}
 	defer old.release()
 	control := x.control(old)
-	control.match, control.route = m, route
+	control.pol.Captures, control.route = *captures, route
 	if req := control.asMade(); req != nil && route.cache.Anew(control.rec, req) {
 		t.Class = route.name + rollout.Stored
 	}
@@ -56,7 +59,7 @@ func (x *exchange) control(old *revision) *exchange {
 		Start: time.Now(), Place: x.rec.Place, Client: x.rec.Client, Request: x.rec.Request, Trace: x.rec.Trace, Target: x.rec.Target,
 	}
 	r := x.r.WithContext(record.NewContext(context.Background(), rec))
-	r.Header = x.came.Clone()
+	r.Header = x.under.came.Clone()
 	return &exchange{
 		node: x.node, r: r, rec: rec, who: x.who, rev: old, path: x.path, query: x.query, queried: x.queried,
 	}
@@ -69,7 +72,7 @@ func (x *exchange) asMade() *http.Request {
 	t.Class, t.Unit = x.route.name+rollout.Stored, t.Unit^controlUnit
 	out := &x.outgoing("").req
 	x.route.coding.delivered.Ask(out.Header)
-	x.pol = policy.Exchange{In: x.r, Out: out, Client: x.who.client, Path: x.path, Captures: x.match.Captures, Now: x.rec.Start}
+	x.pol.In, x.pol.Out, x.pol.Client, x.pol.Path, x.pol.Now = x.r, out, x.who.client, x.path, x.rec.Start
 	if x.route.policies.Look(&x.pol) != nil {
 		return nil
 	}

@@ -32,6 +32,7 @@ type exchange struct {
 	pass     string // to an arm
 	rev      *revision
 	route    *compiledRoute
+	place    int    // the route's, in its revision
 	path     string // normalised: what is matched is what the origin sees
 	query    string
 	queried  bool // there is a query: tells /a? from /a
@@ -155,7 +156,7 @@ func (x *exchange) findIn() bool {
 		x.noRoute(m.Miss)
 		return false
 	}
-	x.pol.Captures, x.route = m.Captures, &x.rev.routes[m.Index]
+	x.pol.Captures, x.place, x.route = m.Captures, m.Index, &x.rev.routes[m.Index]
 	if x.r.Method == http.MethodTrace && !x.route.traces {
 		x.madeNothing()
 		x.noMethod()
