@@ -34,7 +34,7 @@ type killings struct {
 	*guarded
 	t               *testing.T
 	stop            func() // the clients
-	asked           atomic.Int64
+	asked, fromOld  atomic.Int64
 	badNext, badOld atomic.Bool
 }
 
@@ -81,7 +81,7 @@ func TestKilledInEveryStateThereIsOneOutcome(t *testing.T) {
 func TestKilledAfterAPromotionThereIsOneOutcome(t *testing.T) {
 	t.Parallel()
 	both := []string{client.Promoted, client.Undone}
-	promote := func(k *killings) { k.deploy(); k.quiet(); k.ask(k.t, 0, "rollout", "promote") }
+	promote := func(k *killings) { k.deploy(); k.promoted() }
 	goesOn := func(k *killings) { k.visited(); k.given() }
 	killThrough(t, []killed{
 		{at: "a purge", come: func(k *killings) {
@@ -90,15 +90,14 @@ func TestKilledAfterAPromotionThereIsOneOutcome(t *testing.T) {
 		}, want: []string{client.Undone}},
 		{at: "a purge that is through", stays: true, come: func(k *killings) {
 			k.purge()
-			k.quiet()
-			k.ask(k.t, 0, "rollout", "promote")
+			k.promoted()
 		}, want: []string{client.Promoted}},
 		{at: "promoted and watched", come: promote, want: both},
 		{at: "promoted and watched, after a day", day: true, come: promote, after: goesOn, want: both},
 		{at: "promoted, with a control, after a day", day: true, come: func(k *killings) {
 			k.visited()
 			k.deploy()
-			k.until("it is promoted", func(r *client.Rollout) bool { return r.Change.State == client.Promoted })
+			k.p.until("it is promoted", func() bool { return k.change(k.t).State == client.Promoted }) // in the log
 		}, after: goesOn, want: both},
 		{at: "doubted, after a day", day: true, come: func(k *killings) {
 			k.visited()
@@ -110,6 +109,8 @@ func TestKilledAfterAPromotionThereIsOneOutcome(t *testing.T) {
 			k.until("half of the clients go back", func(r *client.Rollout) bool { return r.Change.Kind == "local" && r.Share == 0.5 })
 			k.badOld.Store(false)
 			k.badNext.Store(false)
+			k.fromOld.Store(0) // what a node does stands in the document already
+			k.p.until("a client gets the old revision", func() bool { return k.fromOld.Load() > 0 })
 		}, after: func(k *killings) {
 			k.until("they still do", func(r *client.Rollout) bool { return r.Change.State == client.Promoted && r.Share == 0.5 })
 			goesOn(k)
@@ -120,9 +121,10 @@ func TestKilledAfterAPromotionThereIsOneOutcome(t *testing.T) {
 func killThrough(t *testing.T, states []killed) {
 	t.Helper()
 	k := &killings{t: t}
-	answer := func(bad *atomic.Bool, text string) http.HandlerFunc {
+	answer := func(bad *atomic.Bool, text string, count *atomic.Int64) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			k.asked.Add(1)
+			count.Add(1)
 			if bad.Load() {
 				w.WriteHeader(http.StatusInternalServerError)
 				return
@@ -130,8 +132,8 @@ func killThrough(t *testing.T, states []killed) {
 			io.WriteString(w, text)
 		}
 	}
-	k.guarded = guardedNode(t, answer(&k.badNext, "next"))
-	k.old.Config.Handler = answer(&k.badOld, "old")
+	k.guarded = guardedNode(t, answer(&k.badNext, "next", new(atomic.Int64)))
+	k.old.Config.Handler = answer(&k.badOld, "old", &k.fromOld)
 	for _, state := range states {
 		t.Logf("killed at %s", state.at)
 		k.stop = func() {}
@@ -250,6 +252,23 @@ func (k *killings) given() {
 func (k *killings) quiet() {
 	k.t.Helper()
 	k.until("it is quiet", func(r *client.Rollout) bool { return r.Mode == "quiet" })
+}
+
+// promoted has it promoted by hand as soon as it is quiet.
+func (k *killings) promoted() {
+	k.t.Helper()
+	k.quiet()
+	c, err := client.Find(k.data)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.p.until("it is promoted", func() bool {
+		if k.change(k.t).State == client.Promoted {
+			return true
+		}
+		_, _ = c.Promote(k.t.Context(), client.Of{Service: "shop"}, "") // what is shown may not yet be in the document
+		return false
+	})
 }
 
 // until waits until the last rollout is so.
