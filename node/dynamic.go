@@ -157,7 +157,7 @@ func dynamicTLS(b *fastly.DynamicBackend) (*tls.Config, error) {
 	}
 	versions := map[uint8]uint16{10: tls.VersionTLS10, 11: tls.VersionTLS11, 12: tls.VersionTLS12, 13: tls.VersionTLS13}
 	conf := &tls.Config{
-		ServerName: cmp.Or(b.SNI, b.CertificateHost, host), MinVersion: max(versions[b.MinTLS], tls.VersionTLS12), MaxVersion: versions[b.MaxTLS],
+		CipherSuites: b.Ciphers, ServerName: cmp.Or(b.SNI, b.CertificateHost, host), MinVersion: max(versions[b.MinTLS], tls.VersionTLS12), MaxVersion: versions[b.MaxTLS],
 	}
 	if len(b.CA) > 0 {
 		conf.RootCAs = x509.NewCertPool()

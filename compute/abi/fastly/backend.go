@@ -1,6 +1,7 @@
 package fastly
 
 import (
+	"strings"
 	"time"
 )
 
@@ -53,6 +54,8 @@ type DynamicBackend struct {
 	CertificateHost, SNI string
 	// CA are certificates in PEM; empty: the system's.
 	CA []byte
+	// Ciphers are the suites that may be spoken before TLS 1.3. Nil: any.
+	Ciphers []uint16
 	// ClientCertificate is in PEM, and ClientKey its key.
 	ClientCertificate, ClientKey []byte
 	NoPool                       bool // a connection for each request
@@ -218,8 +221,6 @@ func registerBackend(c *call) Status {
 	case len(c.x.dynamic) >= maxDynamicBackends:
 		c.mem.Hit(LimitDynBackends)
 		return LimitExceeded
-	case mask&(dynHealthCheck|dynCiphers) != 0:
-		return Unsupported // a pool of one request has no time for checks; Go chooses the suites
 	}
 	if _, ok := c.x.backend(name); ok {
 		return Failed // a name is given once
@@ -277,6 +278,11 @@ func (c *call) dynamicBackend(f fields, mask uint32) (b DynamicBackend, status S
 	if mask&dynCA != 0 {
 		b.CA = c.span(f, 36)
 	}
+	if list := text(dynCiphers, 44); list != "" {
+		if b.Ciphers = cipherSuites(list); b.Ciphers == nil {
+			return b, Unsupported
+		}
+	}
 	if mask&dynClientCertificate != 0 {
 		b.ClientCertificate = c.span(f, 60)
 		key, ok := c.x.handles.item(f.u32(68)).(*secret)
@@ -296,6 +302,23 @@ func (c *call) dynamicBackend(f fields, mask uint32) (b DynamicBackend, status S
 		return b, Invalid
 	}
 	return b, OK
+}
+
+// cipherSuites are the suites of a list of OpenSSL's names that are spoken here; those
+// of TLS 1.3 always are. nil: there is none, or the list has words that are no names
+// of suites, such as HIGH or !MD5.
+func cipherSuites(list string) (suites []uint16) {
+	for name := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ':' || r == ',' || r == ' ' }) {
+		if !strings.ContainsAny(name[1:], "-_") || strings.ContainsAny(name, "!+@=") || name[0] == '-' {
+			return nil
+		}
+		for suite, known := range opensslNames {
+			if known == name {
+				suites = append(suites, suite)
+			}
+		}
+	}
+	return suites
 }
 
 func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }

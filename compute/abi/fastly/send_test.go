@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -306,6 +308,23 @@ func TestBackendsAreDescribed(t *testing.T) {
 	b.must("backend.is_dynamic", text("dyn"), 0)
 	if len(made) != 1 || made[0].Target != "dyn.example:8443" || made[0].Connect != 250*time.Millisecond || !made[0].TLS || made[0].MinTLS != 13 || b.u32(0) != 1 {
 		t.Errorf("made %+v", made)
+	}
+
+	copy(b.p.memory[2048:], "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-CHACHA20-POLY1305:AES128-SHA:TLS_AES_128_GCM_SHA256")
+	b.put32(512+44, 2048)
+	b.put32(512+48, 89)
+	b.must("http_req.register_dynamic_backend", text("suites"), text("dyn.example"), dynTLS|dynCiphers|dynHealthCheck, 512)
+	if want := []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256}; !slices.Equal(made[1].Ciphers, want) {
+		t.Errorf("the suites are %v, want %v", made[1].Ciphers, want)
+	}
+	b.must("backend.is_healthy", text("suites"), 0)
+	if b.u32(0) != 0 {
+		t.Errorf("nobody looks whether it is healthy: %d, want 0, unknown", b.u32(0))
+	}
+	for _, list := range []string{"HIGH:!aNULL", "ECDHE-RSA-AES128-GCM-SHA256:!MD5", "AES128-SHA", ":", "-ALL:ECDHE-RSA-AES128-GCM-SHA256"} {
+		copy(b.p.memory[2048:], list)
+		b.put32(512+48, uint32(len(list)))
+		b.refused(Unsupported, "http_req.register_dynamic_backend", text("no"), text("dyn.example"), dynTLS|dynCiphers, 512)
 	}
 }
 
