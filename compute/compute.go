@@ -132,8 +132,9 @@ type Client struct {
 	TLS        bool
 	RequestID  string
 	ReceivedAt time.Time
-	Hello      []byte // its ClientHello, with type and length; nil where it was not kept
-	Distrust   error  // why its certificate is not believed; nil: it is, or there is none
+	Hello      []byte   // its ClientHello, with type and length; nil where it was not kept
+	FieldNames []string // of its request, as they came; nil where nobody kept them
+	Distrust   error    // why its certificate is not believed; nil: it is, or there is none
 }
 
 // Usage is what a request took.

@@ -81,6 +81,8 @@ func (r *requestContext) Value(key any) any {
 		return r.x.c.nc.LocalAddr()
 	case HandshakeKey:
 		return r.x.c.info.Handshake
+	case fieldNamesKey{}:
+		return r.x.names
 	}
 	return r.x.c.base.Value(key)
 }

@@ -24,6 +24,8 @@ type exchange struct {
 	ctx  requestContext
 	body requestBody
 	w    response
+	// The names of the fields as they came, if somebody wants them.
+	names []string
 }
 
 // serveRequest runs the handler for the request whose head was read.
@@ -64,6 +66,9 @@ func (c *conn) serveRequest() {
 func (c *conn) newExchange() *exchange {
 	h, d := &c.s.head, &c.s.want
 	x := &exchange{c: c}
+	if keep := c.srv.KeepNames; keep != nil && keep() {
+		x.names = h.names()
+	}
 	h.canonicalNames()
 	text := string(h.buf[:h.size])
 	target := text[h.target.from:h.target.to]

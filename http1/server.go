@@ -34,6 +34,9 @@ type Server struct {
 	Deadlines selvage.Deadlines
 	// Log takes the panics of handlers and nothing else. nil is slog.Default.
 	Log *slog.Logger
+	// KeepNames says whether requests are to know the names of their fields as they
+	// came, see [FieldNamesOf]. nil: they are not.
+	KeepNames func() bool
 	// Done is called once for every request that Hot did not answer, the refused
 	// ones too, when its answer is through and its handler has returned.
 	Done func(*record.Record)

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/selvage-edge/selvage"
@@ -53,7 +54,8 @@ type functions struct {
 	atEnd   func(f func()) (stop func() bool) // calls f then
 	end     context.CancelFunc
 
-	mu       sync.Mutex // guards all below
+	some     atomic.Bool // whether there are programs; changed with mu held
+	mu       sync.Mutex  // guards all below
 	programs map[string]*program
 	stores   map[selvage.ServiceName]*guestStores
 
@@ -110,6 +112,7 @@ func (fs *functions) acquire(ctx context.Context, s *selvage.Service, name selva
 		p.reuse, p.next, p.seats = f.Reuse, make(chan *guestTurn), make(chan struct{}, f.Sandboxes)
 	}
 	fs.programs[key] = p
+	fs.some.Store(true)
 	fs.mu.Unlock()
 	p.fn, p.err = fs.compile(ctx, s, name, ownFile)
 	close(p.ready)
@@ -175,6 +178,7 @@ func (p *program) release() {
 	last := p.users == 0
 	if last {
 		delete(p.of.programs, p.key)
+		p.of.some.Store(len(p.of.programs) > 0)
 	}
 	p.of.mu.Unlock()
 	if last && p.fn != nil {
@@ -403,7 +407,7 @@ func backendOf(o *selvage.Origin) fastly.Backend {
 func clientOf(ctx context.Context, rec *record.Record) compute.Client {
 	c := compute.Client{
 		Address: netip.AddrPortFrom(rec.Client.Addr, rec.Client.Peer.Port()), TLS: rec.Client.TLS != 0,
-		RequestID: hex.EncodeToString(rec.Trace.TraceID[:]), ReceivedAt: rec.Start,
+		RequestID: hex.EncodeToString(rec.Trace.TraceID[:]), ReceivedAt: rec.Start, FieldNames: http1.FieldNamesOf(ctx),
 	}
 	if c.TLS {
 		shake := http1.HandshakeOf(ctx)

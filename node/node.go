@@ -133,7 +133,7 @@ func (n *Node) newGroup(o Options) *listen.Group {
 		Handler: handler,
 		HTTP1: &http1.Server{
 			Handler: handler, Limits: conf.Limits, Deadlines: conf.Deadlines, Log: o.Log,
-			Done: n.done, OnLimit: n.registry.metrics.LimitHit,
+			Done: n.done, OnLimit: n.registry.metrics.LimitHit, KeepNames: n.registry.functions.some.Load,
 		},
 		Limits: conf.Limits, Deadlines: conf.Deadlines, Data: conf.Data, Log: o.Log,
 		AllowName:   func(name string) bool { _, ok := n.table.Load().hosts.Find(name); return ok },

@@ -174,8 +174,8 @@ func distrusted(certificates int, why error) uint32 {
 
 // originalNames are the names of the request's fields as the client sent them.
 func (d *downstream) originalNames() []string {
-	if d.request.FieldNames != nil {
-		return d.request.FieldNames
+	if d.Client.FieldNames != nil {
+		return d.Client.FieldNames
 	}
 	h := fromHTTP(d.R.Header, d.R.Host)
 	names := make([]string, 0, len(h.fields))

@@ -93,8 +93,6 @@ func (f Facts) Env() []string {
 
 // Request is what a node may say of one request in [compute.Invocation.Extra], as a *Request.
 type Request struct {
-	// FieldNames are the names of the request's fields as they came, in order. Nil: those of the request, sorted.
-	FieldNames []string
 	// Next waits for another request that the same sandbox is to serve, at most
 	// so long; nil if none comes. Nil itself: a sandbox serves one request.
 	Next func(ctx context.Context, wait time.Duration) *Following

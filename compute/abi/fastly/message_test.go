@@ -183,6 +183,15 @@ func TestTheClientsRequestIsThere(t *testing.T) {
 	if b.u32(0) != 2 {
 		t.Errorf("%d fields, want host and x-two", b.u32(0))
 	}
+	b.x.down.Client.FieldNames = []string{"hOST", "x-One", "X-Two", "x-one"}
+	b.must("http_downstream.downstream_original_header_count", h, 0)
+	if b.u32(0) != 4 {
+		t.Errorf("%d fields, want 4 as they came", b.u32(0))
+	}
+	b.must("http_downstream.downstream_original_header_names", h, buffer, bufferSize, 0, 8, 0)
+	if got := b.got(); got != "hOST\x00x-One\x00X-Two\x00" {
+		t.Errorf("the names are %q, want each once, as they came", got)
+	}
 	b.must("http_req.new", 0)
 	b.refused(Failed, "http_downstream.downstream_client_ip_addr", b.u32(0), buffer, 0)
 }

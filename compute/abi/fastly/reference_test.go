@@ -71,6 +71,7 @@ fields). Beyond a bound the status is %d (%s) if nothing else is said.
   hour, as the cache of the edge. Where a node does
   not let functions cache answers, programs leave caching to the edge, and hooks are an error.
 - Names of fields come in lower case, in the order in which the program put them; those of a client's request in the order of the alphabet.
+  As they came, in their order and spelling, the original names tell over HTTP/1.1.
 - An answer whose streaming body the program does not close is broken off, so that nobody takes it for whole.
 - The environment has FASTLY_SERVICE_ID, FASTLY_SERVICE_VERSION, FASTLY_HOSTNAME, FASTLY_POP and FASTLY_REGION; it is the same for every request.
 `, statusTable(), LimitExceeded, LimitExceeded, maxHandles, maxHandlesMade, maxHeaderBytes, HTTPHeadTooLarge, maxURI, HTTPInvalid, maxBuffered,

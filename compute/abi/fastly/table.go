@@ -169,7 +169,7 @@ func downstreamTable() []Function {
 		row("next_request", "iii", nextRequest).but(oneRequest),
 		waits("next_request_wait", "iii", nextRequestWait).but(oneRequest),
 		row("next_request_abandon", "i", nextRequestAbandon),
-		row("downstream_original_header_names", "iiiiii", aboutClient(originalNames)).but("in the order of the alphabet where the edge does not know theirs"),
+		row("downstream_original_header_names", "iiiiii", aboutClient(originalNames)).but("over HTTP/2 in the order of the alphabet"),
 		row("downstream_original_header_count", "ii", aboutClient(originalCount)),
 		row("downstream_client_ip_addr", "iii", aboutClient(clientAddress)),
 		row("downstream_server_ip_addr", "iii", aboutClient(serverAddress)),
