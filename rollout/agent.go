@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -313,6 +315,7 @@ func (a *Agent) report(s *tended, count Count) {
 	if s.replay.change == r.Change.ID {
 		out.Replay, out.Refused = s.replay.result, s.replay.err
 	}
+	out.Why, out.Refused = a.placeless(out.Why), a.placeless(out.Refused)
 	if c := s.memory.Crashed; c != nil && c.Change == r.Change.ID {
 		out.Ends, out.Had = c.Ends, c.Had
 	}
@@ -326,6 +329,14 @@ func (a *Agent) report(s *tended, count Count) {
 		}
 	}
 	a.o.Reports.Report(out)
+}
+
+// placeless takes out of a text where this machine keeps its files: all who may look read it.
+func (a *Agent) placeless(text string) string {
+	if a.o.Folder == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, a.o.Folder+string(filepath.Separator), "")
 }
 
 // note keeps in the journal for how long the node has had the change.

@@ -288,6 +288,33 @@ func TestANodeThatIsAtWorkIsWaitedFor(t *testing.T) {
 	})
 }
 
+func TestWhyANodeCannotRunARevisionTellsNoPlaceOfTheMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		folder := t.TempDir()
+		s := newSim(t, 1, 30)
+		defer s.end()
+		s.node(&simNode{name: "disk-1", pop: "ams"}, folder)
+		s.deployed()
+		// Where the revision is to be kept is something else already.
+		if err := os.WriteFile(filepath.Join(folder, "revisions", state.DigestOf([]byte("second")).String()), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.submit("second")
+		s.until("it says why", time.Minute, func(r client.Rollout) bool {
+			for _, n := range r.Nodes {
+				if strings.Contains(n.Why, folder) {
+					t.Errorf("node %s: %s", n.Node, n.Why)
+				}
+				if n.Node == "disk-1" && n.Why != "" {
+					t.Logf("node %s: %s", n.Node, n.Why)
+					return true
+				}
+			}
+			return false
+		})
+	})
+}
+
 func TestAReplayThatFailsRefusesBeforeAnyUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, 1, 300)
