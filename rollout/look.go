@@ -154,6 +154,9 @@ func (e looked) spread(d *document, now time.Time) {
 // then there is no evidence against the canary, and more would meet it. What is
 // slow is no bad here, and its evidence speaks all the same.
 func (e looked) tooQuiet(r *rollout) bool {
+	if e.made < quietKnown && r.Stood < quietDraw {
+		return false // half of the units is much for what nobody has met
+	}
 	if e.verdict.Evidence >= math.Log(quietAgainst) || e.bads > 0 && e.verdict.Evidence > 0 || e.bads >= badBads && 5*e.bads >= e.made {
 		return false
 	}

@@ -24,6 +24,7 @@ const (
 	badBads      = 2                      // that are a fifth of all: it is not for want of traffic that nothing is known
 	quietAgainst = 2                      // to one, against the canary: no quiet mode, and none ends with a promotion
 	quietLeast   = 3                      // makings without a bad that quiet mode needs
+	quietKnown   = 10                     // makings of the canary before there is quiet mode, or the time of a draw
 	quietDraw    = 20 * time.Second       // without a making of the canary the units are drawn anew
 	purgeFirst   = 0.01                   // of the keys, where all of a service is purged
 	strikesOut   = 2                      // shared harm that followed the share so often undoes

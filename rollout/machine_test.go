@@ -110,6 +110,8 @@ var transitions = []struct {
 	{"a bad canary without a baseline is not either", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(-1), made(10, 2)), spreading, 0.01, "old", ""},
 	{"a slow canary is not too little traffic", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(100_000), made(11, 0), func(e *looked) { e.verdict.Evidence = math.Log(6) }), spreading, 0.01, "old", ""},
 	{"enough traffic and a gate that does not open", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, enough, made(6000, 0)), spreading, 0.01, "old", ""},
+	{"too little traffic, and nobody has met it yet", spreading, []func(*rollout){stood(10 * time.Second)}, seen(judge.Watching, need(100_000), made(9, 0)), spreading, 0.01, "old", ""},
+	{"too little traffic, and some have met it", spreading, []func(*rollout){stood(10 * time.Second)}, seen(judge.Watching, need(100_000), made(10, 0)), quiet, 0.5, "old", "step"},
 	{"quiet, enough traffic and a gate that does not open", quiet, []func(*rollout){stood(time.Hour), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching, enough, made(6000, 0)), spreading, 0.01, "old", "step"},
 	{"one bad of few does not keep from quiet", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(-1), made(3, 1)), quiet, 0.5, "old", "step"},
 	{"the evidence is bad", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Held), spreading, 0.01, "old", client.Held},
