@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -35,6 +36,8 @@ type killings struct {
 	t               *testing.T
 	stop            func() // the clients
 	asked, fromOld  atomic.Int64
+	before          string // the last change of the state before
+	files           int    // that were written
 	badNext, badOld atomic.Bool
 }
 
@@ -67,7 +70,6 @@ func TestKilledInEveryStateThereIsOneOutcome(t *testing.T) {
 		}, want: undone},
 		{at: "the undo", come: func(k *killings) { k.visited(); k.deploy(); k.given(); k.halfway("undo") }, want: undone},
 		{at: "undone", come: func(k *killings) { k.visited(); k.deploy(); k.given(); k.ask(k.t, 0, "undo") }, want: undone},
-		{at: "quiet mode", come: func(k *killings) { k.deploy(); k.quiet() }, want: undone},
 		{at: "quiet mode, after a day", day: true, come: func(k *killings) { k.deploy(); k.quiet() }, after: func(k *killings) {
 			// It may have been the change: the only node that had it waits for somebody to say so.
 			k.until("it is held", func(r *client.Rollout) bool { return r.Change.State == client.Held })
@@ -81,7 +83,15 @@ func TestKilledInEveryStateThereIsOneOutcome(t *testing.T) {
 func TestKilledAfterAPromotionThereIsOneOutcome(t *testing.T) {
 	t.Parallel()
 	both := []string{client.Promoted, client.Undone}
-	promote := func(k *killings) { k.deploy(); k.promoted() }
+	local := func(k *killings) { // what a file says is promoted at once, and watched
+		k.files++
+		write(k.t, k.dir, "shop.yaml", fmt.Sprintf("%sowner: file-%d\n", read(k.t, k.dir, "next.yaml"), k.files))
+		k.p.signal(syscall.SIGHUP)
+		k.p.until("it is promoted", func() bool {
+			c := k.change(k.t)
+			return c.Kind == "local" && c.State == client.Promoted && c.ID != k.before
+		})
+	}
 	goesOn := func(k *killings) { k.visited(); k.given() }
 	killThrough(t, []killed{
 		{at: "a purge", come: func(k *killings) {
@@ -92,8 +102,8 @@ func TestKilledAfterAPromotionThereIsOneOutcome(t *testing.T) {
 			k.purge()
 			k.promoted()
 		}, want: []string{client.Promoted}},
-		{at: "promoted and watched", come: promote, want: both},
-		{at: "promoted and watched, after a day", day: true, come: promote, after: goesOn, want: both},
+		{at: "promoted and watched", come: local, want: both},
+		{at: "promoted and watched, after a day", day: true, come: func(k *killings) { local(k); k.visited(); k.given() }, after: goesOn, want: both},
 		{at: "promoted, with a control, after a day", day: true, come: func(k *killings) {
 			k.visited()
 			k.deploy()
@@ -101,8 +111,7 @@ func TestKilledAfterAPromotionThereIsOneOutcome(t *testing.T) {
 		}, after: goesOn, want: both},
 		{at: "doubted, after a day", day: true, come: func(k *killings) {
 			k.visited()
-			write(k.t, k.dir, "shop.yaml", read(k.t, k.dir, "next.yaml")+"owner: the-file\n")
-			k.p.signal(syscall.SIGHUP)
+			local(k)
 			k.given()
 			k.badOld.Store(true)
 			k.badNext.Store(true)
@@ -138,7 +147,7 @@ func killThrough(t *testing.T, states []killed) {
 		t.Logf("killed at %s", state.at)
 		k.stop = func() {}
 		k.fromNext.Store(0)
-		before := k.change(t).ID
+		k.before = k.change(t).ID
 		state.come(k)
 		k.kill()
 		k.stop()
@@ -149,7 +158,7 @@ func killThrough(t *testing.T, states []killed) {
 		}
 		k.p = serveNode(t, k.args...)
 		c := k.change(t)
-		if c.ID == before {
+		if c.ID == k.before {
 			if state.at != "the deploy" { // which was not acknowledged
 				t.Errorf("killed at %s: the change is lost", state.at)
 			}
