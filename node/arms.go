@@ -112,6 +112,9 @@ func (n *Node) Serve(service selvage.ServiceName, a rollout.Arms, w *rollout.Wat
 	if old != nil && old.overruled && old.same(a) {
 		return selvage.Errorf(selvage.Conflict, "serve service %s: its file was changed on this node since: deploy again to overrule it", service)
 	}
+	if file := n.localLocked(service); old == nil && file != nil && a.Canary == "" && a.Baseline != "" && a.Baseline == file.before {
+		return selvage.Errorf(selvage.Conflict, "serve service %s: its file was changed on this node before it was noted what it had said", service)
+	}
 	for _, id := range []selvage.RevisionID{a.Baseline, a.Canary} {
 		if id != "" && n.revisionLocked(service, id) == nil {
 			return selvage.Errorf(selvage.NotFound, "serve service %s: revision %s is not prepared", service, id)
@@ -233,6 +236,26 @@ func (n *Node) overruledLocked(local []*revision) map[selvage.ServiceName]*deplo
 		next[name] = &deployment{arms: d.arms, watch: d.watch, overruled: true}
 	}
 	return next
+}
+
+// replaceLocked notes in what files say now what they said before, of services that
+// nobody has turned yet: whoever hears of that only now is late.
+func (n *Node) replaceLocked(local []*revision) {
+	for _, rev := range local {
+		if old := n.localLocked(rev.service.Service); old != nil && old.id != rev.id && n.deployed[rev.service.Service] == nil {
+			rev.before = old.id
+		}
+	}
+}
+
+// localLocked is what the files say of a service; nil if they do not.
+func (n *Node) localLocked(service selvage.ServiceName) *revision {
+	for _, rev := range n.local {
+		if rev.service.Service == service {
+			return rev
+		}
+	}
+	return nil
 }
 
 // hasLocked says whether the files said the same before.

@@ -306,3 +306,49 @@ func TestMakingsAreCountedWhileThePromotedRevisionIsWatched(t *testing.T) {
 		}
 	})
 }
+
+// A file that is changed right after the start: what it said before is heard of
+// when it is gone, and what it says now holds.
+func TestWhatAFileSaidBeforeItWasNotedIsNotTurnedBackTo(t *testing.T) {
+	serve(t, revised("first"), answers, func(b *bed) {
+		id := func(name string) selvage.RevisionID {
+			id, err := config.LocalRevision(parse(t, revised(name)), selvage.Outside{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return id
+		}
+		served := func(want string) {
+			t.Helper()
+			res, err := b.client.Get("http://203.0.113.1/a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if got := res.Header.Get("X-Revision"); got != want {
+				t.Errorf("revision %q is served, want %q", got, want)
+			}
+		}
+		reload := func(name string) {
+			t.Helper()
+			if _, err := b.node.Reload(selvage.Config{Node: *b.node.settings(), Services: []selvage.Service{parse(t, revised(name))}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		reload("second")
+		first := rollout.Revision{ID: id("first"), Tenant: selvage.DefaultTenant, Service: parse(t, revised("first"))}
+		if err := b.node.Prepare(b.t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.node.Serve("test", rollout.Arms{Change: "c-1", Baseline: id("first")}, nil); selvage.KindOf(err) != selvage.Conflict {
+			t.Errorf("what the file said before: %v", err)
+		}
+		served("second")
+		for _, name := range []string{"second", "first"} { // and an undo of it goes back
+			if err := b.node.Serve("test", rollout.Arms{Change: "c-2", Baseline: id(name)}, nil); err != nil {
+				t.Fatal(err)
+			}
+			served(name)
+		}
+	})
+}

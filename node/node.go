@@ -227,6 +227,7 @@ func (n *Node) Reload(conf selvage.Config) (restart []string, err error) {
 		return nil, err
 	}
 	n.filed.keep(conf.Services)
+	n.replaceLocked(local)
 	n.turnLocked(local, overruled)
 	old := n.settings()
 	next := *old
