@@ -5,6 +5,8 @@ package compute
 import "runtime"
 
 // bell makes way for others.
-type bell struct{ _ byte }
+type bell struct {
+	bad bool // never: there is always a way to make way
+}
 
 func (*bell) ring() { runtime.Gosched() }
