@@ -194,8 +194,10 @@ func (t *Transport) background(q *inquiry, most int, limit string, as func(*flig
 	selects := func(name string) bool {
 		return slices.ContainsFunc(q.found.answer.selectors, func(s selector) bool { return s.name == name })
 	}
-	if !selects("Authorization") {
-		delete(f.req.Header, "Authorization")
+	for _, name := range [...]string{"Authorization", "Client-Cert", "Client-Cert-Chain"} {
+		if !selects(name) {
+			delete(f.req.Header, name)
+		}
 	}
 	if !selects("Cookie") {
 		t.keys.onlyCookies(f.req.Header)

@@ -116,6 +116,9 @@ func (x *exchange) outgoing(upgrade string) *crossing {
 	}
 	tls := x.rec.Client.TLS != 0
 	forwarded(h, x.who, x.rec.Client.Peer.Addr().Unmap(), x.r.Host, tls)
+	if tls {
+		tellCertificate(h, x.r.TLS)
+	}
 	via(h, x.r.Proto)
 	if before := h["Cdn-Loop"]; len(before) > 0 {
 		h["Cdn-Loop"] = append(slices.Clip(before), x.node.loopEntry...)

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"crypto/tls"
+	"encoding/base64"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -90,7 +92,7 @@ func dropHearsay(h http.Header) {
 
 func isHearsay(name string) bool {
 	if name == "" || name[0] != 'X' && name[0] != 'F' {
-		return false // as nearly all of them
+		return name == clientCert || name == clientCert+"-Chain" // nearly all are neither
 	}
 	switch name {
 	case "X-Real-Ip", "X-Client-Ip", "X-Original-Url", "X-Rewrite-Url":
@@ -323,6 +325,19 @@ func forwarded(h http.Header, who party, peer netip.Addr, host string, tls bool)
 		h["X-Forwarded-Host"] = v[2:3:3]
 	}
 	h["Forwarded"] = v[3:4:4]
+}
+
+// clientCert tells the origin the certificate of the client (RFC 9440, section 2.2). What
+// strangers say there is taken away (section 4): it would be somebody's name.
+const clientCert = "Client-Cert"
+
+// tellCertificate tells the origin which certificate of the client was believed, if one was
+// and no trusted proxy has told of one that it has seen itself.
+func tellCertificate(h http.Header, state *tls.ConnectionState) {
+	if state == nil || len(state.VerifiedChains) == 0 || len(h[clientCert]) > 0 {
+		return
+	}
+	h[clientCert] = []string{":" + base64.StdEncoding.EncodeToString(state.PeerCertificates[0].Raw) + ":"}
 }
 
 // asForwarded is the scheme and the host by which answers are told apart behind

@@ -1,8 +1,11 @@
 package node
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,6 +79,35 @@ func TestForwardedIsReplacedUnlessThePeerIsTrusted(t *testing.T) {
 	}
 	if d := cmp.Diff(want, h); d != "" {
 		t.Errorf("trusted (-want +got):\n%s", d)
+	}
+}
+
+// Where no certificate of the client was believed an origin must not be told of one.
+func TestTheClientsCertificateIsToldByNobodyElse(t *testing.T) {
+	peer := netip.MustParseAddr("2001:db9::1")
+	cert := &x509.Certificate{Raw: []byte("certificate")}
+	believed := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}, VerifiedChains: [][]*x509.Certificate{{cert}}}
+	for name, tt := range map[string]struct {
+		who   party
+		state *tls.ConnectionState
+		want  []string
+	}{
+		"a stranger's words":             {party{client: peer}, nil, nil},
+		"a stranger without a name":      {party{client: peer}, &tls.ConnectionState{}, nil},
+		"one that is not believed":       {party{client: peer}, &tls.ConnectionState{PeerCertificates: believed.PeerCertificates}, nil},
+		"one that is believed":           {party{client: peer}, believed, []string{":Y2VydGlmaWNhdGU=:"}},
+		"what a trusted proxy has seen":  {party{client: peer, trusted: true}, believed, []string{":bGll:"}},
+		"the same without a certificate": {party{client: peer, trusted: true}, nil, []string{":bGll:"}},
+	} {
+		h := http.Header{"Client-Cert": {":bGll:"}, "Client-Cert-Chain": {":bGll:"}}
+		forwarded(h, tt.who, peer, "shop.example", true)
+		tellCertificate(h, tt.state)
+		if got := h["Client-Cert"]; !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+		if got := h["Client-Cert-Chain"]; len(got) > 0 != tt.who.trusted {
+			t.Errorf("%s: chain %q", name, got)
+		}
 	}
 }
 
