@@ -197,7 +197,14 @@ func (t *tryFleet) run(ctx context.Context, traffic bool) error {
 			})
 		}
 	}
-	err := t.edge.run(ctx, nil, nil)
+	last, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	go func() { // ends with ctx, which this function ends
+		<-ctx.Done()
+		running.Wait() // they take themselves out of the store, which the first closes
+		end()
+	}()
+	err := t.edge.run(last, nil, nil)
 	stopShopping()
 	stop()
 	shoppers.Wait()
