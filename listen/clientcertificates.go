@@ -51,22 +51,30 @@ func readAuthorities(file string) (text string, pool *x509.CertPool, err error) 
 	return string(data), pool, nil
 }
 
+// asked is how a listener asks, and what the file of its authorities was before it was
+// read: one that is changed later is read again.
+type asked struct {
+	ask *asking
+	at  stamp
+}
+
 // asks reads the authorities of all listeners that ask for certificates, by their
 // addresses. What is as it was stays itself. All mistakes are in the error.
-func (g *Group) asks(listeners []selvage.Listener, lowest uint16) (map[string]*asking, error) {
-	asks := map[string]*asking{}
+func (g *Group) asks(listeners []selvage.Listener, lowest uint16) (map[string]asked, error) {
+	asks := map[string]asked{}
 	var errs []error
 	for i := range listeners {
 		l := &listeners[i]
 		if l.ClientCertificates == nil || !l.TLS {
 			continue
 		}
+		at := stampOf(l.ClientCertificates.Authorities)
 		a, err := g.ask(*l.ClientCertificates, lowest, g.askingOf(l.Address))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("listen on %s: %w", l.Address, err))
 			continue
 		}
-		asks[l.Address] = a
+		asks[l.Address] = asked{a, at}
 	}
 	return asks, errors.Join(errs...)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -193,6 +194,31 @@ func TestAuthoritiesChangeWithoutARestart(t *testing.T) {
 	}
 	if err := ask(ann); err != nil {
 		t.Errorf("after nobody is asked any more: %v", err)
+	}
+}
+
+// A file that changes between its being read and the end of the same change is read again.
+func TestAuthoritiesThatChangeWhileTheyAreReadAreReadAgain(t *testing.T) {
+	old, next := newCA(t), newCA(t)
+	file := old.file(t, "ca.pem")
+	e := start(t, hello, func(g *Group) {
+		g.Listen = func(network, addr string) (net.Listener, error) { // after the file was read
+			now, later := next.file(t, "ca.pem"), time.Now().Add(time.Second) // file systems' clocks are coarse
+			if err := errors.Join(os.Chtimes(now, later, later), os.Rename(now, file)); err != nil {
+				t.Error(err)
+			}
+			return net.Listen(network, addr)
+		}
+	})
+	certs := selvage.TLS{Certificates: []selvage.Certificate{old.issue(t, "shop", soon(), "shop.example")}}
+	e.listenOn(t, selvage.Listener{TLS: true, ClientCertificates: &selvage.ClientCertificates{Authorities: file}}, certs)
+	e.checkAuthorities()
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := e.askingOf("127.0.0.1:0").text; got != string(want) {
+		t.Errorf("the authorities of before are still believed:\n%s", got)
 	}
 }
 

@@ -189,7 +189,7 @@ func (g *Group) listen(address string) (net.Listener, error) {
 }
 
 // replace puts the listeners in place and closes those that went.
-func (g *Group) replace(listeners []selvage.Listener, fresh map[string]net.Listener, asks map[string]*asking) error {
+func (g *Group) replace(listeners []selvage.Listener, fresh map[string]net.Listener, asks map[string]asked) error {
 	g.mu.Lock()
 	if g.closed() {
 		g.mu.Unlock()
@@ -208,10 +208,8 @@ func (g *Group) replace(listeners []selvage.Listener, fresh map[string]net.Liste
 		}
 		delete(old, l.Address)
 		s.settings.Store(&l)
-		s.ask.Store(asks[l.Address])
-		if s.stamp = (stamp{}); l.ClientCertificates != nil {
-			s.stamp = stampOf(l.ClientCertificates.Authorities)
-		}
+		s.ask.Store(asks[l.Address].ask)
+		s.stamp = asks[l.Address].at
 		g.sockets[l.Address], g.order = s, append(g.order, l.Address)
 		if g.serving && fresh[l.Address] != nil {
 			g.startLocked(s)
