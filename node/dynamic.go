@@ -126,7 +126,7 @@ func registerDynamic(ctx context.Context, b fastly.DynamicBackend) error {
 			return guard.connect(ctx, addr)
 		},
 		TLSClientConfig: settings, ForceAttemptHTTP2: true, DisableCompression: true, DisableKeepAlives: b.NoPool,
-		ResponseHeaderTimeout: cmp.Or(b.FirstByte, defaultDynamicFirstByte), MaxResponseHeaderBytes: maxDynamicHead,
+		TLSHandshakeTimeout: dynamicHandshake, IdleConnTimeout: dynamicIdle, ResponseHeaderTimeout: cmp.Or(b.FirstByte, defaultDynamicFirstByte), MaxResponseHeaderBytes: maxDynamicHead,
 	}
 	c.dynamic.mu.Lock()
 	defer c.dynamic.mu.Unlock()
@@ -141,6 +141,15 @@ func registerDynamic(ctx context.Context, b fastly.DynamicBackend) error {
 const (
 	defaultDynamicConnect   = time.Second
 	defaultDynamicFirstByte = 15 * time.Second
+)
+
+// What bounds the connections of dynamic origins that outlive the wish for them: package
+// net/http goes on with the handshake of a request that was given up, and
+// leaves a connection of HTTP/2 alone whose last exchange ends after it was told to
+// close those that are idle.
+const (
+	dynamicHandshake = 10 * time.Second
+	dynamicIdle      = 2 * time.Second
 )
 
 // maxDynamicHead is how many bytes the head of a dynamic origin's answer may have.

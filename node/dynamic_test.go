@@ -19,6 +19,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/selvage-edge/selvage"
@@ -186,5 +187,77 @@ func TestDynamicOriginsThatAreSlowOrForbiddenAreErrors(t *testing.T) {
 	b.guard.allow = nil
 	if _, err := b.ask(t, "/", of); !errors.Is(err, errForbidden) {
 		t.Errorf("an address of this machine: got %v", err)
+	}
+}
+
+// An origin that is never done with the handshake holds a request for so long, and no longer.
+func TestADynamicOriginThatDoesNotShakeHandsIsLeft(t *testing.T) {
+	t.Run("", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := &dynamicBed{server: &httptest.Server{Listener: nowhere{}}}
+			b.guard = guardedDial{own: func() []net.Addr { return nil }, dial: func(context.Context, string, string) (net.Conn, error) {
+				ours, theirs := net.Pipe()
+				t.Cleanup(func() { theirs.Close() })
+				return ours, nil
+			}}
+			b.call = &call{f: &function{reg: &registry{functions: &functions{dial: &b.guard}}}}
+			began := time.Now()
+			if _, err := b.ask(t, "/", fastly.DynamicBackend{}); err == nil || !strings.Contains(err.Error(), "TLS handshake timeout") || time.Since(began) != dynamicHandshake {
+				t.Errorf("after %v: %v", time.Since(began), err)
+			}
+		})
+	})
+}
+
+// nowhere is a listener that only has an address, of the internet.
+type nowhere struct{ net.Listener }
+
+func (nowhere) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(1, 1, 1, 1), Port: 443} }
+
+// A connection of HTTP/2 whose last exchange ends after its request is closed all the same.
+func TestConnectionsOfDynamicOriginsEnd(t *testing.T) {
+	b := newDynamicBed(t)
+	_, _, certPEM, keyPEM := b.ca.sign(&x509.Certificate{DNSNames: []string{"origin.example"}})
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.server.Close()
+	b.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Proto)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	ended := make(chan struct{}, 10)
+	b.server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateClosed {
+			ended <- struct{}{}
+		}
+	}
+	b.server.TLS, b.server.EnableHTTP2 = &tls.Config{Certificates: []tls.Certificate{pair}}, true
+	b.server.StartTLS()
+	t.Cleanup(b.server.Close)
+	d := fastly.DynamicBackend{CA: b.ca.pem, SNI: "origin.example"}
+	d.Name, d.Target, d.TLS = "d", b.server.Listener.Addr().String(), true
+	if err := registerDynamic(context.WithValue(t.Context(), callKey{}, b.call), d); err != nil {
+		t.Fatal(err)
+	}
+	req := httptest.NewRequest(http.MethodGet, "http://asked.example/", nil).WithContext(t.Context())
+	req.RequestURI = ""
+	res, err := b.call.dynamic.find("d").RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Proto != "HTTP/2.0" {
+		t.Fatalf("the origin speaks %s", res.Proto)
+	}
+	b.call.dynamic.close()
+	if err := res.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Error("its connection is still open")
 	}
 }
