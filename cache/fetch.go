@@ -91,6 +91,7 @@ func (f *flight) exchange(status int, h http.Header) exchange {
 	return exchange{
 		authorization: f.traits.authorization,
 		cookie:        f.traits.cookie,
+		certificate:   f.traits.certificate,
 		status:        status,
 		header:        h,
 		length:        -1,

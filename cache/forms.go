@@ -135,11 +135,13 @@ func (q *inquiry) identity(c Coder) {
 }
 
 // secret says whether an answer may have something of one user: it is selected by
-// a cookie or by credentials. Such a one is not compressed for good, beside what
+// a cookie, by credentials or by a certificate. Such a one is not compressed for good, beside what
 // another site wrote into the URL (BREACH).
 func (t *Transport) secret(a *answer) bool {
 	return t.keys != nil && len(t.keys.cookies) > 0 ||
-		slices.ContainsFunc(a.selectors, func(s selector) bool { return s.name == "Cookie" || s.name == "Authorization" })
+		slices.ContainsFunc(a.selectors, func(s selector) bool {
+			return s.name == "Cookie" || s.name == "Authorization" || s.name == "Client-Cert"
+		})
 }
 
 // coded makes the head of an answer that of the form which the request wants,

@@ -52,11 +52,11 @@ type order struct {
 
 // traits are what keeps two requests for one key from waiting for one forward
 // while nobody knows whether its answer can be shared.
-type traits struct{ authorization, cookie bool }
+type traits struct{ authorization, cookie, certificate bool }
 
 // traitsOf are those of a request's header. Cookies that are in the key are none.
 func (t *Transport) traitsOf(h http.Header) traits {
-	return traits{len(h["Authorization"]) > 0, !t.keys.coversCookies(h)}
+	return traits{len(h["Authorization"]) > 0, !t.keys.coversCookies(h), len(h["Client-Cert"]) > 0}
 }
 
 func (t *Transport) newInquiry(req *http.Request) *inquiry {

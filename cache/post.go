@@ -53,7 +53,7 @@ func (p *posted) hear(res *http.Response) {
 	fields := storedHeader(h, received)
 	surrogate := t.takeOurs(fields)
 	x := exchange{
-		authorization: q.traits.authorization, cookie: q.traits.cookie, status: res.StatusCode, header: fields,
+		authorization: q.traits.authorization, cookie: q.traits.cookie, certificate: q.traits.certificate, status: res.StatusCode, header: fields,
 		length: res.ContentLength, position: p.position, surrogate: surrogate, tags: tags, manyTags: !ok,
 	}
 	if lifetime, _ := explicitLifetime(fields, control(fields, surrogate), received); lifetime == 0 {

@@ -57,6 +57,7 @@ var details = []Reason{
 	{string(refuseAuthorized), "the request had credentials, and the answer does not say that it is for all", "9111 section 3.5"},
 	{string(refuseSetCookie), "it sets a cookie, and does not say that it is for all", ours},
 	{string(refuseCookie), "the request had cookies, and the answer does not say how long it is fresh", ours},
+	{string(refuseCertificate), "the request came with a client's certificate, and the answer does not say how long it is fresh", ours},
 	{string(refuseNoLifetime), "nothing says for how long it is fresh", "9111 section 3"},
 	{string(refuseUseless), "it is stale at once, and cannot be asked about", ours},
 	{string(refuseTooLarge), "it is larger than max_body", ours},

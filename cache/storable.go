@@ -27,6 +27,7 @@ const (
 	refuseAuthorized  refusal = "authorization" // 3.5
 	refuseSetCookie   refusal = "set-cookie"
 	refuseCookie      refusal = "cookie"
+	refuseCertificate refusal = "client-cert"
 	refuseNoLifetime  refusal = "no-lifetime" // 3
 	refuseUseless     refusal = "no-use"      // neither fresh nor to be validated nor to be used stale
 	refuseTooLarge    refusal = "max-body"
@@ -42,6 +43,7 @@ const (
 type exchange struct {
 	authorization bool // the request has such a field
 	cookie        bool // and such a one
+	certificate   bool // and a Client-Cert
 	status        int
 	header        http.Header
 	length        int64  // of the body, -1 if unknown
@@ -77,6 +79,8 @@ func storable(x *exchange, d answerDirectives, r rules, received time.Time) (lif
 			return 0, fromNothing, refuseAuthorized
 		case x.cookie:
 			return 0, fromNothing, refuseCookie
+		case x.certificate:
+			return 0, fromNothing, refuseCertificate
 		}
 	}
 	w := windows(d, r.stale, lifetime)

@@ -9,7 +9,7 @@ import (
 func TestStorable(t *testing.T) {
 	const fresh = "Cache-Control: max-age=60\n"
 	const long = "Last-Modified: Sat, 21 Nov 2020 12:00:00 GMT\n"
-	type request struct{ authorization, cookie bool }
+	type request struct{ authorization, cookie, certificate bool }
 	policy := rules{maxBody: 1000}
 	withTTL := rules{maxBody: 1000, ttl: time.Minute}
 	tests := []struct {
@@ -31,6 +31,9 @@ func TestStorable(t *testing.T) {
 		{"public, changed long ago, 599", 599, long + "Cache-Control: public", policy, request{}, storeIt},
 		{"public, changed long ago, 500", 500, long + "Cache-Control: public", policy, request{}, refuseNoLifetime},
 		{"changed long ago, cookie", 200, long, policy, request{cookie: true}, refuseCookie},
+		{"changed long ago, certificate", 200, long, policy, request{certificate: true}, refuseCertificate},
+		{"certificate", 200, fresh, policy, request{certificate: true}, storeIt},
+		{"certificate, a ttl", 200, "", withTTL, request{certificate: true}, refuseCertificate},
 		{"changed long ago, authorization", 200, long, policy, request{authorization: true}, refuseAuthorized},
 		{"changed long ago, set-cookie", 200, long + "Set-Cookie: a=b", policy, request{}, refuseSetCookie},
 		{"targeted, beside no-store", 200, "CDN-Cache-Control: max-age=60\nCache-Control: no-store", policy, request{}, storeIt},
@@ -98,7 +101,7 @@ func TestStorable(t *testing.T) {
 	}
 	for _, tt := range tests {
 		x := exchange{
-			authorization: tt.ask.authorization, cookie: tt.ask.cookie,
+			authorization: tt.ask.authorization, cookie: tt.ask.cookie, certificate: tt.ask.certificate,
 			status: tt.status, header: head(tt.head), length: 10,
 		}
 		_, _, got := storable(&x, control(x.header, nil), tt.rules, epoch)

@@ -665,6 +665,18 @@ func TestCloseEndsAFlightThatHangs(t *testing.T) {
 	})
 }
 
+// What was made for somebody whose certificate was believed is not what an application
+// that says nothing has for all.
+func TestAnAnswerToACertificateIsNotStoredByTheTTL(t *testing.T) {
+	onVirtualTime(t, func(t *testing.T) {
+		e := newEdge(t, oneMinute, &script{answer: func(req *http.Request) (*http.Response, error) {
+			return reply(req, 200, "", "for "+req.Header.Get("Client-Cert")), nil
+		}})
+		expect(t, e.get("/", "Client-Cert", ":YQ==:"), 200, "for :YQ==:", "selvage; fwd=uri-miss; detail=client-cert")
+		expect(t, e.get("/"), 200, "for ", "selvage; fwd=uri-miss; stored")
+	})
+}
+
 func TestRequestWithACookieMayConfirmWhatTheTTLStored(t *testing.T) {
 	onVirtualTime(t, func(t *testing.T) {
 		origin := &script{answer: func(req *http.Request) (*http.Response, error) {

@@ -16,7 +16,7 @@ import (
 
 // addedAcross are the fields that outgoing adds or changes.
 var addedAcross = []string{
-	"Cdn-Loop", "Connection", "Forwarded", "Te", "Traceparent", "Tracestate", "Upgrade", "Via",
+	"Cdn-Loop", clientCert, "Connection", "Forwarded", "Te", "Traceparent", "Tracestate", "Upgrade", "Via",
 	"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Request-Id",
 }
 

@@ -3,11 +3,14 @@ package node
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -194,6 +197,29 @@ func TestAFieldOfOneConnectionSelectsNothingThatLies(t *testing.T) {
 				t.Errorf("with %q: got %s, want %s", tt.fields, got, tt.want)
 			}
 			synctest.Wait()
+		}
+	})
+}
+
+// A hit as it lies is looked up without the fields that are added on the way across, so
+// all of them are named: what varies by one is not for everybody.
+func TestAllFieldsThatAreAddedAcrossAreNamed(t *testing.T) {
+	var got http.Header
+	serve(t, oldService, func(_ http.ResponseWriter, r *http.Request) { got = r.Header }, func(b *bed) {
+		cert := &x509.Certificate{Raw: []byte("certificate")}
+		req := httptest.NewRequest(http.MethodGet, "/p/1", nil)
+		req.Host, req.Body = "shop.example", http.NoBody
+		req.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}, VerifiedChains: [][]*x509.Certificate{{cert}}}
+		rec := &record.Record{Start: time.Now()}
+		rec.Client.Peer, rec.Client.TLS = netip.MustParseAddrPort("198.51.100.1:1000"), tls.VersionTLS13
+		b.node.ServeHTTP(httptest.NewRecorder(), req.WithContext(record.NewContext(req.Context(), rec)))
+		if len(got[clientCert]) == 0 {
+			t.Errorf("the origin is told of no certificate: %v", got)
+		}
+		for name := range got {
+			if !slices.Contains(addedAcross, name) {
+				t.Errorf("%s is added and not named", name)
+			}
 		}
 	})
 }
