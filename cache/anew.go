@@ -15,34 +15,52 @@ const MaxAnew = MaxRefreshes / 2
 // and not stored: who makes something to compare it changes nothing for anybody. It
 // carries no credentials, as every fetch in the background. rec is whose record it is told to.
 //
-// It says whether there is such an answer: also where it is being fetched already, and where
-// no more fetches may run.
-func (t *Transport) Anew(rec *record.Record, req *http.Request) bool {
+// It says whether there is such an answer, and whether it fetches: not where that is being
+// fetched already, nor where no more fetches may run.
+func (t *Transport) Anew(rec *record.Record, req *http.Request) (stored, begun bool) {
 	if req.Method != http.MethodGet || len(req.Header["Range"]) > 0 {
-		return false
+		return false, false
 	}
 	q := t.newInquiry(req)
 	q.rec, q.looks = rec, true
 	if q.enter() != nil || q.fwd != "" {
-		return false
+		return false, false
 	}
 	t.prepare(q)
 	if t.decide(q) != answerFresh {
-		return false
+		return false, false
 	}
-	t.background(q, MaxAnew, "controls", func(f *flight) { f.anew = true })
-	return true
+	return true, t.background(q, MaxAnew, "controls", func(f *flight) { f.anew = true })
 }
 
-// Fresh says whether a fresh answer to a request is stored. It notes nothing.
-func (t *Transport) Fresh(req *http.Request) bool {
+// Makes says whether a request would be made of itself: not where what is stored answers it, as
+// stale as it allows, nor where it would wait for what another one makes. It notes nothing.
+func (t *Transport) Makes(req *http.Request) bool {
 	q := t.newInquiry(req)
 	q.rec, q.looks = new(record.Record), true
 	if q.enter() != nil || q.fwd != "" {
-		return false
+		return true
 	}
 	t.prepare(q)
-	return t.decide(q) == answerFresh
+	todo := t.decide(q)
+	if todo == lookForParts {
+		if _, _, todo = t.decideByParts(q); todo == passBy {
+			todo = q.otherwise()
+		}
+	}
+	switch todo {
+	case answerFresh, answerMaxStale, refuseNotCached:
+		return false
+	case passBy:
+		return true
+	}
+	s := &t.store.flights
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if todo == answerRefresh {
+		return !s.refreshesLocked(q)
+	}
+	return t.joinableLocked(q, t.aloneLocked(q)) == nil
 }
 
 // Shares says whether what another transport stores is used by this one too, as

@@ -118,14 +118,11 @@ func (t *Transport) join(q *inquiry, alone bool) (*flight, part) {
 	if s.closed {
 		return nil, noPart
 	}
-	alone = alone || q.found.answer != nil && q.found.answer.terms.noCache ||
-		s.unstorables.knows(t.unstorableHash(q.key, q.traits), q.now)
-	for _, f := range s.byKey[q.key] {
-		if t.understands(f.transport.provenance()) && f.admits(q, alone) {
-			f.holds++
-			f.hurryLocked()
-			return f, waits
-		}
+	alone = alone || t.aloneLocked(q)
+	if f := t.joinableLocked(q, alone); f != nil {
+		f.holds++
+		f.hurryLocked()
+		return f, waits
 	}
 	if !t.lookup(q).answer.is(q.found.answer) || t.hasWanted(q) {
 		return nil, lookAgain
@@ -138,6 +135,27 @@ func (t *Transport) join(q *inquiry, alone bool) (*flight, part) {
 	f.holds = 1
 	t.startLocked(f, !alone)
 	return f, leads
+}
+
+// aloneLocked says that a request does not wait for others': what comes is seldom for it.
+func (t *Transport) aloneLocked(q *inquiry) bool {
+	return q.found.answer != nil && q.found.answer.terms.noCache ||
+		t.store.flights.unstorables.knows(t.unstorableHash(q.key, q.traits), q.now)
+}
+
+// joinableLocked is the flight that a request may wait for; nil without one.
+func (t *Transport) joinableLocked(q *inquiry, alone bool) *flight {
+	for _, f := range t.store.flights.byKey[q.key] {
+		if t.understands(f.transport.provenance()) && f.admits(q, alone) {
+			return f
+		}
+	}
+	return nil
+}
+
+// refreshesLocked says that what was found is being fetched already.
+func (s *flights) refreshesLocked(q *inquiry) bool {
+	return slices.ContainsFunc(s.byKey[q.key], func(f *flight) bool { return f.candidate.is(q.found.answer) })
 }
 
 // admits says whether a request may wait for this flight: it asks as the leader
@@ -173,22 +191,17 @@ func (t *Transport) refresh(q *inquiry) {
 
 // background starts a fetch in the background, one for each stored answer at a time,
 // where fewer than most run. It is nobody's request: it carries no credentials but those
-// that the stored answer was selected by. as says how it is fetched.
-func (t *Transport) background(q *inquiry, most int, limit string, as func(*flight)) {
+// that the stored answer was selected by. as says how it is fetched. It says whether it did.
+func (t *Transport) background(q *inquiry, most int, limit string, as func(*flight)) bool {
 	s := &t.store.flights
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return
-	}
-	for _, f := range s.byKey[q.key] {
-		if f.candidate.is(q.found.answer) {
-			return
-		}
+	if s.closed || s.refreshesLocked(q) {
+		return false
 	}
 	if s.refreshes >= most {
 		t.store.reached(limit)
-		return
+		return false
 	}
 	f := t.newFlight(q, false)
 	selects := func(name string) bool {
@@ -208,6 +221,7 @@ func (t *Transport) background(q *inquiry, most int, limit string, as func(*flig
 	as(f)
 	s.refreshes++
 	t.startLocked(f, true)
+	return true
 }
 
 // pause lets a refresh wait for a while, by chance, unless somebody waits for it.

@@ -39,7 +39,7 @@ func (x *exchange) pair(out *http.Request) {
 	if route.cache == nil || old.service.Routes[place].Function != "" {
 		return // all that is asked for is made
 	}
-	if own != nil && x.rev.service.Routes[x.place].Function == "" && (own.Shares(route.cache) || own.Fresh(out)) {
+	if own != nil && x.rev.service.Routes[x.place].Function == "" && (own.Shares(route.cache) || !own.Makes(out)) {
 		return // and this is not
 	}
 	if !old.acquire() {
@@ -48,8 +48,15 @@ func (x *exchange) pair(out *http.Request) {
 	defer old.release()
 	control := x.control(old)
 	control.pol.Captures, control.route = *captures, route
-	if req := control.asMade(); req != nil && route.cache.Anew(control.rec, req) {
+	req := control.asMade()
+	if req == nil {
+		return
+	}
+	switch stored, begun := route.cache.Anew(control.rec, req); {
+	case begun:
 		t.Class = route.name + rollout.Stored
+	case stored: // what is popular, or slow, would be more of one arm than of the other
+		t.Class = route.name + rollout.Unpaired
 	}
 }
 

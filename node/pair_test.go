@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -150,5 +151,83 @@ func TestNobodyWaitsForWhatTheBaselineMakes(t *testing.T) {
 		time.Sleep(time.Second)
 		b.ledger.sorted()
 		b.ledger.expect(t, "end [] 3 bytes 1s")
+	})
+}
+
+// A client that asks for what the canary does not make would have the old revision make it, alone:
+// its origin would be asked as often as it likes, and seem as fast as what it asks for.
+func TestWhatTheCanaryDoesNotMakeTheBaselineDoesNotMakeAgain(t *testing.T) {
+	slow := false
+	var origin asked
+	serve(t, oldService, func(w http.ResponseWriter, r *http.Request) {
+		if slow && r.Header.Get("X-New") != "" {
+			time.Sleep(time.Second)
+		}
+		origin.ServeHTTP(w, r)
+	}, func(b *bed) {
+		b.get("/p/1")
+		origin.expect(t, "old GET /p/1")
+		b.canary(otherMaker, 1)
+		ask := func(header ...string) {
+			req, err := http.NewRequestWithContext(b.t.Context(), http.MethodGet, "http://203.0.113.1/p/1", nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if len(header) > 0 {
+				req.Header.Set(header[0], header[1])
+			}
+			res, err := b.client.Do(req)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+		}
+		ask("Cache-Control", "only-if-cached")
+		origin.expect(t)
+		slow = true
+		var wg sync.WaitGroup
+		for range 5 { // one makes it, the others wait
+			wg.Go(func() { ask() })
+			time.Sleep(100 * time.Millisecond)
+		}
+		wg.Wait()
+		origin.expect(t, "new GET /p/1", "old GET /p/1")
+		time.Sleep(59 * time.Second)
+		b.canary(otherMaker, 0)
+		b.get("/p/1") // what the old revision has is fresh for longer
+		b.canary(otherMaker, 1)
+		origin.expect(t, "old GET /p/1 If-None-Match")
+		time.Sleep(15 * time.Second)
+		ask("Cache-Control", "max-stale") // the canary's is stale, and does
+		origin.expect(t)
+	})
+}
+
+func TestWhatHasNoCounterpartIsNoEvidence(t *testing.T) {
+	slow := false
+	var origin asked
+	serve(t, oldService, func(w http.ResponseWriter, r *http.Request) {
+		if slow {
+			time.Sleep(time.Second)
+		}
+		origin.ServeHTTP(w, r)
+	}, func(b *bed) {
+		b.get("/p/1")
+		slow = true
+		b.canary(strings.Replace(otherMaker, ", cache: {ttl: 60s}", "", 1), 1)
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() { b.get("/p/1") })
+			synctest.Wait()
+		}
+		wg.Wait()
+		origin.expect(t, "new GET /p/1", "new GET /p/1", "new GET /p/1", "old GET /p/1", "old GET /p/1")
+		b.ledger.sorted()
+		b.ledger.expect(t, "begin baseline pages (stored)", "begin canary pages (stored)",
+			"begin canary pages (stored, unpaired)", "begin canary pages (stored, unpaired)",
+			"end [] 3 bytes 1s", "end [] 3 bytes 1s", "end [] 3 bytes 1s", "end [] 3 bytes 1s")
 	})
 }

@@ -57,8 +57,8 @@ func (w *Watch) sampleLocked(now time.Time, m *Making, bad judge.Set, f *Facts) 
 	if w.clients == nil || m.life != w.life {
 		return
 	}
-	class := strings.TrimSuffix(m.class, Stored)                             // to people it is a route
-	if bad != 0 && m.canary && w.harm.First.Record == "" && f.Method != "" { // a handshake has no record
+	class := strings.TrimSuffix(strings.TrimSuffix(m.class, Stored), Unpaired) // to people it is a route
+	if bad != 0 && m.canary && w.harm.First.Record == "" && f.Method != "" {   // a handshake has no record
 		w.harm.First = First{hex.EncodeToString(f.Trace[:]), f.Method, f.Path, class, f.Status, now}
 	}
 	w.samples.add(class, bad != 0, f)

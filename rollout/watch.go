@@ -31,6 +31,10 @@ type Watch struct {
 // again for each of them: both arms are compared in these as in any class of their own.
 const Stored = " (stored)"
 
+// Unpaired ends the class of those that the old revision did not make again: it was at it
+// already, or had no room. They are no evidence, which is known before they are made.
+const Unpaired = " (stored, unpaired)"
+
 // harm is what the canary did to users, for the receipt.
 type harm struct {
 	Made    int64 // that ended
@@ -88,7 +92,11 @@ func (w *Watch) bookLocked() *judge.Book {
 // Begin notes that a making starts, in an arm, for a client (a hash that says
 // nothing of who it is). class is the route's name.
 func (w *Watch) Begin(now time.Time, arm selvage.Arm, client uint64, class string) Making {
-	m := Making{client: client, class: class, canary: arm == selvage.Canary, counts: true, stored: strings.HasSuffix(class, Stored)}
+	unpaired := strings.HasSuffix(class, Unpaired)
+	m := Making{
+		client: client, class: class, canary: arm == selvage.Canary, counts: !unpaired,
+		stored: unpaired || strings.HasSuffix(class, Stored),
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rate.add(now)
@@ -96,7 +104,7 @@ func (w *Watch) Begin(now time.Time, arm selvage.Arm, client uint64, class strin
 		w.canary.add(now)
 	}
 	m.life = w.life
-	if w.share <= 0 || w.clients == nil {
+	if unpaired || w.share <= 0 || w.clients == nil {
 		return m
 	}
 	var timed bool

@@ -55,6 +55,23 @@ func TestOneClientIsNotMany(t *testing.T) {
 	})
 }
 
+func TestAMakingWithoutACounterpartIsHarmAndNoEvidence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w Watch
+		w.begin(judge.Options{}, time.Now())
+		w.shares(time.Now(), 0.5)
+		for i := range uint64(100) {
+			w.End(w.Begin(time.Now(), selvage.Baseline, i, "route"+Stored), judge.Outcome{}, nil)
+			w.End(w.Begin(time.Now(), selvage.Canary, i, "route"+Unpaired), judge.Outcome{Bad: failed}, &Facts{Method: "GET"})
+		}
+		time.Sleep(time.Second)
+		got, alone := w.sum(time.Now(), time.Second)
+		if alone || got.Judged.Tally.N[1] != 0 || got.Arms != [2]Level{} || got.Bad != 100 || got.First.Class != "route" {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
 // Forty clients on each side; the canary sends its own round and round, twenty
 // times at every attempt.
 func TestTurnsOfALoopDoNotHideIt(t *testing.T) {
