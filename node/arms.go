@@ -22,6 +22,9 @@ var _ rollout.Runtime = (*Node)(nil)
 // each service has two or three, those before an undo among them.
 const maxPrepared = 1024
 
+// maxBefore is how many revisions that nobody had heard of are remembered of a file.
+const maxBefore = 16
+
 // deployment is what was deployed of one service, as the agent last said.
 type deployment struct {
 	arms  rollout.Arms
@@ -112,7 +115,7 @@ func (n *Node) Serve(service selvage.ServiceName, a rollout.Arms, w *rollout.Wat
 	if old != nil && old.overruled && old.same(a) {
 		return selvage.Errorf(selvage.Conflict, "serve service %s: its file was changed on this node since: deploy again to overrule it", service)
 	}
-	if file := n.localLocked(service); old == nil && file != nil && a.Canary == "" && a.Baseline != "" && a.Baseline == file.before {
+	if file := n.localLocked(service); old == nil && file != nil && a.Canary == "" && a.Baseline != "" && slices.Contains(file.before, a.Baseline) {
 		return selvage.Errorf(selvage.Conflict, "serve service %s: its file was changed on this node before it was noted what it had said", service)
 	}
 	for _, id := range []selvage.RevisionID{a.Baseline, a.Canary} {
@@ -242,9 +245,13 @@ func (n *Node) overruledLocked(local []*revision) map[selvage.ServiceName]*deplo
 // nobody has turned yet: whoever hears of that only now is late.
 func (n *Node) replaceLocked(local []*revision) {
 	for _, rev := range local {
-		if old := n.localLocked(rev.service.Service); old != nil && old.id != rev.id && n.deployed[rev.service.Service] == nil {
-			rev.before = old.id
+		old := n.localLocked(rev.service.Service)
+		if old == nil || n.deployed[rev.service.Service] != nil {
+			continue
 		}
+		all := append(slices.Clone(old.before), old.id)
+		all = slices.DeleteFunc(all, func(id selvage.RevisionID) bool { return id == rev.id })
+		rev.before = all[max(len(all)-maxBefore, 0):]
 	}
 }
 

@@ -335,7 +335,9 @@ func TestWhatAFileSaidBeforeItWasNotedIsNotTurnedBackTo(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		reload("between")
 		reload("second")
+		reload("second") // as when the file of another service is changed
 		first := rollout.Revision{ID: id("first"), Tenant: selvage.DefaultTenant, Service: parse(t, revised("first"))}
 		if err := b.node.Prepare(b.t.Context(), first); err != nil {
 			t.Fatal(err)

@@ -26,10 +26,10 @@ type revision struct {
 	pools     map[selvage.OriginName]*origin.Pool      // of those with endpoints or a folder
 	sources   map[selvage.OriginName]http.RoundTripper // of all: a pool, or a function
 	functions map[selvage.FunctionName]*program
-	before    selvage.RevisionID // what its file said at the start, or before another change: nobody had heard of it yet
-	shown     *shownCertificate  // nil: those of the node file
-	layer     *cache.Layer       // where its answers are stored; nil for one of a file
-	makings   []string           // of its routes: what makes their answers
+	before    []selvage.RevisionID // what its file said at the start, and before other changes: nobody had heard of it yet
+	shown     *shownCertificate    // nil: those of the node file
+	layer     *cache.Layer         // where its answers are stored; nil for one of a file
+	makings   []string             // of its routes: what makes their answers
 
 	// users counts the table that has it and the requests that pinned it. At
 	// zero the pools are let go, and it never rises again.
