@@ -208,7 +208,7 @@ func (t *Transport) background(q *inquiry, most int, limit string, as func(*flig
 		return slices.ContainsFunc(q.found.answer.selectors, func(s selector) bool { return s.name == name })
 	}
 	for _, name := range [...]string{"Authorization", "Client-Cert", "Client-Cert-Chain"} {
-		if !selects(name) {
+		if !selects(name) && !t.keys.has(name) {
 			delete(f.req.Header, name)
 		}
 	}

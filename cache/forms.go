@@ -138,7 +138,7 @@ func (q *inquiry) identity(c Coder) {
 // a cookie, by credentials or by a certificate. Such a one is not compressed for good, beside what
 // another site wrote into the URL (BREACH).
 func (t *Transport) secret(a *answer) bool {
-	return t.keys != nil && len(t.keys.cookies) > 0 ||
+	return t.keys != nil && len(t.keys.cookies) > 0 || t.keys.has("Client-Cert") ||
 		slices.ContainsFunc(a.selectors, func(s selector) bool {
 			return s.name == "Cookie" || s.name == "Authorization" || s.name == "Client-Cert"
 		})

@@ -54,9 +54,9 @@ type order struct {
 // while nobody knows whether its answer can be shared.
 type traits struct{ authorization, cookie, certificate bool }
 
-// traitsOf are those of a request's header. Cookies that are in the key are none.
+// traitsOf are those of a request's header. Cookies that are in the key are none, nor is a certificate that is.
 func (t *Transport) traitsOf(h http.Header) traits {
-	return traits{len(h["Authorization"]) > 0, !t.keys.coversCookies(h), len(h["Client-Cert"]) > 0}
+	return traits{len(h["Authorization"]) > 0, !t.keys.coversCookies(h), len(h["Client-Cert"]) > 0 && !t.keys.has("Client-Cert")}
 }
 
 func (t *Transport) newInquiry(req *http.Request) *inquiry {

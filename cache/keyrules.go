@@ -192,6 +192,9 @@ func (r *keyRules) fields(h http.Header) string {
 	return string(b)
 }
 
+// has says whether a field is in the key.
+func (r *keyRules) has(name string) bool { return r != nil && slices.Contains(r.headers, name) }
+
 // coversCookies says whether every cookie of the header is one that tells answers apart.
 func (r *keyRules) coversCookies(h http.Header) bool {
 	if r == nil {

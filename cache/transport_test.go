@@ -677,6 +677,29 @@ func TestAnAnswerToACertificateIsNotStoredByTheTTL(t *testing.T) {
 	})
 }
 
+// Where the key tells certificates apart, each has its own answers, and a refresh asks for the same one.
+func TestACertificateInTheKeyHasItsOwnAnswers(t *testing.T) {
+	onVirtualTime(t, func(t *testing.T) {
+		policy := oneMinute
+		policy.StaleWhileRevalidate, policy.Key = selvage.Duration(time.Minute), &selvage.CacheKey{Headers: []string{"client-cert"}}
+		e := newEdge(t, policy, &script{answer: func(req *http.Request) (*http.Response, error) {
+			return reply(req, 200, "", "for "+req.Header.Get("Client-Cert")), nil
+		}})
+		expect(t, e.get("/", "Client-Cert", ":YQ==:"), 200, "for :YQ==:", "selvage; fwd=uri-miss; stored")
+		expect(t, e.get("/"), 200, "for ", "selvage; fwd=uri-miss; stored")
+		time.Sleep(70 * time.Second)
+		e.get("/", "Client-Cert", ":YQ==:") // is stale, and refreshed
+		time.Sleep(10 * time.Second)
+		settled()
+		if r := e.get("/", "Client-Cert", ":YQ==:"); r.body != "for :YQ==:" {
+			t.Errorf("after the refresh: %q", r.body)
+		}
+		if n := e.origin.count(); n != 3 {
+			t.Errorf("the origin was asked %d times, want 3", n)
+		}
+	})
+}
+
 func TestRequestWithACookieMayConfirmWhatTheTTLStored(t *testing.T) {
 	onVirtualTime(t, func(t *testing.T) {
 		origin := &script{answer: func(req *http.Request) (*http.Response, error) {
