@@ -63,8 +63,9 @@ func (l *FunctionLog) Take(line FunctionLine) {
 		*buf, n = appendFunctionLine(*buf, now, &line, line.Text), 1
 	} else {
 		for text := range bytes.Lines(line.Text) {
-			*buf = appendFunctionLine(*buf, now, &line, text)
-			n++
+			if n++; len(*buf) <= l.most() { // else they do not fit: 64 KiB of empty lines would be 16 MiB
+				*buf = appendFunctionLine(*buf, now, &line, text)
+			}
 		}
 	}
 	l.add(*buf, n)

@@ -1,9 +1,11 @@
 package telemetry
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -103,6 +105,26 @@ func TestFunctionLinesThatDoNotFitAreCounted(t *testing.T) {
 	})
 	if len(got) != 3 || taken != 3 || dropped != 10 || len(limits) != 1 || limits[0] != "function_log" {
 		t.Errorf("%d lines, taken %d, dropped %d, limits %v; want 3, 3, 10 and function_log once", len(got), taken, dropped, limits)
+	}
+}
+
+// What is dropped for want of room is not made first: each of many requests might do so at once.
+func TestFunctionLinesThatCannotFitTakeNoMemory(t *testing.T) {
+	var dropped, took uint64
+	got := said(t, func(l *FunctionLog) {
+		l.Buffer = 4 << 10
+		text := bytes.Repeat([]byte("\n"), 64<<10)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		l.Take(FunctionLine{Function: "a", Text: text})
+		runtime.ReadMemStats(&after)
+		dropped, took = l.Dropped(), after.TotalAlloc-before.TotalAlloc
+	})
+	if len(got) != 0 || dropped != 64<<10 {
+		t.Errorf("%d lines were written and %d dropped, want 0 and 65536", len(got), dropped)
+	}
+	if took > 1<<20 {
+		t.Errorf("%d bytes were allocated for what was dropped", took)
 	}
 }
 

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -106,15 +107,14 @@ func (l *Lines) giveBack(buf *[]byte) {
 	}
 }
 
+// most is how many bytes of lines may wait.
+func (l *Lines) most() int { return int(cmp.Or(l.Buffer, defaultBuffer)) }
+
 // add puts some whole lines into the buffer, all or none.
 func (l *Lines) add(text []byte, lines uint64) {
-	limit := int(l.Buffer)
-	if limit == 0 {
-		limit = int(defaultBuffer)
-	}
 	l.mu.Lock()
 	had := len(l.pending)
-	fits := had+len(text) <= limit
+	fits := had+len(text) <= l.most()
 	if fits {
 		l.pending = append(l.pending, text...)
 	}
