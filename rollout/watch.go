@@ -104,11 +104,12 @@ func (w *Watch) Begin(now time.Time, arm selvage.Arm, client uint64, class strin
 		w.canary.add(now)
 	}
 	m.life = w.life
-	if unpaired || w.share <= 0 || w.clients == nil {
+	if unpaired || w.clients == nil {
 		return m
 	}
+	// Also where nobody gets the canary: a level that counts otherwise then is another level.
 	var timed bool
-	if m.counts, timed = w.clients.Making(now, client); m.counts {
+	if m.counts, timed = w.clients.Making(now, client); m.counts && w.share > 0 {
 		m.ticket = w.bookLocked().Start(now, arm, class, timed)
 	}
 	return m
@@ -163,8 +164,8 @@ func (w *Watch) endLocked(now time.Time, m *Making, o judge.Outcome) judge.Set {
 	// The level is of harm that both arms share. What the comparison has as evidence against
 	// the canary is not of that kind. All else is: a client's bad every ten seconds, however
 	// many it has had; what one alone meets hardly moves it, and where there is nobody else it is all there is.
-	if !m.stored {
-		w.arms[m.side()].add(bad && fresh && !evident)
+	if !m.stored && !evident {
+		w.arms[m.side()].add(bad && fresh)
 	}
 	if m.ticket == (judge.Ticket{}) {
 		if !m.canary {
