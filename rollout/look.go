@@ -160,8 +160,9 @@ func (e looked) tooQuiet(r *rollout) bool {
 	if e.verdict.Evidence >= math.Log(quietAgainst) || e.bads > 0 && e.verdict.Evidence > 0 || e.bads >= badBads && 5*e.bads >= e.made {
 		return false
 	}
-	// What the old revision has in store the canary makes: then it makes more than its share.
-	return e.verdict.Gate.Short != 0 && judge.Quiet(e.verdict.Gate.Short, max(e.rate*r.At.Share, e.canary))
+	// What the old revision has in store the canary makes: then it makes more than its share,
+	// and the old one as many for comparison. Where it does not, the only client is the canary's.
+	return e.verdict.Gate.Short != 0 && judge.Quiet(e.verdict.Gate.Short, max(e.rate*r.At.Share, min(e.canary, e.rate-e.canary)))
 }
 
 // quiet promotes after some time without a bad and without evidence to speak of,

@@ -67,6 +67,9 @@ func enough(e *looked) { e.verdict.Gate.More, e.verdict.Gate.Short = 100_000, 0 
 func made(n, bad int64) func(*looked) {
 	return func(e *looked) { e.made, e.bads = n, bad }
 }
+func rates(all, canary float64) func(*looked) {
+	return func(e *looked) { e.rate, e.canary = all, canary }
+}
 func working(e *looked)                    { e.working = 1 }
 func advised(a judge.Advice) func(*looked) { return func(e *looked) { e.advice = a } }
 
@@ -112,6 +115,8 @@ var transitions = []struct {
 	{"enough traffic and a gate that does not open", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, enough, made(6000, 0)), spreading, 0.01, "old", ""},
 	{"too little traffic, and nobody has met it yet", spreading, []func(*rollout){stood(10 * time.Second)}, seen(judge.Watching, need(100_000), made(9, 0)), spreading, 0.01, "old", ""},
 	{"too little traffic, and some have met it", spreading, []func(*rollout){stood(10 * time.Second)}, seen(judge.Watching, need(100_000), made(10, 0)), quiet, 0.5, "old", "step"},
+	{"the only client is the canary's", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(27), made(1800, 0), rates(1, 1)), quiet, 0.5, "old", "step"},
+	{"the canary makes what the old revision has in store, and that makes it too", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(27), made(1800, 0), rates(2, 1)), spreading, 0.01, "old", ""},
 	{"quiet, enough traffic and a gate that does not open", quiet, []func(*rollout){stood(time.Hour), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching, enough, made(6000, 0)), spreading, 0.01, "old", "step"},
 	{"one bad of few does not keep from quiet", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(-1), made(3, 1)), quiet, 0.5, "old", "step"},
 	{"the evidence is bad", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Held), spreading, 0.01, "old", client.Held},
