@@ -169,18 +169,17 @@ func (r *result) median(of func(slice) float64) float64 {
 }
 
 func (b *bench) measure(ctx context.Context, r row, f flags) ([]*result, error) {
+	var asked []*server
 	var results []*result
 	for _, s := range b.servers {
 		if s.url(r) != "" {
-			results = append(results, &result{server: s.name})
+			asked, results = append(asked, s), append(results, &result{server: s.name})
 		}
 	}
 	for round := range f.rounds + 1 {
-		i := 0
-		for _, s := range b.servers {
-			if s.url(r) == "" {
-				continue
-			}
+		for k := range asked {
+			i := (k + round) % len(asked) // what comes first in one round comes last in the next
+			s := asked[i]
 			got, err := patiently(ctx, s, r, f.slice)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", s.name, err)
@@ -188,7 +187,6 @@ func (b *bench) measure(ctx context.Context, r row, f flags) ([]*result, error) 
 			if round > 0 { // the first one warms
 				results[i].slices = append(results[i].slices, got)
 			}
-			i++
 			fmt.Fprintf(os.Stderr, "\r%s, round %d of %d: %s %.0f/s   ", r.name, round, f.rounds, s.name, got.rate)
 		}
 	}
