@@ -144,21 +144,47 @@ routes:
 	})
 }
 
-func TestRecordedRequestsAreReplayedOnBothRevisions(t *testing.T) {
-	marked := 0
-	failing := false
-	serve(t, oldService, func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get(ReplayField) != "" {
-			marked++
-			if r.Header.Get("Cookie")+r.Header.Get("Authorization") != "" {
-				t.Errorf("a replayed request has %v", r.Header)
-			}
-			if failing && r.Header.Get("X-New") != "" {
-				w.WriteHeader(http.StatusInternalServerError)
-				return
-			}
+// replays is the origin of a test of replays: it notes what is played again, and can fail
+// for the new revision, whose requests have X-New.
+type replays struct {
+	paths   []string
+	failing bool
+}
+
+func (o *replays) serve(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get(ReplayField) != "" {
+		o.paths = append(o.paths, r.URL.Path)
+		if o.failing && r.Header.Get("X-New") != "" {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
 		}
-		answers(w, r)
+	}
+	answers(w, r)
+}
+
+// prepareNew prepares the service with X-New beside the one that is served.
+func (b *bed) prepareNew() (before, after selvage.RevisionID) {
+	b.t.Helper()
+	s := parse(b.t, oldService)
+	before, err := config.LocalRevision(s, selvage.Outside{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	s.Routes[0].Headers.Request.Set = map[string]string{"X-New": "yes"}
+	after = config.Revision(s)
+	if err := b.node.Prepare(b.t.Context(), rollout.Revision{ID: after, Tenant: selvage.DefaultTenant, Service: s}); err != nil {
+		b.t.Fatal(err)
+	}
+	return before, after
+}
+
+func TestRecordedRequestsAreReplayedOnBothRevisions(t *testing.T) {
+	var origin replays
+	serve(t, oldService, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(ReplayField) != "" && r.Header.Get("Cookie")+r.Header.Get("Authorization") != "" {
+			t.Errorf("a replayed request has %v", r.Header)
+		}
+		origin.serve(w, r)
 	}, func(b *bed) {
 		for range recordOneOf {
 			b.get("/p/1?a=b")
@@ -166,22 +192,13 @@ func TestRecordedRequestsAreReplayedOnBothRevisions(t *testing.T) {
 		for range recordOneOf {
 			b.get("/rest") // a route without a cache
 		}
-		s := parse(t, oldService[:len(oldService)-1]+"\n")
-		s.Routes[0].Headers.Request.Set = map[string]string{"X-New": "yes"}
-		id := config.Revision(s)
-		old, err := config.LocalRevision(parse(t, oldService), selvage.Outside{})
-		if err != nil {
-			t.Fatal(err)
+		before, after := b.prepareNew()
+		got, err := b.node.Replay(b.t.Context(), before, after, 100)
+		if err != nil || got.Requests != 1 || got.Worse != 0 || len(origin.paths) != 2 {
+			t.Errorf("got %+v, %v, %d marked requests", got, err, len(origin.paths))
 		}
-		if err := b.node.Prepare(b.t.Context(), rollout.Revision{ID: id, Tenant: selvage.DefaultTenant, Service: s}); err != nil {
-			t.Fatal(err)
-		}
-		got, err := b.node.Replay(b.t.Context(), old, id, 100)
-		if err != nil || got.Requests != 1 || got.Worse != 0 || marked != 2 {
-			t.Errorf("got %+v, %v, %d marked requests", got, err, marked)
-		}
-		failing = true
-		got, err = b.node.Replay(b.t.Context(), old, id, 100)
+		origin.failing = true
+		got, err = b.node.Replay(b.t.Context(), before, after, 100)
 		if err != nil || got.Worse != 1 || got.Examples[0] != "GET /p/1: 200, now 500" {
 			t.Errorf("got %+v, %v", got, err)
 		}
@@ -193,44 +210,25 @@ func TestRecordedRequestsAreReplayedOnBothRevisions(t *testing.T) {
 
 // What a service serves is more than can be played in the time that who deploys waits.
 func TestAReplayEndsInTimeAndSaysWhatItFound(t *testing.T) {
-	failing := false
-	var paths []string
-	serve(t, oldService, func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get(ReplayField) != "" {
-			paths = append(paths, r.URL.Path)
-			if failing && r.Header.Get("X-New") != "" {
-				w.WriteHeader(http.StatusInternalServerError)
-				return
-			}
-		}
-		answers(w, r)
-	}, func(b *bed) {
+	var origin replays
+	serve(t, oldService, origin.serve, func(b *bed) {
 		for i := range 200 {
 			for range recordOneOf {
 				b.get(fmt.Sprint("/p/", i))
 			}
 		}
 		time.Sleep(time.Hour) // the requests a second are forgotten
-		s := parse(t, oldService[:len(oldService)-1]+"\n")
-		s.Routes[0].Headers.Request.Set = map[string]string{"X-New": "yes"}
-		id := config.Revision(s)
-		old, err := config.LocalRevision(parse(t, oldService), selvage.Outside{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := b.node.Prepare(b.t.Context(), rollout.Revision{ID: id, Tenant: selvage.DefaultTenant, Service: s}); err != nil {
-			t.Fatal(err)
-		}
+		before, after := b.prepareNew()
 		began := time.Now()
-		got, err := b.node.Replay(b.t.Context(), old, id, 500)
+		got, err := b.node.Replay(b.t.Context(), before, after, 500)
 		if took := time.Since(began); err != nil || got.Requests < 20 || got.Worse != 0 || took > replayFor+replayDeadline {
 			t.Errorf("got %+v, %v in %v", got, err, took)
 		}
-		if paths[0] != "/p/199" {
-			t.Errorf("the first is %s, and not the newest", paths[0])
+		if origin.paths[0] != "/p/199" {
+			t.Errorf("the first is %s, and not the newest", origin.paths[0])
 		}
-		failing = true
-		got, err = b.node.Replay(b.t.Context(), old, id, 500)
+		origin.failing = true
+		got, err = b.node.Replay(b.t.Context(), before, after, 500)
 		if err != nil || !got.Convicts() || got.Worse != got.Requests || got.Requests > 24 {
 			t.Errorf("got %+v, %v", got, err)
 		}
