@@ -48,7 +48,7 @@ type Listener struct {
 
 // ClientCertificates says whose certificates clients of a listener are asked for.
 type ClientCertificates struct {
-	// A PEM file with the certificates of the authorities that are believed. It is read again on SIGHUP and when it changes; then no client is let in by a session of before; connections that are open stay. Revoked certificates are not known.
+	// A PEM file with the certificates of the authorities that are believed, and nothing else. One that has expired is read, and believes nobody. The file is read again on SIGHUP and when it changes; then no client is let in by a session of before; connections that are open stay. Revoked certificates are not known.
 	Authorities string `yaml:"authorities" required:"true" example:"/etc/selvage/clients.pem"`
 	// require: a handshake without a certificate that is believed is refused. request: clients without one, or with another, are served too, and functions are told. Origins are told of a believed one in Client-Cert (RFC 9440).
 	Mode string `yaml:"mode" default:"require" enum:"require,request"`

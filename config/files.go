@@ -109,13 +109,17 @@ func (f *files) origin(at, subject string, o *selvage.Origin) {
 	f.pair(at, subject, &o.TLS.Certificate, &o.TLS.Key)
 }
 
-// authorities checks that there is somebody to believe.
+// authorities checks that there is somebody to believe, as the listener does.
 func (f *files) authorities(at string, c *selvage.ClientCertificates) {
 	if c == nil {
 		return
 	}
-	if pem := f.content(at, "", &c.Authorities); pem != nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
-		f.mistake(at, "write a PEM file", "file %q has no certificate", c.Authorities)
+	text := f.content(at, "", &c.Authorities)
+	if text == nil {
+		return
+	}
+	if _, err := selvage.ParseAuthorities(text); err != nil {
+		f.mistake(at, "write a PEM file of certificates alone", "file %q: %v", c.Authorities, err)
 	}
 }
 

@@ -3,7 +3,6 @@ package listen
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -23,30 +22,14 @@ type asking struct {
 // required says whether nobody is let in without a certificate that is believed.
 func (a *asking) required() bool { return a != nil && a.settings.Mode != selvage.CertificateRequested }
 
-// readAuthorities reads the certificates of a file. One that has none is an error.
+// readAuthorities reads the certificates of a file.
 func readAuthorities(file string) (text string, pool *x509.CertPool, err error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return "", nil, fmt.Errorf("read authorities of clients: %w", err)
 	}
-	pool = x509.NewCertPool()
-	n := 0
-	for rest := data; ; n++ {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			return "", nil, fmt.Errorf("read authorities of clients: %s: block %d is %q, not a certificate", file, n+1, block.Type)
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return "", nil, fmt.Errorf("read authorities of clients: %s: certificate %d: %w", file, n+1, err)
-		}
-		pool.AddCert(cert)
-	}
-	if n == 0 {
-		return "", nil, fmt.Errorf("read authorities of clients: %s has no certificate", file)
+	if pool, err = selvage.ParseAuthorities(data); err != nil {
+		return "", nil, fmt.Errorf("read authorities of clients: %s: %w", file, err)
 	}
 	return string(data), pool, nil
 }

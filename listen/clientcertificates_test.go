@@ -243,7 +243,7 @@ func TestAuthoritiesThatCannotBeReadAreNamed(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		"listen on 127.0.0.1:1: read authorities of clients: " + empty + " has no certificate",
+		"listen on 127.0.0.1:1: read authorities of clients: " + empty + ": it has no certificate",
 		"listen on 127.0.0.1:2: read authorities of clients: " + broken + ": certificate 1: ",
 		"listen on 127.0.0.1:3: read authorities of clients: " + certs.Certificates[0].Key + `: block 1 is "EC PRIVATE KEY", not a certificate`,
 		"listen on 127.0.0.1:4: read authorities of clients: open " + filepath.Join(a.dir, "missing.pem"),

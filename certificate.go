@@ -1,0 +1,41 @@
+package selvage
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+)
+
+// ParseAuthorities reads the certificates of a file in the textual form of RFC 7468, whose
+// holders' signatures are believed. Each must be whole: one that is cut off, a key beside
+// them or a file without any is an error, which does not name the file. Text between them
+// is nothing. What has expired is read as the others are: its clients are refused by the
+// date when they come, and a node must not depend on the day for whether it starts.
+func ParseAuthorities(text []byte) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	begun, n := bytes.Count(text, []byte("-----BEGIN ")), 0
+	for rest := text; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		n++
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("block %d is %q, not a certificate", n, block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", n, err)
+		}
+		pool.AddCert(cert)
+	}
+	switch {
+	case n < begun:
+		return nil, fmt.Errorf("%d of its %d blocks cannot be read; is it cut off?", begun-n, begun)
+	case n == 0:
+		return nil, errors.New("it has no certificate")
+	}
+	return pool, nil
+}
