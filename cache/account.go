@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/selvage-edge/selvage"
 )
 
 // What of a long list is shown in an account.
@@ -175,7 +177,7 @@ func (w *Why) tellVariants(q *inquiry, all []shelved, one *shelved) {
 	for _, s := range by {
 		name := strings.ToLower(s.name)
 		switch {
-		case s.name == "Cookie" || s.name == "Authorization" || s.name == "Client-Cert": // may be secrets, or is somebody's name
+		case selvage.IsCredentialField(s.name): // may be secrets, or is somebody's name
 		case len(q.req.Header[s.name]) == 0:
 			name += ": none"
 		default:

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/record"
 )
 
@@ -207,13 +208,14 @@ func (t *Transport) background(q *inquiry, most int, limit string, as func(*flig
 	selects := func(name string) bool {
 		return slices.ContainsFunc(q.found.answer.selectors, func(s selector) bool { return s.name == name })
 	}
-	for _, name := range [...]string{"Authorization", "Client-Cert", "Client-Cert-Chain"} {
-		if !selects(name) && !t.keys.has(name) {
+	for _, name := range selvage.CredentialFields() {
+		switch {
+		case selects(name) || t.keys.has(name):
+		case name == "Cookie":
+			t.keys.onlyCookies(f.req.Header)
+		default:
 			delete(f.req.Header, name)
 		}
-	}
-	if !selects("Cookie") {
-		t.keys.onlyCookies(f.req.Header)
 	}
 	f.traits = t.traitsOf(f.req.Header)
 	f.holds, f.kept, f.leaderLeft, f.refreshing = 1, true, true, true

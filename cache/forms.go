@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+
+	"github.com/selvage-edge/selvage"
 )
 
 // A form is a stored answer's body in another content coding. It is made once, by
@@ -138,10 +140,8 @@ func (q *inquiry) identity(c Coder) {
 // a cookie, by credentials or by a certificate. Such a one is not compressed for good, beside what
 // another site wrote into the URL (BREACH).
 func (t *Transport) secret(a *answer) bool {
-	return t.keys != nil && len(t.keys.cookies) > 0 || t.keys.has("Client-Cert") ||
-		slices.ContainsFunc(a.selectors, func(s selector) bool {
-			return s.name == "Cookie" || s.name == "Authorization" || s.name == "Client-Cert"
-		})
+	return t.keys != nil && (len(t.keys.cookies) > 0 || slices.ContainsFunc(t.keys.headers, selvage.IsCredentialField)) ||
+		slices.ContainsFunc(a.selectors, func(s selector) bool { return selvage.IsCredentialField(s.name) })
 }
 
 // coded makes the head of an answer that of the form which the request wants,

@@ -268,7 +268,7 @@ func TestABrokenSourceBreaksTheForm(t *testing.T) {
 func TestAnswersOfOneUserHaveNoForms(t *testing.T) {
 	onVirtualTime(t, func(t *testing.T) {
 		z := new(zipper)
-		for _, vary := range []string{"Cookie", "Authorization", "Accept-Language, Cookie"} {
+		for _, vary := range []string{"Cookie", "Authorization", "Accept-Language, Cookie", "Client-Cert", "Client-Cert-Chain"} {
 			e := newCodedEdge(t, z, 8<<20, always(200, page+", public\nVary: "+vary, strings.Repeat("secret ", 1000)))
 			for range 2 {
 				got := e.get("/a", "Accept-Encoding", "gzip", "Cookie", "session=1")

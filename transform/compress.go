@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -110,7 +111,8 @@ func (c *Compress) Variant(request http.Header) string {
 // user clicked a link: that cannot be had thousands of times. Hosts of the same
 // registrable domain are not other sites: pages call their own APIs there.
 func mayBeProbe(request http.Header) bool {
-	if len(request["Cookie"]) == 0 && len(request["Authorization"]) == 0 && len(request["Client-Cert"]) == 0 {
+	has := func(name string) bool { return len(request[name]) > 0 }
+	if !slices.ContainsFunc(selvage.CredentialFields(), has) {
 		return false
 	}
 	site := request["Sec-Fetch-Site"]

@@ -302,6 +302,7 @@ func TestTheVariantIsWhatTheRequestGets(t *testing.T) {
 		{"neighbour", http.Header{"Accept-Encoding": {all}, "Authorization": {"Basic eDp5"}, "Sec-Fetch-Site": {"same-site"}}, "zstd", "br"},
 		{"probe with a password", http.Header{"Accept-Encoding": {all}, "Authorization": {"Basic eDp5"}, "Sec-Fetch-Site": {"cross-site"}}, "", "br"},
 		{"probe with a certificate", http.Header{"Accept-Encoding": {all}, "Client-Cert": {":eA==:"}, "Sec-Fetch-Site": {"cross-site"}}, "", "br"},
+		{"probe with the chain of one", http.Header{"Accept-Encoding": {all}, "Client-Cert-Chain": {":eA==:"}, "Sec-Fetch-Site": {"cross-site"}}, "", "br"},
 		{"strange", http.Header{"Accept-Encoding": {all}, "Cookie": {"a=b"}, "Sec-Fetch-Site": {"same-origin", "none"}}, "", "br"},
 		{"nobody", http.Header{"Accept-Encoding": {all}, "Sec-Fetch-Site": {"cross-site"}}, "zstd", "br"},
 		{"click", http.Header{"Accept-Encoding": {all}, "Cookie": {"a=b"}, "Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-User": {"?1"}}, "zstd", "br"},

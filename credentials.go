@@ -6,7 +6,18 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 )
+
+// CredentialFields are the fields of a request that say whose it is: credentials (RFC 9110,
+// section 11.6.2), cookies (RFC 6265) and certificates (RFC 9440). What they select may be
+// for one user alone.
+func CredentialFields() []string { return credentialFields[:] }
+
+var credentialFields = [...]string{"Authorization", "Client-Cert", "Client-Cert-Chain", "Cookie"}
+
+// IsCredentialField says whether a field, by its canonical name, is one of [CredentialFields].
+func IsCredentialField(name string) bool { return slices.Contains(credentialFields[:], name) }
 
 // ParseAuthorities reads the certificates of a file in the textual form of RFC 7468, whose
 // holders' signatures are believed. Each must be whole: one that is cut off, a key beside
