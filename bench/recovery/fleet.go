@@ -220,7 +220,7 @@ func copyExample(file, folder, url string) error {
 	} {
 		data, err := os.ReadFile(from)
 		if err != nil {
-			return fmt.Errorf("%w: run it at the root of the sources, or name the folder with -examples", err)
+			return fmt.Errorf("%w: name the folder of the examples with -examples", err)
 		}
 		to = filepath.Join(folder, to)
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {

@@ -12,11 +12,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -65,6 +67,9 @@ var rows = []row{
 	{name: "good", as: "good-outage", outage: true, healthy: true},
 }
 
+// module is by whose name the go command finds what is built, from every folder of it.
+const module = "github.com/selvage-edge/selvage"
+
 // flags are what is measured.
 type flags struct {
 	times    int
@@ -97,7 +102,7 @@ func readFlags() (f flags, err error) {
 	flag.IntVar(&f.atOnce, "at-once", 5, "fleets beside each other where the rate is small")
 	flag.DurationVar(&f.most, "most", 5*time.Hour, "when to end, with what there is")
 	flag.StringVar(&f.out, "o", "", "file to write; standard output if empty")
-	flag.StringVar(&f.examples, "examples", "examples", "where the changes are")
+	flag.StringVar(&f.examples, "examples", "", "folder of the changes; empty: the module's"
 	flag.BoolVar(&f.verbose, "v", false, "say every run")
 	flag.BoolVar(&f.trace, "trace", false, "say every second how each run stands")
 	flag.Parse()
@@ -119,7 +124,19 @@ func readFlags() (f flags, err error) {
 	if f.times < 1 || f.atOnce < 1 || flag.NArg() > 0 {
 		return f, errors.New("-times and -at-once are 1 at least, and there are no arguments")
 	}
-	return f, nil
+	if f.examples == "" {
+		f.examples, err = ownExamples()
+	}
+	return f, err
+}
+
+// ownExamples is the module's folder of examples, in whichever of its folders this runs.
+func ownExamples() (string, error) {
+	out, err := exec.Command("go", "list", "-f", "{{.Dir}}", module+"/examples/shop").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("find the examples: %w: %s: run it in a folder of the module, or name theirs with -examples", err, bytes.TrimSpace(out))
+	}
+	return filepath.Dir(strings.TrimSpace(string(out))), nil
 }
 
 func run() error {

@@ -36,7 +36,7 @@ var program = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	out := filepath.Join(folder, "selvage")
-	if text, err := exec.CommandContext(context.Background(), "go", "build", "-o", out, "./cmd/selvage").CombinedOutput(); err != nil {
+	if text, err := exec.CommandContext(context.Background(), "go", "build", "-o", out, module+"/cmd/selvage").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build selvage: %w: %s", err, text)
 	}
 	return out, nil

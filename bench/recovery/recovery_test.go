@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +72,22 @@ func TestTableHasMediansAndSaysWhatWasWrong(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("the table has no %q:\n%s", want, text)
 		}
+	}
+}
+
+func TestExamplesAreFoundFromEveryFolderOfTheModule(t *testing.T) {
+	folder, err := ownExamples()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		if _, err := os.Stat(filepath.Join(folder, r.name, "shop.yaml")); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Chdir(t.TempDir())
+	if _, err := ownExamples(); err == nil || !strings.Contains(err.Error(), "run it in a folder of the module") {
+		t.Errorf("outside of the module: got %v", err)
 	}
 }
 
