@@ -79,8 +79,7 @@ func (x *exchange) asMade() *http.Request {
 	t.Class, t.Unit = x.route.name+rollout.Stored, t.Unit^controlUnit
 	out := &x.outgoing("").req
 	x.route.coding.delivered.Ask(out.Header)
-	x.pol.In, x.pol.Out, x.pol.Client, x.pol.Path, x.pol.Now = x.r, out, x.who.client, x.path, x.rec.Start
-	if x.route.policies.Look(&x.pol) != nil {
+	if x.route.policies.Look(x.asked(out)) != nil {
 		return nil
 	}
 	return out

@@ -261,13 +261,18 @@ func (x *exchange) forward(out *http.Request) (*http.Response, error) {
 	return x.route.upstream.RoundTrip(out)
 }
 
+// asked is what the policies are asked about. What the match captured is there already.
+func (x *exchange) asked(out *http.Request) *policy.Exchange {
+	x.pol.In, x.pol.Out, x.pol.Client, x.pol.Path, x.pol.Now = x.r, out, x.who.client, x.path, time.Now()
+	return &x.pol
+}
+
 // answeredByPolicy runs the policies of the route, and answers if one of them does.
 func (x *exchange) answeredByPolicy(out *http.Request) bool {
 	if x.route.policies.Empty() {
 		return false
 	}
-	x.pol.In, x.pol.Out, x.pol.Client, x.pol.Path, x.pol.Now = x.r, out, x.who.client, x.path, time.Now()
-	a := x.route.policies.Request(&x.pol)
+	a := x.route.policies.Request(x.asked(out))
 	if a == nil {
 		return false
 	}

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/selvage-edge/selvage"
-	"github.com/selvage-edge/selvage/policy"
 	"github.com/selvage-edge/selvage/record"
 	"github.com/selvage-edge/selvage/rollout"
 )
@@ -251,13 +250,12 @@ func (n *Node) play(ctx context.Context, rev *revision, one *recorded, arm selva
 	if !ok {
 		return replayed{status: http.StatusNotFound}
 	}
-	x.route = &rev.routes[m.Index]
+	x.route, x.pol.Captures = &rev.routes[m.Index], m.Captures
 	out := &x.outgoing("").req
 	if one.tls {
 		out.URL.Scheme = "https"
 	}
-	x.pol = policy.Exchange{In: req, Out: out, Client: x.who.client, Path: x.path, Captures: m.Captures, Now: time.Now()}
-	if a := x.route.policies.Request(&x.pol); a != nil {
+	if a := x.route.policies.Request(x.asked(out)); a != nil {
 		return replayed{status: a.Status, empty: a.Body == ""}
 	}
 	if x.route.played == nil {

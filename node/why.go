@@ -18,7 +18,6 @@ import (
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/cache"
 	"github.com/selvage-edge/selvage/client"
-	"github.com/selvage-edge/selvage/policy"
 	"github.com/selvage-edge/selvage/record"
 	"github.com/selvage-edge/selvage/route"
 )
@@ -73,7 +72,7 @@ func (x *exchange) why(w *client.Why) error {
 		}
 		return nil
 	}
-	x.route = &x.rev.routes[m.Index]
+	x.route, x.pol.Captures = &x.rev.routes[m.Index], m.Captures
 	w.Route = string(x.route.name)
 	how := "not cached"
 	if x.route.cache != nil {
@@ -85,10 +84,7 @@ func (x *exchange) why(w *client.Why) error {
 	}
 	out := &x.outgoing(upgradeOf(x.r.Header)).req
 	x.route.coding.delivered.Ask(out.Header)
-	x.pol = policy.Exchange{
-		In: x.r, Out: out, Client: x.who.client, Path: x.path, Captures: m.Captures, Now: time.Now(),
-	}
-	if a := x.route.policies.Look(&x.pol); a != nil {
+	if a := x.route.policies.Look(x.asked(out)); a != nil {
 		w.Verdict, w.Words = "answered", strings.TrimSuffix(fmt.Sprintf("%d by a policy: %s", a.Status, cmp.Or(x.rec.Detail, a.Header.Get("Location"))), ": ")
 		return nil
 	}

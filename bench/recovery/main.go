@@ -102,7 +102,7 @@ func readFlags() (f flags, err error) {
 	flag.IntVar(&f.atOnce, "at-once", 5, "fleets beside each other where the rate is small")
 	flag.DurationVar(&f.most, "most", 5*time.Hour, "when to end, with what there is")
 	flag.StringVar(&f.out, "o", "", "file to write; standard output if empty")
-	flag.StringVar(&f.examples, "examples", "", "folder of the changes; empty: the module's"
+	flag.StringVar(&f.examples, "examples", "", "folder of the changes; empty: the module's")
 	flag.BoolVar(&f.verbose, "v", false, "say every run")
 	flag.BoolVar(&f.trace, "trace", false, "say every second how each run stands")
 	flag.Parse()
