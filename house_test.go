@@ -3,6 +3,8 @@ package selvage_test
 import (
 	"fmt"
 	"go/ast"
+	"go/token"
+	"go/types"
 	"strings"
 	"testing"
 )
@@ -110,6 +112,32 @@ func typeAlarms(ts *ast.TypeSpec, add func(what, format string, args ...any)) {
 	case *ast.InterfaceType:
 		if n := t.Methods.NumFields(); n > maxInterfaceFuns {
 			add(ts.Name.Name, "%d methods, the limit is %d", n, maxInterfaceFuns)
+		}
+	}
+}
+
+// The core cache of functions and the cache of the edge may not know of each other, and
+// guess alike how long what does not say it is fresh.
+func TestLifetimesAreGuessedByOneRule(t *testing.T) {
+	said := map[string]string{}
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			if g, ok := d.(*ast.GenDecl); ok && g.Tok == token.CONST {
+				for _, spec := range g.Specs {
+					v := spec.(*ast.ValueSpec)
+					for i, value := range v.Values {
+						said[s.folder+" "+v.Names[i].Name] = types.ExprString(value)
+					}
+				}
+			}
+		}
+	}
+	for a, b := range map[string]string{
+		"cache heuristicPart": "compute/abi/fastly guessedPart",
+		"cache heuristicMost": "compute/abi/fastly guessedMost",
+	} {
+		if said[a] == "" || said[a] != said[b] {
+			t.Errorf("%s is %q, %s is %q", a, said[a], b, said[b])
 		}
 	}
 }
