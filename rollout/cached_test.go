@@ -44,26 +44,14 @@ func TestABadChangeOfWhatIsInStoreIsUndoneByComparison(t *testing.T) {
 	}{
 		{"always 500", 60, 15 * time.Second, func(s *sim) { s.rates(0.001, 1) }},
 		{"5 % 500", 60, 2 * time.Minute, func(s *sim) { s.rates(0.001, 0.05) }},
-		{"three times slower", 1e9, 2 * time.Minute, func(s *sim) {
-			s.out = func(_ time.Duration, _ *simNode, canary bool) judge.Outcome {
-				if canary {
-					return drawn(s.rng, 0.001, 3)
-				}
-				return drawn(s.rng, 0.001, 1)
-			}
-		}},
+		{"three times slower", 1e9, 2 * time.Minute, slower},
 	} {
 		if raced && tc.name != "always 500" {
 			continue // the goroutines are the same
 		}
 		t.Run(tc.name, func(t *testing.T) {
 			rs := simulateCached(t, *simulated, 0.001, tc.world)
-			bads := medianOf(rs, func(r result) float64 { return float64(r.bads) })
-			after := medianOf(rs, func(r result) float64 { return r.after.Seconds() })
-			t.Logf("%d undone, median %v bads, %.1f s: %s", undos(rs), bads, after, rs[0].Receipt.Words)
-			if undos(rs) != len(rs) || bads > tc.bads || after > tc.after.Seconds() {
-				t.Errorf("%d of %d undone, median %v bads in %.1f s, want at most %v in %s", undos(rs), len(rs), bads, after, tc.bads, tc.after)
-			}
+			allUndone(t, rs, tc.bads, tc.after)
 			for _, r := range rs {
 				if !strings.HasPrefix(r.Receipt.Words, "undone after") || r.Receipt.ToOne < 1/judge.Alpha {
 					t.Errorf("it was not convicted by a comparison: %s", r.Receipt.Words)

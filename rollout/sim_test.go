@@ -447,6 +447,27 @@ func undos(rs []result) (n int) {
 	return n
 }
 
+// slower makes a world in which the canary takes three times as long.
+func slower(s *sim) {
+	s.out = func(_ time.Duration, _ *simNode, canary bool) judge.Outcome {
+		if canary {
+			return drawn(s.rng, 0.001, 3)
+		}
+		return drawn(s.rng, 0.001, 1)
+	}
+}
+
+// allUndone wants every run undone, and its bads and time within these by the median.
+func allUndone(t *testing.T, rs []result, most float64, within time.Duration) {
+	t.Helper()
+	bads := medianOf(rs, func(r result) float64 { return float64(r.bads) })
+	after := medianOf(rs, func(r result) float64 { return r.after.Seconds() })
+	t.Logf("%d undone, median %v bads, %.1f s: %s", undos(rs), bads, after, rs[0].Receipt.Words)
+	if undos(rs) != len(rs) || bads > most || after > within.Seconds() {
+		t.Errorf("%d of %d undone, median %v bads in %.1f s, want at most %v in %s", undos(rs), len(rs), bads, after, most, within)
+	}
+}
+
 func TestBadChangesAreUndoneByTheWholeLoop(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -456,14 +477,7 @@ func TestBadChangesAreUndoneByTheWholeLoop(t *testing.T) {
 	}{
 		{"always 500", 10, 3 * time.Second, func(s *sim) { s.rates(0.001, 1) }},
 		{"5 % 500", 15, time.Minute, func(s *sim) { s.rates(0.001, 0.05) }},
-		{"three times slower", 1e9, 20 * time.Second, func(s *sim) {
-			s.out = func(_ time.Duration, _ *simNode, canary bool) judge.Outcome {
-				if canary {
-					return drawn(s.rng, 0.001, 3)
-				}
-				return drawn(s.rng, 0.001, 1)
-			}
-		}},
+		{"three times slower", 1e9, 20 * time.Second, slower},
 		{"a trap on 1 in 1,000", 25, 4 * time.Minute, func(s *sim) {
 			s.want = client.Undone // by chance it traps too late for the gates, then the control group tells
 			s.out = func(_ time.Duration, _ *simNode, canary bool) judge.Outcome {
@@ -480,12 +494,7 @@ func TestBadChangesAreUndoneByTheWholeLoop(t *testing.T) {
 			if *simulated < 20 {
 				tc.bads, tc.after = 1.75*tc.bads, tc.after*7/4 // the bounds are for the median of many
 			}
-			bads := medianOf(rs, func(r result) float64 { return float64(r.bads) })
-			after := medianOf(rs, func(r result) float64 { return r.after.Seconds() })
-			t.Logf("%d undone, median %v bads, %.1f s: %s", undos(rs), bads, after, rs[0].Receipt.Words)
-			if undos(rs) != len(rs) || bads > tc.bads || after > tc.after.Seconds() {
-				t.Errorf("%d of %d undone, median %v bads in %.1f s, want at most %v in %s", undos(rs), len(rs), bads, after, tc.bads, tc.after)
-			}
+			allUndone(t, rs, tc.bads, tc.after)
 			for _, r := range rs {
 				if r.Receipt == nil || !strings.Contains(r.Receipt.Words, "undone after") {
 					t.Errorf("got receipt %+v", r.Receipt)
