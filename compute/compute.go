@@ -130,11 +130,11 @@ type Client struct {
 	Address    netip.AddrPort
 	Server     netip.AddrPort // where the connection came in
 	TLS        bool
-	RequestID  string
+	RequestID  [16]byte // zero: there is none
 	ReceivedAt time.Time
-	Hello      []byte   // its ClientHello, with type and length; nil where it was not kept
-	FieldNames []string // of its request, as they came; nil where nobody kept them
-	Distrust   error    // why its certificate is not believed; nil: it is, or there is none
+	Hello      []byte // its ClientHello, with type and length; nil where it was not kept
+	FieldNames string // of its request, as they came, with line feeds between; empty where nobody kept them
+	Distrust   error  // why its certificate is not believed; nil: it is, or there is none
 }
 
 // Usage is what a request took.

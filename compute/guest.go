@@ -241,7 +241,7 @@ func (g *Guest) Limit(name LimitName, format string, args ...any) *LimitError {
 }
 
 // Check ends the guest when a limit of time is reached or the request was cut,
-// and then does not return. A [Handler] calls it where it waited itself.
+// and then does not return. It is for after [Guest.Wait].
 func (g *Guest) Check() { g.box.checkTime(time.Now()) }
 
 // Keep keeps a value for as long as the sandbox has its memory: what a program

@@ -97,7 +97,8 @@ func (b *sandbox) back() bool {
 // that calls it returns. Nothing may be written to its own stack after this.
 func (b *sandbox) rewind(ctx context.Context) {
 	f := b.frozen
-	stack := slices.Clone(f.params)
+	stack := append(b.params[:0], f.params...)
+	b.params = stack
 	b.answer(ctx, f.host, stack)
 	f.stack.restore()
 	goBack(f.snapshot, stack[:len(f.host.Results)])

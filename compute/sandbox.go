@@ -29,10 +29,11 @@ type sandbox struct {
 	begin      *wayOut // nil until the program began
 	frozen     *frozen // nil until the program asked for its first request
 	remembered []func() bool
-	kept       any    // see Guest.Keep
-	running    bool   // within run: its stack can be set back
-	starting   bool   // see start
-	said       []byte // what the program logged while it was started for no request
+	params     []uint64 // of the call in which the program was frozen, as it is made again
+	kept       any      // see Guest.Keep
+	running    bool     // within run: its stack can be set back
+	starting   bool     // see start
+	said       []byte   // what the program logged while it was started for no request
 	request    *requestContext
 	began      time.Time   // the request
 	turn       *bell       // what a long guest computes with

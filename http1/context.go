@@ -82,7 +82,7 @@ func (r *requestContext) Value(key any) any {
 	case HandshakeKey:
 		return r.x.c.info.Handshake
 	case fieldNamesKey{}:
-		return r.x.names
+		return &r.x.names
 	}
 	return r.x.c.base.Value(key)
 }

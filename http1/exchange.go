@@ -25,7 +25,7 @@ type exchange struct {
 	body requestBody
 	w    response
 	// The names of the fields as they came, if somebody wants them.
-	names []string
+	names string
 }
 
 // serveRequest runs the handler for the request whose head was read.

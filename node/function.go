@@ -174,7 +174,7 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 	}
 	t := f.turn(req, p.keep(), c, body)
 	if !p.follows(t) {
-		f.reg.functions.running.run(func() { p.serve(t) })
+		f.reg.functions.running.run(t)
 	}
 	err := t.w.wait()
 	rec := record.From(req.Context())

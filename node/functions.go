@@ -407,7 +407,7 @@ func backendOf(o *selvage.Origin) fastly.Backend {
 func clientOf(ctx context.Context, rec *record.Record) compute.Client {
 	c := compute.Client{
 		Address: netip.AddrPortFrom(rec.Client.Addr, rec.Client.Peer.Port()), TLS: rec.Client.TLS != 0,
-		RequestID: hex.EncodeToString(rec.Trace.TraceID[:]), ReceivedAt: rec.Start, FieldNames: http1.FieldNamesOf(ctx),
+		RequestID: rec.Trace.TraceID, ReceivedAt: rec.Start, FieldNames: http1.FieldNamesOf(ctx),
 	}
 	if c.TLS {
 		shake := http1.HandshakeOf(ctx)

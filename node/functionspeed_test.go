@@ -3,7 +3,9 @@ package node
 import (
 	"bytes"
 	"net"
+	"net/http"
 	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
 	"strings"
 	"testing"
@@ -58,8 +60,18 @@ func BenchmarkFunction(b *testing.B) {
 	}
 }
 
+// BenchmarkFunctionAlone is the same without a network.
+func BenchmarkFunctionAlone(b *testing.B) {
+	debug.SetGCPercent(800) // as TuneCollector has it for so small a heap
+	defer debug.SetGCPercent(100)
+	bed := serveGuests(b, helloService, nil, map[string]string{"hello": good(b, "hello", "x-name")})
+	bed.node.registry.sinks = bed.node.registry.sinks[:len(bed.node.registry.sinks)-1] // that of tests keeps all
+	b.ReportAllocs()
+	answering(b, http.HandlerFunc(bed.node.serveCounted), "/hello/x", b.Loop)
+}
+
 // What a request to a small function may allocate, from the socket and back.
-const functionAllocs = 64
+const functionAllocs = 40
 
 func TestARequestToAFunctionAllocatesLittleAndStartsNoGoroutine(t *testing.T) {
 	a := newAsker(t, serveGuests(t, helloService, nil, map[string]string{"hello": good(t, "hello", "x-name")}), "/hello/x", "x-name")

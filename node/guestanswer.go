@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -45,12 +44,13 @@ type guestAnswer struct {
 	status  int
 	data    []byte
 	usage   compute.Usage
-	err     error // why it ended; set with ended
-	ready   bool  // the head may be sent on
-	ended   bool  // the function has ended
-	cut     bool  // what follows is not written any more
-	late    bool  // it was cut and the function has not ended within cutGrace
-	closed  bool  // nobody reads
+	res     http.Response // see response
+	err     error         // why it ended; set with ended
+	ready   bool          // the head may be sent on
+	ended   bool          // the function has ended
+	cut     bool          // what follows is not written any more
+	late    bool          // it was cut and the function has not ended within cutGrace
+	closed  bool          // nobody reads
 	noBody  bool
 }
 
@@ -212,7 +212,8 @@ func (w *guestAnswer) complete() bool {
 func (w *guestAnswer) response() *http.Response {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	res := &http.Response{
+	res := &w.res
+	*res = http.Response{
 		StatusCode: w.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: w.sent,
 		ContentLength: -1, Body: w, Request: w.req,
 	}
@@ -264,6 +265,9 @@ func (w *guestAnswer) Read(p []byte) (int, error) {
 		w.data = w.data[n:]
 		if len(w.data) == 0 {
 			w.data = nil
+			if w.ended && w.err == nil {
+				return n, io.EOF // whoever reads need not ask again, nor send what there is before the end
+			}
 		}
 		w.changed.Broadcast()
 		return n, nil
@@ -305,15 +309,6 @@ func guestBodyOf(req *http.Request) *guestBody {
 		return nil
 	}
 	return &guestBody{ReadCloser: req.Body}
-}
-
-// guestRequest is the request as a function gets it.
-func guestRequest(req *http.Request, body *guestBody, ctx context.Context) *http.Request {
-	r := req.WithContext(ctx)
-	if body != nil {
-		r.Body = body
-	}
-	return r
 }
 
 // Read implements io.Reader.

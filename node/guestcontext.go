@@ -14,7 +14,6 @@ import (
 // most functions are done before anybody does.
 type turnContext struct {
 	request context.Context
-	values  context.Context // the request's, without its end
 	t       *guestTurn
 
 	mu     sync.Mutex              // guards all below
@@ -25,7 +24,7 @@ type turnContext struct {
 }
 
 func (c *turnContext) begin(request context.Context, t *guestTurn) {
-	c.request, c.values, c.t = request, context.WithoutCancel(request), t
+	c.request, c.t = request, t
 }
 
 // Deadline implements [context.Context].
@@ -56,10 +55,13 @@ func (c *turnContext) Value(key any) any {
 	c.mu.Lock()
 	from := c.told
 	c.mu.Unlock()
-	if from == nil {
-		from = c.values
+	switch {
+	case from != nil:
+		return from.Value(key)
+	case c.request.Err() != nil: // its end is not ours, and package context looks for its cause
+		return context.WithoutCancel(c.request).Value(key)
 	}
-	return from.Value(key)
+	return c.request.Value(key)
 }
 
 // cause is why the turn ought to end now; nil if it goes on.
@@ -81,7 +83,7 @@ func (c *turnContext) toldLocked() context.Context {
 		return c.told
 	}
 	var cancel context.CancelCauseFunc
-	c.told, cancel = context.WithCancelCause(c.values)
+	c.told, cancel = context.WithCancelCause(context.WithoutCancel(c.request))
 	c.cancel = cancel
 	if c.over {
 		cancel(nil)

@@ -18,6 +18,7 @@ type guestTurn struct {
 	c   *call
 	w   guestAnswer
 	in  compute.Invocation
+	req http.Request // as the program gets it
 	log guestLog
 	ctx turnContext // the program's
 }
@@ -27,8 +28,12 @@ func (f *function) turn(req *http.Request, p *program, c *call, body *guestBody)
 	t := &guestTurn{f: f, p: p, c: c, log: guestLog{c: c}}
 	t.w.begin(req, body)
 	t.ctx.begin(req.Context(), t)
+	t.req = *req.WithContext(&t.ctx)
+	if body != nil {
+		t.req.Body = body
+	}
 	t.in = compute.Invocation{
-		W: &t.w, R: guestRequest(req, body, &t.ctx), Client: clientOf(&t.ctx, &c.rec), Fetch: c.fetch, Log: t.log.take,
+		W: &t.w, R: &t.req, Client: clientOf(req.Context(), &c.rec), Fetch: c.fetch, Log: t.log.take,
 		Holds: answerBuffer, Origin: string(cmp.Or(f.own, f.set.OtherBackends)),
 	}
 	return t
@@ -45,7 +50,8 @@ func (t *guestTurn) over(err error) {
 }
 
 // serve runs the program for a request, and for those that follow it in the same sandbox.
-func (p *program) serve(first *guestTurn) {
+func (first *guestTurn) serve() {
+	p := first.p
 	if p.reuse == 0 {
 		first.over(p.fn.Serve(&first.ctx, &first.in))
 		return
@@ -120,7 +126,7 @@ func (s *sequence) next(ctx context.Context, wait time.Duration) *fastly.Followi
 				s.left--
 				t.in.Extra = s.request(t)
 			},
-			Refuse: func() { s.p.of.running.run(func() { s.p.serve(t) }) },
+			Refuse: func() { s.p.of.running.run(t) },
 		}
 	case <-timeout.C:
 	case <-ctx.Done():

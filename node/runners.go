@@ -10,37 +10,31 @@ import (
 // request need not begin with that. They end with the node, and half of those
 // that nobody needed go each time somebody trims.
 type runners struct {
-	all   sync.WaitGroup
-	next  chan func()
-	fewer chan struct{}
-	end   chan struct{}
-	idle  atomic.Int64
+	all  sync.WaitGroup
+	next chan run // nil ends who takes it
+	idle atomic.Int64
 }
 
-func newRunners() *runners {
-	return &runners{next: make(chan func()), fewer: make(chan struct{}), end: make(chan struct{})}
-}
+// run is a run of a function. A [guestTurn] is one.
+type run interface{ serve() }
 
-// run runs f beside the caller.
-func (r *runners) run(f func()) {
+func newRunners() *runners { return &runners{next: make(chan run)} }
+
+// run serves beside the caller.
+func (r *runners) run(t run) {
 	select {
-	case r.next <- f:
+	case r.next <- t:
 	default:
-		r.all.Go(func() { r.loop(f) }) // wait waits for it
+		r.all.Go(func() { r.loop(t) }) // wait waits for it
 	}
 }
 
-func (r *runners) loop(f func()) {
-	for f != nil {
-		f()
+func (r *runners) loop(t run) {
+	for t != nil {
+		t.serve()
+		t = nil // what it holds is not held while nothing is served
 		r.idle.Add(1)
-		select {
-		case f = <-r.next:
-		case <-r.fewer:
-			f = nil
-		case <-r.end:
-			f = nil
-		}
+		t = <-r.next
 		r.idle.Add(-1)
 	}
 }
@@ -49,7 +43,7 @@ func (r *runners) loop(f func()) {
 func (r *runners) trim() {
 	for range (r.idle.Load() + 1) / 2 {
 		select {
-		case r.fewer <- struct{}{}:
+		case r.next <- nil:
 		default:
 		}
 	}
@@ -57,6 +51,16 @@ func (r *runners) trim() {
 
 // wait ends them all, and returns when the last function has. Nobody runs one any more.
 func (r *runners) wait() {
-	close(r.end)
-	r.all.Wait()
+	over := make(chan struct{})
+	go func() { // the loop below waits for it
+		r.all.Wait()
+		close(over)
+	}()
+	for {
+		select {
+		case r.next <- nil:
+		case <-over:
+			return
+		}
+	}
 }

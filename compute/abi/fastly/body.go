@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 )
 
@@ -201,6 +202,20 @@ func (b *body) length() (int64, bool) {
 		}
 	}
 	return n, true
+}
+
+// inMemory says whether nothing of the body is still to come.
+func (b *body) inMemory() bool {
+	return !slices.ContainsFunc(b.parts, func(p part) bool { return p.stream != nil })
+}
+
+// size is how many bytes of it are in memory.
+func (b *body) size() int {
+	n := 0
+	for _, p := range b.parts {
+		n += len(p.data)
+	}
+	return n
 }
 
 // ready is closed when a read would not wait. It may be nil: there is nothing to wait for.

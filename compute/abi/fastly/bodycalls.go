@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-func bodyNew(c *call) Status { return c.give(0, &body{held: &c.x.held}) }
+func bodyNew(c *call) Status { return c.give(0, c.x.newBody()) }
 
 // onBody is a function of a body's handle, which is its first parameter.
 func onBody(do func(c *call, b *body) Status) func(*call) Status {
@@ -63,7 +63,9 @@ func bodyWrite(c *call, b *body) Status {
 	case b.sink != nil && end == endFront:
 		return BadHandle // what was sent cannot be preceded
 	case b.sink != nil:
-		if _, err := b.sink.Write(p); err != nil {
+		var err error
+		c.waiting(func() { _, err = b.sink.Write(p) })
+		if err != nil {
 			return bodyStatus(err)
 		}
 	case !b.push(p, end == endFront):
@@ -100,8 +102,12 @@ func bodyAppend(c *call) Status {
 func bodyClose(c *call, b *body) Status {
 	c.x.handles.drop(c.u32(0))
 	s := b.sink
-	if s == nil {
+	switch {
+	case s == nil && b.inMemory():
 		b.close()
+		return OK
+	case s == nil:
+		c.waiting(b.close) // for a read that is under way
 		return OK
 	}
 	b.sink = nil
@@ -109,7 +115,7 @@ func bodyClose(c *call, b *body) Status {
 		return bodyStatus(err)
 	}
 	if a, ok := s.(*answerSink); ok {
-		a.d.done(c.mem.CPU())
+		a.d.done(c.mem)
 	}
 	return OK
 }

@@ -60,7 +60,7 @@ func (c *call) lookupOptions() (key string, h header, status Status) {
 	if !ok {
 		return "", h, BadHandle
 	}
-	return key, r.header.clone(), OK
+	return key, r.header().clone(), OK
 }
 
 // cacheLookup looks without collapsing.
@@ -261,7 +261,7 @@ var cacheInsert = cached(func(c *call, s *Objects) Status {
 		if !ok {
 			return BadHandle
 		}
-		h = r.header.clone()
+		h = r.header().clone()
 	}
 	c.at(c.u32(4), 4)
 	if c.bad {

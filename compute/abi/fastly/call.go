@@ -15,6 +15,7 @@ import (
 type program interface {
 	memory
 	meter
+	waiter
 	turner
 }
 
@@ -43,6 +44,13 @@ type meter interface {
 	CPU() time.Duration
 }
 
+type waiter interface {
+	// Wait runs f, whose time is not the guest's.
+	Wait(f func())
+	// Check ends the guest when a limit of time is reached.
+	Check()
+}
+
 // The limits of the interface's own, by their names in records and metrics.
 const (
 	LimitHandles     compute.LimitName = "function_handles"
@@ -65,6 +73,12 @@ type call struct {
 	bad  bool
 
 	touched uint64 // bytes of the guest's memory
+}
+
+// waiting waits with f, in a function that as a rule does not wait.
+func (c *call) waiting(f func()) {
+	c.mem.Wait(f)
+	c.mem.Check()
 }
 
 // u32 is a parameter.

@@ -3,6 +3,7 @@ package fastly
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -68,10 +69,10 @@ func (c *call) peer(a netip.Addr) Status {
 }
 
 func requestID(c *call, d *downstream) Status {
-	if d.Client.RequestID == "" {
+	if d.Client.RequestID == [16]byte{} {
 		return None
 	}
-	return answer(c, 1, d.Client.RequestID)
+	return answer(c, 1, hex.EncodeToString(d.Client.RequestID[:]))
 }
 
 // tlsFact is a text that the client's handshake decided. Over TLS libraries take
@@ -174,8 +175,8 @@ func distrusted(certificates int, why error) uint32 {
 
 // originalNames are the names of the request's fields as the client sent them.
 func (d *downstream) originalNames() []string {
-	if d.Client.FieldNames != nil {
-		return d.Client.FieldNames
+	if d.Client.FieldNames != "" {
+		return strings.Split(d.Client.FieldNames, "\n")
 	}
 	h := fromHTTP(d.R.Header, d.R.Host)
 	names := make([]string, 0, len(h.fields))
@@ -275,7 +276,7 @@ func nextRequestWait(c *call) Status {
 	c.x.handles.drop(c.u32(0))
 	c.x.abandon()
 	c.x.settle()
-	c.x.down.done(c.mem.CPU())
+	c.x.down.done(c.mem)
 	select {
 	case <-p.done:
 	case <-c.ctx.Done():

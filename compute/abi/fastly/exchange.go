@@ -25,8 +25,8 @@ type exchange struct {
 
 	handles handles
 	opened  map[opened]uint32
-	earlier uint32  // the last handle of the requests before
-	first   [16]any // the first handles, for speed
+	earlier uint32 // the last handle of the requests before
+	first   firsts // what nearly every request needs: one piece of memory, for speed
 	held    holding
 	down    *downstream
 	call    call // of the function that is running; made once, for speed
@@ -39,11 +39,49 @@ type exchange struct {
 	cutDone chan struct{}
 }
 
+// firsts are the first of things that there may be more of. They are used once, and never
+// given back: what goes on beside the guest may still hold them.
+type firsts struct {
+	handles  [16]any
+	bodies   [2]body
+	bodied   int // how many of them are in use
+	down     downstream
+	sink     answerSink
+	request  request
+	response response
+	answered bool // response is in use
+}
+
+// newBody is an empty body.
+func (x *exchange) newBody() *body {
+	var b *body
+	if f := &x.first; f.bodied < len(f.bodies) {
+		b = &f.bodies[f.bodied]
+		f.bodied++
+	} else {
+		b = new(body)
+	}
+	b.held = &x.held
+	return b
+}
+
+// newResponse is an answer that says nothing yet.
+func (x *exchange) newResponse() *response {
+	var r *response
+	if f := &x.first; !f.answered {
+		r, f.answered = &f.response, true
+	} else {
+		r = new(response)
+	}
+	r.status, r.version = 200, http11
+	return r
+}
+
 // downstream is the client's side of a request.
 type downstream struct {
 	*compute.Invocation
 	request  *Request // zero if the node says nothing
-	client   *clientBody
+	client   clientBody
 	handle   uint32 // of the request
 	taken    bool   // the guest has its handles
 	sent     bool   // the final answer's head
@@ -52,11 +90,17 @@ type downstream struct {
 	sink     *answerSink
 }
 
-// done tells the node that nothing more is written to the answer, once.
-func (d *downstream) done(cpu time.Duration) {
-	if d.request.Done != nil && d.told.CompareAndSwap(false, true) {
-		d.request.Done(cpu)
+// done tells the node that nothing more is written to the answer, once. by is nil where
+// the guest goes on beside it.
+func (d *downstream) done(by meter) {
+	if d.request.Done == nil || !d.told.CompareAndSwap(false, true) {
+		return
 	}
+	cpu := time.Duration(0)
+	if by != nil {
+		cpu = by.CPU()
+	}
+	d.request.Done(cpu)
 }
 
 // context is the request's, and ends with the exchange too. It is made when
@@ -81,7 +125,12 @@ func (x *exchange) watch() {
 func (x *exchange) attach(ctx context.Context, in *compute.Invocation) {
 	x.whole, x.inner, x.cancel = ctx, nil, nil
 	x.fetch, x.holds = in.Fetch, in.Holds
-	x.down = &downstream{Invocation: in, client: &clientBody{r: in.R.Body, w: in.W}}
+	d := &x.first.down
+	if x.down != nil { // it is a later request of this guest
+		d = new(downstream)
+	}
+	d.Invocation, d.client.r, d.client.w = in, in.R.Body, in.W
+	x.down = d
 	if x.down.request, _ = in.Extra.(*Request); x.down.request == nil {
 		x.down.request = &noRequest
 	}

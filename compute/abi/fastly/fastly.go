@@ -126,7 +126,7 @@ func (*ABI) Name() string { return "fastly" }
 // Begin makes what one request's guest sees.
 func (a *ABI) Begin(ctx context.Context, in *compute.Invocation) any {
 	x := &exchange{abi: a}
-	x.handles.items = x.first[:0]
+	x.handles.items = x.first.handles[:0]
 	x.attach(ctx, in)
 	return x
 }

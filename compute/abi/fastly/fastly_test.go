@@ -58,6 +58,10 @@ func (p *program64k) Log(w io.Writer, b []byte) {
 
 func (p *program64k) Turn(_, ctx context.Context, _ *compute.Invocation) context.Context { return ctx }
 
+func (p *program64k) Wait(f func()) { f() }
+
+func (p *program64k) Check() {}
+
 func (p *program64k) CPU() time.Duration { return 1500 * time.Millisecond }
 
 // bench is a request in which a test plays the guest. Texts are put into

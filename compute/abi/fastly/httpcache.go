@@ -44,7 +44,7 @@ var httpSuggestedKey = httpCached(func(c *call, _ *Objects) Status {
 	if !ok {
 		return BadHandle
 	}
-	return answer(c, 1, httpKey(r.uri))
+	return answer(c, 1, httpKey(r.uri()))
 })
 
 // The bits of a look-up.
@@ -60,7 +60,7 @@ func httpLookup(collapse bool) func(*call) Status {
 		if !ok {
 			return BadHandle
 		}
-		mask, key := c.u32(1), httpKey(r.uri)
+		mask, key := c.u32(1), httpKey(r.uri())
 		if mask&httpHasKey != 0 {
 			key = c.span(c.record(2, 16), 0)
 		}
@@ -70,13 +70,13 @@ func httpLookup(collapse bool) func(*call) Status {
 		}
 		place := httpPlace(key)
 		look := *r
-		look.header = r.header.clone()
+		look.list, look.listed = r.header().clone(), true
 		if !collapse {
-			t := s.lookup(place, look.header)
+			t := s.lookup(place, look.list)
 			t.http = &look
 			return c.give(3, t)
 		}
-		b := s.transact(place, look.header)
+		b := s.transact(place, look.list)
 		b.t.http = &look
 		return c.cacheWait(b, 3)
 	})
@@ -200,19 +200,20 @@ func httpNotCacheable(c *call, t *transaction) Status {
 // what is stored (RFC 9111, section 4.3.1), and for the whole.
 func httpBackendRequest(c *call, t *transaction) Status {
 	r := *t.http
-	r.header = t.http.header.clone()
+	r.list, r.listed = t.http.header().clone(), true
+	h := &r.list
 	for _, name := range []string{"range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"} {
-		r.header.remove(name)
+		h.remove(name)
 	}
 	if r.method == http.MethodHead {
 		r.method = http.MethodGet
 	}
 	if t.old != nil && t.old.head != nil {
 		if tag, ok := t.old.head.header.get("etag"); ok {
-			r.header.append("if-none-match", tag)
+			h.append("if-none-match", tag)
 		}
 		if date, ok := t.old.head.header.get("last-modified"); ok {
-			r.header.append("if-modified-since", date)
+			h.append("if-modified-since", date)
 		}
 	}
 	return c.give(1, &r)

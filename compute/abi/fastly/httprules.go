@@ -179,7 +179,7 @@ func notModified(q *request, r *response) bool {
 	if q.method != http.MethodGet && q.method != http.MethodHead {
 		return false
 	}
-	if tags, ok := q.header.get("if-none-match"); ok {
+	if tags, ok := q.header().get("if-none-match"); ok {
 		tag := strings.TrimPrefix(first(&r.header, "etag"), "W/")
 		for t := range strings.SplitSeq(tags, ",") {
 			t = strings.TrimSpace(t)
@@ -189,7 +189,7 @@ func notModified(q *request, r *response) bool {
 		}
 		return false
 	}
-	since, err := http.ParseTime(first(&q.header, "if-modified-since"))
+	since, err := http.ParseTime(first(q.header(), "if-modified-since"))
 	if err != nil {
 		return false
 	}
@@ -201,11 +201,11 @@ func notModified(q *request, r *response) bool {
 // is negative if there are no such bytes. false: the whole is to be sent, also
 // for several parts at once (RFC 9110, section 14.2).
 func singleRange(q *request, r *response, length int64) (from, to int64, ok bool) {
-	spec, is := strings.CutPrefix(first(&q.header, "range"), "bytes=")
+	spec, is := strings.CutPrefix(first(q.header(), "range"), "bytes=")
 	if !is || length < 0 || q.method != http.MethodGet || strings.Contains(spec, ",") {
 		return 0, 0, false
 	}
-	if condition, there := q.header.get("if-range"); there {
+	if condition, there := q.header().get("if-range"); there {
 		tag := first(&r.header, "etag")
 		if condition != first(&r.header, "last-modified") && (condition != tag || strings.HasPrefix(tag, "W/")) {
 			return 0, 0, false

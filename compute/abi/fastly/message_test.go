@@ -137,7 +137,7 @@ func TestTheClientsRequestIsThere(t *testing.T) {
 	b := newBench(t, Options{}, r, nil)
 	defer b.end()
 	b.x.down.Client = compute.Client{
-		Address: netip.MustParseAddrPort("192.0.2.7:999"), Server: netip.MustParseAddrPort("[2001:db8::1]:443"), RequestID: "r-1",
+		Address: netip.MustParseAddrPort("192.0.2.7:999"), Server: netip.MustParseAddrPort("[2001:db8::1]:443"), RequestID: [16]byte{1},
 	}
 	b.refused(Failed, "http_req.downstream_client_ip_addr", buffer, 0)
 	b.must("http_req.body_downstream_get", 0, 4)
@@ -183,7 +183,7 @@ func TestTheClientsRequestIsThere(t *testing.T) {
 	if b.u32(0) != 2 {
 		t.Errorf("%d fields, want host and x-two", b.u32(0))
 	}
-	b.x.down.Client.FieldNames = []string{"hOST", "x-One", "X-Two", "x-one"}
+	b.x.down.Client.FieldNames = "hOST\nx-One\nX-Two\nx-one"
 	b.must("http_downstream.downstream_original_header_count", h, 0)
 	if b.u32(0) != 4 {
 		t.Errorf("%d fields, want 4 as they came", b.u32(0))

@@ -19,12 +19,14 @@ const (
 	http3
 )
 
-// request is a request of the guest's.
+// request is a request of the guest's, or the client's, of which much is not looked at as a rule.
 type request struct {
 	method   string
-	uri      string
 	version  uint32
-	header   header
+	from     *downstream // its address and fields are those of the client's request until they were asked for; nil: the guest's own
+	address  string      // empty before that; see uri
+	list     header      // see header
+	listed   bool        // list is there
 	override CacheOverride
 	manual   bool // the framing is that of the fields
 	gunzip   bool
@@ -67,29 +69,52 @@ func protocol(major, minor int) uint32 {
 }
 
 // downstreamRequest is the client's request as a guest sees it.
-func (d *downstream) downstreamRequest() *request {
-	r := d.R
-	scheme := "http"
-	if d.Client.TLS || r.TLS != nil {
-		scheme = "https"
+func (x *exchange) downstreamRequest() *request {
+	d, r := x.down, &x.first.request
+	if r.from != nil { // it is a later request of this guest
+		r = new(request)
 	}
-	u := *r.URL
-	u.Scheme, u.Host, u.User, u.Fragment = scheme, r.Host, nil, ""
+	r.method, r.version, r.from = d.R.Method, protocol(d.R.ProtoMajor, d.R.ProtoMinor), d
+	return r
+}
+
+// uri is where it goes.
+func (r *request) uri() string {
+	if r.address != "" {
+		return r.address
+	}
+	d := r.from
+	u := *d.R.URL
+	u.Scheme, u.Host, u.User, u.Fragment = "http", d.R.Host, nil, ""
+	if d.Client.TLS || d.R.TLS != nil {
+		u.Scheme = "https"
+	}
 	if u.Path == "" {
 		u.Path = "/"
 	}
-	return &request{method: r.Method, uri: u.String(), version: protocol(r.ProtoMajor, r.ProtoMinor), header: fromHTTP(r.Header, r.Host)}
+	r.address = u.String()
+	return r.address
+}
+
+// header is its fields.
+func (r *request) header() *header {
+	if r.from != nil && !r.listed {
+		r.list = fromHTTP(r.from.R.Header, r.from.R.Host)
+	}
+	r.listed = true
+	return &r.list
 }
 
 // downstreamBody is the body of the client's request.
 func (x *exchange) downstreamBody() *body {
-	d := x.down
+	d, b := x.down, x.newBody()
 	if d.R.Body == nil || d.R.ContentLength == 0 {
-		return &body{held: &x.held}
+		return b
 	}
 	x.watch()
-	s := &stream{r: d.client, left: d.R.ContentLength, trailer: clientTrailer(d.R)}
-	return &body{parts: []part{{stream: s}}, pending: true, held: &x.held}
+	s := &stream{r: &d.client, left: d.R.ContentLength, trailer: clientTrailer(d.R)}
+	b.parts, b.pending = []part{{stream: s}}, true
+	return b
 }
 
 // give2 gives two handles out, to the addresses in parameters i and i+1.
@@ -113,7 +138,7 @@ func bodyDownstreamGet(c *call) Status {
 		c.put32(1, d.handle+1)
 		return OK
 	}
-	status := c.give2(0, d.downstreamRequest(), c.x.downstreamBody())
+	status := c.give2(0, c.x.downstreamRequest(), c.x.downstreamBody())
 	if status == OK {
 		d.taken = true
 		d.handle = uint32(len(c.x.handles.items)) - 1
@@ -122,7 +147,7 @@ func bodyDownstreamGet(c *call) Status {
 }
 
 func requestNew(c *call) Status {
-	return c.give(0, &request{method: "GET", uri: "/", version: http11})
+	return c.give(0, &request{method: "GET", address: "/", version: http11})
 }
 
 func requestClose(c *call) Status {
@@ -146,7 +171,7 @@ func onRequest(do func(c *call, r *request) Status) func(*call) Status {
 
 // onRequestFields is one of its fields.
 func onRequestFields(do func(c *call, h *header) Status) func(*call) Status {
-	return onRequest(func(c *call, r *request) Status { return do(c, &r.header) })
+	return onRequest(func(c *call, r *request) Status { return do(c, r.header()) })
 }
 
 func methodGet(c *call, r *request) Status { return answer(c, 1, r.method) }
@@ -163,7 +188,7 @@ func methodSet(c *call, r *request) Status {
 	return OK
 }
 
-func uriGet(c *call, r *request) Status { return answer(c, 1, r.uri) }
+func uriGet(c *call, r *request) Status { return answer(c, 1, r.uri()) }
 
 func uriSet(c *call, r *request) Status {
 	if c.u32(2) > maxURI {
@@ -177,7 +202,7 @@ func uriSet(c *call, r *request) Status {
 	if !ok {
 		return HTTPInvalid
 	}
-	r.uri = clean
+	r.address = clean
 	return OK
 }
 

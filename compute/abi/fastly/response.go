@@ -19,7 +19,7 @@ type response struct {
 	from    netip.AddrPort // the origin's address, if it is known
 }
 
-func responseNew(c *call) Status { return c.give(0, &response{status: 200, version: http11}) }
+func responseNew(c *call) Status { return c.give(0, c.x.newResponse()) }
 
 func responseClose(c *call) Status {
 	if _, ok := handle[*response](c, 0); !ok {
@@ -137,17 +137,46 @@ func sendDownstream(c *call) Status {
 		return OK
 	}
 	c.x.handles.drop(c.u32(0))
-	c.x.sendHead(r, b, streaming == 1)
-	d := c.x.down
-	d.sink = &answerSink{d: d}
 	if streaming == 1 {
-		d.sink.flush = true
-		return c.x.beginStreaming(b, d.sink)
+		status := OK
+		c.waiting(func() { status = c.x.stream(r, b) })
+		return status
 	}
 	c.x.handles.drop(c.u32(1))
-	c.x.deliver(b, d.sink)
+	if c.x.takes(b) {
+		c.x.send(r, b)
+	} else {
+		c.waiting(func() { c.x.send(r, b) })
+	}
 	return OK
 }
+
+// stream answers the client with what the guest goes on to write.
+func (x *exchange) stream(r *response, b *body) Status {
+	x.sendHead(r, b, true)
+	s := x.answerTo()
+	s.flush = true
+	return x.beginStreaming(b, s)
+}
+
+// send answers the client with a whole body.
+func (x *exchange) send(r *response, b *body) {
+	x.sendHead(r, b, false)
+	x.deliver(b, x.answerTo())
+}
+
+// answerTo is what the body of the answer goes to.
+func (x *exchange) answerTo() *answerSink {
+	s := &x.first.sink
+	if x.down != &x.first.down { // it is a later request of this guest
+		s = new(answerSink)
+	}
+	s.d, x.down.sink = x.down, s
+	return s
+}
+
+// takes says whether a body is with whoever writes the answer without waiting for the client.
+func (x *exchange) takes(b *body) bool { return b.inMemory() && b.size() <= x.holds }
 
 // drop gives a body's handle back, and what it holds.
 func (x *exchange) drop(n uint32, b *body) {
@@ -188,7 +217,7 @@ func (x *exchange) sendHead(r *response, b *body, streaming bool) {
 	if !bodiless {
 		delete(h, "Content-Length")
 		if known && r.status != http.StatusNoContent {
-			h.Set("Content-Length", strconv.FormatInt(length, 10))
+			h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
 		}
 	}
 	delete(h, "Transfer-Encoding")
@@ -251,17 +280,12 @@ func (x *exchange) copyBody(b *body, to io.Writer) error {
 
 // deliver sends a whole body: at once if it is in memory, else beside the guest.
 func (x *exchange) deliver(b *body, to *answerSink) {
-	inMemory, size := true, 0
-	for _, p := range b.parts {
-		inMemory = inMemory && p.stream == nil
-		size += len(p.data)
-	}
-	if !inMemory || size > x.holds {
+	if !x.takes(b) {
 		x.watch()
 	}
-	if inMemory {
+	if b.inMemory() {
 		if x.copyWhole(b, to) {
-			to.d.done(x.call.mem.CPU())
+			to.d.done(x.call.mem)
 		}
 		return
 	}
@@ -270,7 +294,7 @@ func (x *exchange) deliver(b *body, to *answerSink) {
 	go func() { // settle waits for it
 		defer close(to.done)
 		if x.copyWhole(b, to) {
-			to.d.done(0)
+			to.d.done(nil)
 		}
 	}()
 }
@@ -338,6 +362,9 @@ func (s *answerSink) finish(trailers *header) error {
 	if !s.close() {
 		return errNoReader
 	}
+	if len(trailers.fields) == 0 {
+		return nil
+	}
 	h := s.d.W.Header()
 	for _, f := range trailers.fields {
 		name := http.TrailerPrefix + http.CanonicalHeaderKey(f.name)
@@ -382,8 +409,6 @@ func sendDownstreamPending(c *call) Status {
 		b.close()
 		return HTTPHeadTooLarge
 	}
-	c.x.sendHead(r, b, false)
-	c.x.down.sink = &answerSink{d: c.x.down}
-	c.x.deliver(b, c.x.down.sink)
+	c.x.send(r, b)
 	return OK
 }

@@ -144,7 +144,7 @@ type outgoing struct {
 
 // start sends a request.
 func (x *exchange) start(mem program, r *request, b *body, to outgoing) (*pending, Status, error) {
-	u, err := url.Parse(r.uri)
+	u, err := url.Parse(r.uri())
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, HTTPUser, errURI
 	}
@@ -176,8 +176,9 @@ func (x *exchange) start(mem program, r *request, b *body, to outgoing) (*pendin
 
 // outgoing fills in the fields and the body.
 func (x *exchange) outgoing(out *http.Request, r *request, b *body, streaming bool) {
-	r.header.removeHops()
-	r.header.toHTTP(out.Header)
+	h := r.header()
+	h.removeHops()
+	h.toHTTP(out.Header)
 	out.Host = out.URL.Host
 	if host := out.Header.Get("Host"); host != "" {
 		out.Host = host
@@ -187,7 +188,7 @@ func (x *exchange) outgoing(out *http.Request, r *request, b *body, streaming bo
 	if streaming {
 		known = false
 	}
-	if by, ok := framedLength(&r.header); r.manual && ok {
+	if by, ok := framedLength(h); r.manual && ok {
 		length, known = by, by >= 0
 	}
 	delete(out.Header, "Content-Length")

@@ -52,8 +52,8 @@ func bodyTable() []Function {
 		row("new", "i", bodyNew),
 		waits("append", "ii", bodyAppend),
 		waits("read", "iiii", onBody(bodyRead)),
-		waits("write", "iiiii", onBody(bodyWrite)),
-		waits("close", "i", onBody(bodyClose)),
+		row("write", "iiiii", onBody(bodyWrite)),
+		row("close", "i", onBody(bodyClose)),
 		row("abandon", "i", onBody(bodyAbandon)),
 		row("known_length", "ii", onBody(bodyKnownLength)),
 		row("trailer_append", "iiiii", onBody(trailerAppend)),
@@ -146,7 +146,7 @@ func responseTable() []Function {
 		row("http_keepalive_mode_set", "ii", onResponse(keepaliveSet)).but("the connection is the edge's: only automatic"),
 		row("get_addr_dest_ip", "iii", onResponse(originAddress)),
 		row("get_addr_dest_port", "ii", onResponse(originPort)),
-		waits("send_downstream", "iii", sendDownstream),
+		row("send_downstream", "iii", sendDownstream),
 		waits("send_downstream_pending", "i", sendDownstreamPending),
 	)
 }
