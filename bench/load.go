@@ -33,6 +33,9 @@ func load(ctx context.Context, s *server, r row, d time.Duration) (slice, error)
 	for _, h := range r.headers {
 		args = append(args, "-H", h)
 	}
+	if err := s.turn(ctx); err != nil {
+		return slice{}, err
+	}
 	before, err := s.cpu()
 	if err != nil {
 		return slice{}, err

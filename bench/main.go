@@ -91,6 +91,9 @@ func run() error {
 	if len(os.Args) > 3 && os.Args[1] == uncounted {
 		return serveUncounted(context.Background(), os.Args[2], os.Args[3:]...)
 	}
+	if len(os.Args) > 5 && os.Args[1] == turned {
+		return serveTurned(context.Background(), os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+	}
 	var f flags
 	flag.DurationVar(&f.slice, "slice", 2*time.Second, "length of one slice")
 	flag.IntVar(&f.rounds, "rounds", 5, "slices for each server and row")
@@ -149,6 +152,7 @@ func (b *bench) measureAll(ctx context.Context, f flags) error {
 // result is what one server did in one row.
 type result struct {
 	server string
+	base   string // the one that it is compared with; empty for the first
 	slices []slice
 }
 
@@ -168,12 +172,29 @@ func (r *result) median(of func(slice) float64) float64 {
 	return v[len(v)/2]
 }
 
+// quartiles are the median and what half of some values lie between.
+type quartiles struct{ low, median, high float64 }
+
+// paired compares two servers round by round: what a shared machine does meanwhile hurts
+// both of a round alike.
+func paired(a, b *result, of func(slice) float64) quartiles {
+	v := make([]float64, len(a.slices))
+	for i := range v {
+		v[i] = of(a.slices[i]) / of(b.slices[i])
+	}
+	slices.Sort(v)
+	at := func(q float64) float64 { return v[int(q*float64(len(v)-1)+0.5)] }
+	return quartiles{at(0.25), at(0.5), at(0.75)}
+}
+
+func (q quartiles) String() string { return fmt.Sprintf("%.3f (%.3f–%.3f)", q.median, q.low, q.high) }
+
 func (b *bench) measure(ctx context.Context, r row, f flags) ([]*result, error) {
 	var asked []*server
 	var results []*result
 	for _, s := range b.servers {
 		if s.url(r) != "" {
-			asked, results = append(asked, s), append(results, &result{server: s.name})
+			asked, results = append(asked, s), append(results, &result{server: s.name, base: s.base})
 		}
 	}
 	for round := range f.rounds + 1 {
@@ -206,7 +227,7 @@ func patiently(ctx context.Context, s *server, r row, d time.Duration) (got slic
 
 func head(w io.Writer, b *bench, f flags) {
 	fmt.Fprintf(w, "# Benchmark of %s\n\n", time.Now().UTC().Format("2006-01-02"))
-	fmt.Fprintf(w, "Command: `go run ./bench -slice %s -rounds %d` (`make bench`). Server alone on core 0; generator (wrk) and origin\n(nginx) on core 1. Each row: slices in turn, median of %d. These machines are shared: read ratios, not rates.\n\n", f.slice, f.rounds, f.rounds)
+	fmt.Fprintf(w, "Command: `go run ./bench -slice %s -rounds %d` (`make bench`). Server alone on core 0; generator (wrk) and origin\n(nginx) on core 1. Each row: slices in turn, median of %d. These machines are shared: read ratios, not rates. They are medians of\nthe rounds', with what half of the rounds lie between.\n\n", f.slice, f.rounds, f.rounds)
 	fmt.Fprintf(w, "%s, %s/%s", runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	for _, s := range b.servers {
 		fmt.Fprintf(w, "; %s", s.version)
@@ -219,13 +240,12 @@ func table(w io.Writer, r row, results []*result) {
 	if r.target != "" {
 		fmt.Fprintf(w, "Target: %s.\n\n", r.target)
 	}
-	own := results[0]
-	rate, cpu := own.median(byRate), own.median(byCPU)
 	fmt.Fprintln(w, "| server | requests/s | µs of CPU a request | p99 | selvage to it, by rate | by CPU |")
 	fmt.Fprintln(w, "|---|---:|---:|---:|---:|---:|")
 	for _, res := range results {
-		fmt.Fprintf(w, "| %s | %.0f | %.1f | %.1f ms | %.2f | %.2f |\n", res.server, res.median(byRate), res.median(byCPU),
-			res.median(byP99), rate/res.median(byRate), res.median(byCPU)/cpu)
+		own := results[max(slices.IndexFunc(results, func(r *result) bool { return r.server == res.base }), 0)]
+		fmt.Fprintf(w, "| %s | %.0f | %.1f | %.1f ms | %s | %s |\n", res.server, res.median(byRate), res.median(byCPU),
+			res.median(byP99), paired(own, res, byRate), paired(res, own, byCPU))
 	}
 }
 

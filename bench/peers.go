@@ -29,7 +29,10 @@ type server struct {
 	cmd           *exec.Cmd
 	pass, hit     int // ports, 0 where it cannot
 	judged        int
-	script        string // of the generator, for it alone
+	script        string   // of the generator, for it alone
+	base          string   // the server that it is compared with; empty for the first
+	turned        string   // where it is told how to serve, before each slice
+	env           []string // beside the bench's own
 	passTLS       int
 	hitTLS        int
 	most          int           // connections it can hold under common limits of file descriptors, 0 for no bound
@@ -64,7 +67,7 @@ func start(ctx context.Context, dir string, f flags) (*bench, error) {
 		return nil, err
 	}
 	var err error
-	if b.origin, err = b.spawn(ctx, "1", "nginx", "-p", dir, "-c", filepath.Join(dir, "origin.conf")); err != nil {
+	if b.origin, err = b.spawn(ctx, "1", nil, "nginx", "-p", dir, "-c", filepath.Join(dir, "origin.conf")); err != nil {
 		return nil, fmt.Errorf("the origin is missing: apt-get install nginx: %w", err)
 	}
 	if err := answers(ctx, originPort); err != nil {
@@ -114,7 +117,7 @@ func start(ctx context.Context, dir string, f flags) (*bench, error) {
 
 func (b *bench) add(ctx context.Context, s *server, name string, args ...string) error {
 	began := time.Now()
-	cmd, err := b.spawn(ctx, "0", name, args...)
+	cmd, err := b.spawn(ctx, "0", s.env, name, args...)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", s.name, err)
 	}
@@ -129,7 +132,7 @@ func (b *bench) add(ctx context.Context, s *server, name string, args ...string)
 }
 
 // spawn starts a process on one core. It is the process itself: taskset execs it.
-func (b *bench) spawn(ctx context.Context, core, name string, args ...string) (*exec.Cmd, error) {
+func (b *bench) spawn(ctx context.Context, core string, env []string, name string, args ...string) (*exec.Cmd, error) {
 	cmd := exec.CommandContext(ctx, "taskset", append([]string{"-c", core, name}, args...)...)
 	log, err := os.Create(filepath.Join(b.dir, filepath.Base(name)+".log"))
 	if err != nil {
@@ -137,7 +140,7 @@ func (b *bench) spawn(ctx context.Context, core, name string, args ...string) (*
 	}
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+b.dir, "XDG_CONFIG_HOME="+b.dir, "HOME="+b.dir)
+	cmd.Env = append(append(os.Environ(), "XDG_DATA_HOME="+b.dir, "XDG_CONFIG_HOME="+b.dir, "HOME="+b.dir), env...)
 	return cmd, cmd.Start()
 }
 
