@@ -51,6 +51,7 @@ type Book struct {
 	late   restarts
 	strata []*stratum
 	index  map[string]int
+	last   int // the stratum that was asked for last: most makings are of the same
 	prints prints
 	seq    uint64
 }
@@ -135,7 +136,11 @@ func (b *Book) Start(now time.Time, arm selvage.Arm, class string, timed bool) T
 
 // stratum finds a class, or makes it, or takes the last one, which is "other".
 func (b *Book) stratum(class string) int {
+	if b.last < len(b.strata) && b.strata[b.last].name == class {
+		return b.last
+	}
 	if i, ok := b.index[class]; ok {
+		b.last = i
 		return i
 	}
 	limit := max(maxStrata/b.opt.Nodes, 1)

@@ -63,18 +63,8 @@ func (c *Clients) Making(now time.Time, client uint64) (counts, timed bool) {
 		}
 	}
 	c.makings.turn(int64(since / again))
-	m := c.makings.find(client)
-	if m.window != c.makings.stamp() {
-		if c.makings.used >= maxMakers {
-			return true, false
-		}
-		m = c.makings.take(m, client)
-	}
-	n := m.n
-	if n < mostMakings {
-		m.n++
-	}
-	return n < mostMakings, n < timedMakings
+	n, known := c.makings.count(client)
+	return n < mostMakings, known && n < timedMakings
 }
 
 // Dropped is how many bads were dropped because the table is full: a limit that

@@ -8,25 +8,50 @@ import (
 func TestMakersAreCountedAsInAMapThatIsClearedEachWindow(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var m makers
-	for window := range int64(20) {
-		want := map[uint64]uint16{}
+	for window := int64(0); window < 3*wholeTurn; window += 1 + rnd.Int64N(3) {
+		want := map[uint64]int{}
 		m.turn(window)
 		for range 1 + rnd.IntN(3000) {
 			client := rnd.Uint64N(1000) << rnd.IntN(50) // alike in their low bits
-			s := m.find(client)
-			if _, known := want[client]; known != (s.window == m.stamp()) {
-				t.Fatalf("window %d: client %d is known: %v, want %v", window, client, !known, known)
-			} else if !known {
-				s = m.take(s, client)
+			if before, ok := m.count(client); before != want[client] || !ok {
+				t.Fatalf("window %d: client %d had %d before (%v), want %d", window, client, before, ok, want[client])
 			}
-			s.n++
 			want[client]++
-			if s.n != want[client] || m.used != len(want) {
-				t.Fatalf("window %d: client %d has %d of %d clients, want %d of %d", window, client, s.n, m.used, want[client], len(want))
+			if m.used != len(want) {
+				t.Fatalf("window %d: %d clients, want %d", window, m.used, len(want))
 			}
 		}
 		if len(m.slots) < 2*m.used {
 			t.Fatalf("%d clients in %d slots: not every look-up ends", m.used, len(m.slots))
 		}
+	}
+}
+
+func TestAClientsCountEndsAtItsLimit(t *testing.T) {
+	var m makers
+	m.turn(1)
+	for i := range 2*mostCount + 1 {
+		if before, ok := m.count(7); before != min(i, mostMakings) || !ok {
+			t.Fatalf("making %d: %d before (%v), want %d", i, before, ok, min(i, mostMakings))
+		}
+	}
+	if before, ok := m.count(8); before != 0 || !ok || m.used != 2 {
+		t.Errorf("another client has %d before (%v) of %d clients, want none, of 2", before, ok, m.used)
+	}
+}
+
+func TestMoreClientsThanTheTableHasRoomForAreNotCounted(t *testing.T) {
+	var m makers
+	m.turn(1)
+	for i := range uint64(maxMakers) {
+		if before, ok := m.count(i); before != 0 || !ok {
+			t.Fatalf("client %d has %d before (%v), want none", i, before, ok)
+		}
+	}
+	if _, ok := m.count(maxMakers); ok {
+		t.Error("one client more than the most was counted")
+	}
+	if before, ok := m.count(5); before != 1 || !ok {
+		t.Errorf("a client that is known has %d before (%v), want 1", before, ok)
 	}
 }

@@ -7,16 +7,20 @@ import (
 	"github.com/selvage-edge/selvage/record"
 )
 
-// circles says whether an answer sends the client to where it is already, as it
+// redirects says whether an answer may send the client elsewhere.
+func redirects(status int) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
+}
+
+// circles says whether a redirection sends the client to where it is already, as it
 // is: the client would ask the same thing again, until it gives up (RFC 9110,
 // section 15.4). With a cookie it asks something else, and what comes after a form
 // was sent is another method. query is the request's.
-func circles(rec *record.Record, query string, status int, h http.Header) bool {
-	switch status {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-	default:
-		return false
-	}
+func circles(rec *record.Record, query string, h http.Header) bool {
 	to := h["Location"]
 	if len(to) != 1 || len(h["Set-Cookie"]) > 0 || rec.Request.Method != http.MethodGet && rec.Request.Method != http.MethodHead {
 		return false

@@ -110,8 +110,9 @@ func (c *cut) stop() {
 // canary, and nearly always ends with the request: so it waits for its parent only where
 // somebody waits for it.
 type cutContext struct {
-	context.Context             // the request's own
-	came            http.Header // the fields as they came, where the request may run again on the old revision
+	context.Context              // the request's own
+	came            http.Header  // the fields as they came, where the request may run again on the old revision
+	req             http.Request // in this context: one piece of memory with it
 
 	joined     bool        // guarded by the cut's mu, as are the next two
 	prev, next *cutContext // in the cut's list

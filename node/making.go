@@ -35,7 +35,7 @@ type watched struct {
 // counter counts makings. A [rollout.Watch] is one.
 type counter interface {
 	Begin(now time.Time, arm selvage.Arm, client uint64, class string) rollout.Making
-	End(m rollout.Making, o judge.Outcome, f *rollout.Facts) judge.Set
+	End(m rollout.Making, o judge.Outcome, k rollout.Known) judge.Set
 	Stored()
 	Rescued()
 }
@@ -73,37 +73,46 @@ func (w *watching) of(rec *record.Record) counter {
 	return nil
 }
 
-// making is one that is under way, with its answer's body: one allocation.
+// making is one that is under way. It is a value, and takes no memory of its own before
+// there is an answer: what a request has touched is out of the processor's caches when the origin
+// has answered.
 type making struct {
-	watch counter
-	m     rollout.Making
-	facts rollout.Facts
-	body  madeBody
+	watch    counter
+	m        rollout.Making
+	rec      *record.Record // whose facts are fixed by now
+	asked    *http.Request
+	agent    string // of its fields, which are not ours to read later
+	status   int    // of the first attempt
+	endpoint string // that it went to
 }
 
 // begin notes that an arm makes an answer: a run of a function, a forward, a
-// collapsed flight. It is nil where nobody counts.
-func (w *watching) begin(rec *record.Record, now time.Time) *making {
-	watch := w.of(rec)
-	if watch == nil {
-		return nil
-	}
+// collapsed flight. watch is what [watching.of] says.
+func begin(watch counter, rec *record.Record, asked *http.Request, now time.Time) making {
 	t := &rec.Target
-	m := &making{
-		watch: watch, m: watch.Begin(now, t.Arm, t.Unit, string(t.Class)),
-		facts: rollout.Facts{
-			Trace: rec.Trace.TraceID, Revision: t.Revision, Method: rec.Request.Method, Path: rec.Request.Path,
-			Protocol: rec.Client.Protocol, Client: rec.Client.Addr, RTT: rec.Client.RTT,
-		},
-	}
-	if t.Arm == selvage.Canary {
-		m.facts.Change = t.Change
+	m := making{watch: watch, m: watch.Begin(now, t.Arm, t.Unit, string(t.Class)), rec: rec, asked: asked}
+	if agent := asked.Header["User-Agent"]; len(agent) > 0 {
+		m.agent = agent[0]
 	}
 	return m
 }
 
 // end notes what became of it.
-func (m *making) end(o judge.Outcome) { m.watch.End(m.m, o, &m.facts) }
+func (m making) end(o judge.Outcome) { m.watch.End(m.m, o, &m) }
+
+// Facts implements [rollout.Known].
+func (m *making) Facts() rollout.Facts {
+	rec := m.rec
+	t := &rec.Target
+	f := rollout.Facts{
+		Trace: rec.Trace.TraceID, Revision: t.Revision, Method: rec.Request.Method, Path: rec.Request.Path, Endpoint: m.endpoint,
+		Protocol: rec.Client.Protocol, Status: m.status, Client: rec.Client.Addr, RTT: rec.Client.RTT, Agent: m.agent,
+	}
+	if t.Arm == selvage.Canary {
+		f.Change = t.Change
+	}
+	return f
+}
 
 // maker counts what the arms make: it stands around what makes answers, and the
 // cache around it, so that what is stored is never counted.
@@ -116,45 +125,40 @@ type maker struct {
 // RoundTrip implements http.RoundTripper.
 func (k *maker) RoundTrip(req *http.Request) (*http.Response, error) {
 	rec := record.From(req.Context())
-	if k.watch.of(rec) == nil {
+	watch := k.watch.of(rec)
+	if watch == nil {
 		return k.next.RoundTrip(req)
 	}
 	began := time.Now()
-	m := k.watch.begin(rec, began)
-	if m == nil { // in this moment nobody counts any more
-		return k.next.RoundTrip(req)
+	m := begin(watch, rec, req, began)
+	from := rec.Timing.Head                      // as all times of a record from its start
+	if from <= 0 || isPaired(rec.Target.Class) { // whose counterpart has no head to wait for
+		from = began.Sub(rec.Start)
 	}
-	if agent := req.Header["User-Agent"]; len(agent) > 0 {
-		m.facts.Agent = agent[0]
-	}
-	if rec.Timing.Head > 0 && !isPaired(rec.Target.Class) { // whose counterpart has no head to wait for
-		began = rec.Start.Add(rec.Timing.Head)
-	}
-	before := rec.Origin.Attempts
+	own, before := k.own, rec.Origin.Attempts
 	res, err := k.next.RoundTrip(req)
 	var first record.Attempt
 	var ended time.Duration
-	if k.own && res != nil {
+	if own && res != nil {
 		first.Status = res.StatusCode
-	} else if !k.own {
+	} else if !own {
 		first, ended = firstOf(rec, before, res, err)
 	}
-	m.facts.Status, m.facts.Endpoint = first.Status, first.Endpoint
-	o := judge.Outcome{NoBody: true, Latency: time.Since(began)}
-	if ended > 0 {
-		o.Latency = rec.Start.Add(ended).Sub(began)
+	m.status, m.endpoint = first.Status, first.Endpoint
+	if ended <= 0 {
+		ended = time.Since(rec.Start)
 	}
-	o.Latency = max(o.Latency, 1)
+	o := judge.Outcome{NoBody: true, Latency: max(ended-from, 1)}
 	switch {
 	case err != nil:
 		o.Bad, o.Fingerprint = whyBad(req.Context(), err)
 	case first.Error != "" || first.Status >= http.StatusInternalServerError:
 		o.Bad = o.Bad.With(judge.OriginError)
 	case res.StatusCode == http.StatusSwitchingProtocols:
-	case circles(rec, req.URL.RawQuery, res.StatusCode, res.Header):
+	case redirects(res.StatusCode) && circles(rec, req.URL.RawQuery, res.Header):
 		o.Bad = o.Bad.With(judge.Hollow)
 	default:
-		watchBody(m, &o, req, res)
+		watchBody(m, o, res)
 		return res, nil
 	}
 	m.end(o)
@@ -221,21 +225,18 @@ const (
 )
 
 // watchBody ends the making with the answer's body.
-func watchBody(m *making, o *judge.Outcome, req *http.Request, res *http.Response) {
-	b := &m.body
-	b.making, b.outcome, b.asked, b.length = m, *o, req, res.ContentLength
+func watchBody(m making, o judge.Outcome, res *http.Response) {
 	switch {
-	case req.Method == http.MethodHead, res.StatusCode == http.StatusNoContent, res.StatusCode == http.StatusNotModified,
+	case m.asked.Method == http.MethodHead, res.StatusCode == http.StatusNoContent, res.StatusCode == http.StatusNotModified,
 		isEvents(res.Header):
-		b.length = -1
-		b.finish(true, nil)
+		m.end(o)
 		return
 	case res.Body == http.NoBody || res.Body == nil:
-		b.finish(false, nil)
+		o.NoBody, o.Bytes = false, max(res.ContentLength, 0)
+		m.end(o)
 		return
 	}
-	b.ReadCloser = res.Body
-	res.Body = b
+	res.Body = &madeBody{ReadCloser: res.Body, making: m, outcome: o, length: res.ContentLength}
 }
 
 func isEvents(h http.Header) bool {
@@ -254,9 +255,8 @@ func isEvents(h http.Header) bool {
 // madeBody is the body of an answer whose making is not yet over.
 type madeBody struct {
 	io.ReadCloser
-	making  *making
+	making  making
 	outcome judge.Outcome
-	asked   *http.Request
 	length  int64 // -1 if unknown
 	read    atomic.Int64
 	timer   *time.Timer // set after the first read that is not the last
@@ -309,8 +309,8 @@ func (b *madeBody) finish(open bool, err error) {
 	case !open:
 		o.NoBody, o.Bytes = false, b.read.Load()
 	}
-	if err != nil && b.asked.Context().Err() == nil {
+	if err != nil && b.making.asked.Context().Err() == nil {
 		o.Bad, o.NoBody = o.Bad.With(judge.OriginError), true // it broke off
 	}
-	b.making.end(o)
+	b.making.watch.End(b.making.m, o, &b.making)
 }

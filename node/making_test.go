@@ -37,7 +37,7 @@ func (l *ledger) Begin(_ time.Time, arm selvage.Arm, _ uint64, class string) rol
 	return rollout.Making{}
 }
 
-func (l *ledger) End(_ rollout.Making, o judge.Outcome, _ *rollout.Facts) judge.Set {
+func (l *ledger) End(_ rollout.Making, o judge.Outcome, _ rollout.Known) judge.Set {
 	body := "no body"
 	if !o.NoBody {
 		body = fmt.Sprint(o.Bytes, " bytes")

@@ -24,7 +24,8 @@ func (x *exchange) joinArm() {
 	if x.rec.Target.Rescuable {
 		x.under.came = x.r.Header // which stays as it came: see headerAcross
 	}
-	x.r = x.r.WithContext(x.under)
+	x.under.req = *x.r.WithContext(x.under)
+	x.r = &x.under.req
 }
 
 func (x *exchange) leaveArm() {
@@ -128,10 +129,11 @@ func (x *exchange) madeByPolicy(a *policy.Answer) {
 
 // made counts an answer that the arm made without asking anybody.
 func (x *exchange) made(status int, h http.Header, bytes int) {
-	m := x.served.watch.begin(x.rec, time.Now())
-	if m == nil {
+	watch := x.served.watch.of(x.rec)
+	if watch == nil {
 		return
 	}
+	m := begin(watch, x.rec, x.r, time.Now())
 	o := judge.Outcome{
 		Latency: max(time.Since(x.rec.Start)-x.rec.Timing.Head, 1), Bytes: int64(bytes),
 		NoBody: status == http.StatusNoContent || x.r.Method == http.MethodHead,
@@ -139,10 +141,10 @@ func (x *exchange) made(status int, h http.Header, bytes int) {
 	switch {
 	case status >= http.StatusInternalServerError:
 		o.Bad, o.NoBody = o.Bad.With(judge.OwnError), true
-	case circles(x.rec, x.query, status, h):
+	case redirects(status) && circles(x.rec, x.query, h):
 		o.Bad, o.NoBody = o.Bad.With(judge.Hollow), true
 	}
-	m.facts.Status = status
+	m.status = status
 	m.end(o)
 }
 

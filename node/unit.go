@@ -22,11 +22,8 @@ type units struct {
 	by    selvage.Unit
 }
 
-// The prefixes of a client's address that are one unit.
-const (
-	unitBits4 = 32
-	unitBits6 = 56
-)
+// unitBits6 is the prefix of an address in IPv6 that is one unit. In IPv4 it is the address.
+const unitBits6 = 56
 
 // place is that of a path in the order of keys.
 func (u *units) place(path string) uint64 {
@@ -51,15 +48,14 @@ func (u *units) hash(x *exchange) (place, client uint64) {
 }
 
 func unitOf(client netip.Addr) [16]byte {
-	bits := unitBits6
-	if client = client.Unmap(); client.Is4() {
-		bits = unitBits4
-	}
-	prefix, err := client.Prefix(bits)
-	if err != nil {
+	if !client.IsValid() {
 		return [16]byte{} // no address: one unit for all of them
 	}
-	return prefix.Addr().As16()
+	unit := client.As16()
+	if !client.Unmap().Is4() {
+		clear(unit[unitBits6/8:])
+	}
+	return unit
 }
 
 // hostsOf finds services by the hosts of both their arms.

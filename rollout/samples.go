@@ -27,6 +27,13 @@ type Facts struct {
 	RTT      time.Duration // to the client; 0 if unknown
 }
 
+// Known knows the facts of a making. Most are never asked: of those that end well
+// one of eight is kept. It is asked while others wait, and must not.
+type Known interface{ Facts() Facts }
+
+// Facts implements [Known].
+func (f *Facts) Facts() Facts { return *f }
+
 // samples are the last bad makings, and some good ones.
 type samples struct {
 	bad, good   []sample
@@ -53,25 +60,32 @@ const (
 
 // sampleLocked keeps what is known of a making that ended, if it is one to be kept.
 // bad is what [Watch.End] says.
-func (w *Watch) sampleLocked(now time.Time, m *Making, bad judge.Set, f *Facts) {
+func (w *Watch) sampleLocked(m *Making, bad judge.Set, k Known) {
 	if w.clients == nil || m.life != w.life {
 		return
 	}
+	if bad == 0 && !w.samples.takes() {
+		return
+	}
+	f := k.Facts()
 	class := strings.TrimSuffix(strings.TrimSuffix(m.class, Stored), Unpaired) // to people it is a route
 	if bad != 0 && m.canary && w.harm.First.Record == "" && f.Method != "" {   // a handshake has no record
-		w.harm.First = First{hex.EncodeToString(f.Trace[:]), f.Method, f.Path, class, f.Status, now}
+		w.harm.First = First{hex.EncodeToString(f.Trace[:]), f.Method, f.Path, class, f.Status, time.Now()}
 	}
 	w.samples.add(class, bad != 0, f)
 }
 
-func (s *samples) add(class string, bad bool, f *Facts) {
-	if !bad {
-		if s.skip++; s.skip < goodsPer {
-			return
-		}
-		s.skip = 0
+// takes says whether it is a good one's turn.
+func (s *samples) takes() bool {
+	if s.skip++; s.skip < goodsPer {
+		return false
 	}
-	v := sample{class: class, device: device(f.Agent), network: network(f.Client), facts: *f}
+	s.skip = 0
+	return true
+}
+
+func (s *samples) add(class string, bad bool, f Facts) {
+	v := sample{class: class, device: device(f.Agent), network: network(f.Client), facts: f}
 	v.facts.Path, v.facts.Agent, v.facts.Client = "", "", netip.Addr{} // long, or of one person
 	if bad {
 		s.bad, s.nextB = keep(s.bad, s.nextB, maxBads, v)

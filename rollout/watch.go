@@ -23,7 +23,8 @@ type Watch struct {
 	arms    [2]Level // since the rollout began
 	harm    harm
 	rate    rate
-	canary  rate // of these, the canary's
+	canary  rate      // of these, the canary's
+	latest  time.Time // when a making began last
 	samples samples
 }
 
@@ -99,6 +100,7 @@ func (w *Watch) Begin(now time.Time, arm selvage.Arm, client uint64, class strin
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.latest = now
 	w.rate.add(now)
 	if m.canary {
 		w.canary.add(now)
@@ -115,20 +117,19 @@ func (w *Watch) Begin(now time.Time, arm selvage.Arm, client uint64, class strin
 	return m
 }
 
-// End notes how a making ended, and says how it was bad as far as that counts. f, if
-// there is one, is what is known of it beside: of some of them it is kept.
-func (w *Watch) End(m Making, o judge.Outcome, f *Facts) judge.Set {
-	now := time.Now()
+// End notes how a making ended, and says how it was bad as far as that counts. k, if
+// there is one, knows more of it: of some of them that is kept.
+func (w *Watch) End(m Making, o judge.Outcome, k Known) judge.Set {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	bad := w.endLocked(now, &m, o)
-	if f != nil {
-		w.sampleLocked(now, &m, bad, f)
+	bad := w.endLocked(&m, o)
+	if k != nil {
+		w.sampleLocked(&m, bad, k)
 	}
 	return bad
 }
 
-func (w *Watch) endLocked(now time.Time, m *Making, o judge.Outcome) judge.Set {
+func (w *Watch) endLocked(m *Making, o judge.Outcome) judge.Set {
 	bad := o.Bad != 0
 	if m.life != w.life {
 		return o.Bad // of an earlier rollout
@@ -154,7 +155,9 @@ func (w *Watch) endLocked(now time.Time, m *Making, o judge.Outcome) judge.Set {
 		o.Bad = o.Bad.With(judge.Hollow)
 	}
 	fresh, evident := false, false
+	now := w.latest // near enough where nothing depends on it but when an epoch is given up
 	if o.Bad != 0 {
+		now = time.Now()
 		var counts bool
 		if fresh, counts = w.clients.Bad(now, m.client); !counts {
 			o.Bad, o.Fingerprint, o.NoBody = 0, "", o.NoBody || small

@@ -211,6 +211,7 @@ func BenchmarkMaking(b *testing.B) {
 	var w Watch
 	w.begin(judge.Options{}, time.Now())
 	w.shares(time.Now(), 0.01)
+	known := &Facts{Method: "GET", Status: 200}
 	b.RunParallel(func(pb *testing.PB) {
 		for i := uint64(0); pb.Next(); i++ {
 			arm := selvage.Baseline
@@ -218,7 +219,7 @@ func BenchmarkMaking(b *testing.B) {
 				arm = selvage.Canary
 			}
 			m := w.Begin(time.Now(), arm, i%10_000, "route")
-			w.End(m, judge.Outcome{Latency: time.Millisecond, Bytes: 1000}, &Facts{Method: "GET", Status: 200})
+			w.End(m, judge.Outcome{Latency: time.Millisecond, Bytes: 1000}, known)
 		}
 	})
 }
