@@ -129,6 +129,7 @@ type Verdict struct {
 	When        time.Time `json:"when"`
 	Bad         int64     `json:"bad" doc:"makings of the canary that were bad by the leading indicator"`
 	Makings     int64     `json:"makings" doc:"of the canary"`
+	Baseline    int64     `json:"baseline" doc:"makings of the baseline"`
 	Unit        string    `json:"unit,omitempty"`
 	Seconds     float64   `json:"seconds" doc:"since the canary took its first request"`
 	Lead        string    `json:"lead,omitempty" doc:"the leading indicator"`

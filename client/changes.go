@@ -38,6 +38,8 @@ func (c *Client) HasBlob(ctx context.Context, digest string) (bool, error) {
 		return true, nil
 	case http.StatusNotFound:
 		return false, nil
+	case http.StatusForbidden: // an answer to HEAD has no words
+		return false, &Problem{Title: resp.Status, Status: resp.StatusCode, Detail: "the token's role does not allow this"}
 	}
 	return false, problemOf(resp, nil)
 }

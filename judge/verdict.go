@@ -26,6 +26,7 @@ type Verdict struct {
 	Word        Word
 	Bad         int64 // of the canary, in the leading indicator
 	Makings     int64 // of the canary
+	Baseline    int64 // makings of the baseline
 	Unit        string
 	After       time.Duration // since the canary took its first request
 	Lead        Indicator
@@ -49,7 +50,7 @@ func (p *Panel) Verdict(elapsed time.Duration, next, odds float64) Verdict {
 	if e.Prints > e.Indicators {
 		v.Fingerprint, v.Lead = e.Print, Trap
 	}
-	v.Bad, v.Makings = p.tally.Bad[canary][v.Lead], p.tally.N[canary]
+	v.Bad, v.Makings, v.Baseline = p.tally.Bad[canary][v.Lead], p.tally.N[canary], p.tally.N[baseline]
 	v.Rate, v.Base = p.tally.rate(canary, v.Lead), p.tally.rate(baseline, v.Lead)
 	switch {
 	case e.Undo():

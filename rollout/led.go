@@ -234,14 +234,13 @@ func (d *document) explain(reports []Report) {
 	}
 	var samples []judge.Sample
 	var first First
-	r.Receipt.Users, r.Receipt.Stored, r.Receipt.Rescued, r.Receipt.Served, r.Receipt.Baseline = 0, 0, 0, 0, 0
+	r.Receipt.Users, r.Receipt.Stored, r.Receipt.Rescued, r.Receipt.Served = 0, 0, 0, 0
 	for i := range reports {
 		c := &reports[i].Count
 		r.Receipt.Users += c.Users
 		r.Receipt.Stored += c.Stored
 		r.Receipt.Rescued += c.Rescued
 		r.Receipt.Served += c.Bad
-		r.Receipt.Baseline += c.Judged.Tally.N[0]
 		if c.First.Record != "" && (first.Record == "" || c.First.At.Before(first.At)) {
 			first = c.First
 		}

@@ -466,6 +466,11 @@ func allUndone(t *testing.T, rs []result, most float64, within time.Duration) {
 	if undos(rs) != len(rs) || bads > most || after > within.Seconds() {
 		t.Errorf("%d of %d undone, median %v bads in %.1f s, want at most %v in %s", undos(rs), len(rs), bads, after, most, within)
 	}
+	for _, r := range rs {
+		if r.Receipt == nil || r.Receipt.Baseline == 0 {
+			t.Errorf("the receipt does not say what it was compared with: %+v", r.Receipt)
+		}
+	}
 }
 
 func TestBadChangesAreUndoneByTheWholeLoop(t *testing.T) {
@@ -536,6 +541,11 @@ func TestHealthyChangesArePromotedByTheWholeLoop(t *testing.T) {
 			t.Logf("%d undone, promoted after %.1f s: %s", undos(rs), after, rs[0].Receipt.Words)
 			if *simulated < 20 {
 				tc.most = tc.most * 7 / 4 // the bound is for the median of many
+			}
+			for _, r := range rs {
+				if r.Receipt != nil && len(r.Receipt.Nodes) > 0 {
+					t.Errorf("nodes that turned back from what was promoted: %+v", r.Receipt.Nodes)
+				}
 			}
 			if undos(rs) > 0 || after > tc.most.Seconds() {
 				t.Errorf("%d undone, promoted after %.1f s, want %s", undos(rs), after, tc.most)

@@ -86,7 +86,9 @@ func (d *document) status() client.Rollout {
 	}
 	if r.Receipt != nil {
 		receipt := *r.Receipt
-		receipt.Nodes = r.turned()
+		if receipt.Outcome == client.Undone { // else none turns back
+			receipt.Nodes = r.turned()
+		}
 		out.Receipt = &receipt
 	}
 	return out
@@ -109,7 +111,7 @@ func (r *rollout) turned() []client.NodeReceipt {
 func (c *Changes) Status(ctx context.Context, r Request) (client.Rollout, error) {
 	service, err := c.find(ctx, &r)
 	if err != nil {
-		return client.Rollout{}, fmt.Errorf("status: %w", err)
+		return client.Rollout{}, err
 	}
 	d, _, err := c.document(ctx, service)
 	if err != nil {
@@ -287,6 +289,8 @@ func words(event string, r *client.Rollout) string {
 		if r.Verdict != nil {
 			return r.Verdict.Words
 		}
+	case "released": // what was last said of it is why it was held
+		return ""
 	}
 	return r.Change.Words
 }

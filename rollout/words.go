@@ -14,7 +14,7 @@ import (
 // verdictOf is a verdict in the shape of the wire.
 func verdictOf(v judge.Verdict, now time.Time) client.Verdict {
 	return client.Verdict{
-		Word: string(v.Word), When: now, Bad: v.Bad, Makings: v.Makings, Unit: v.Unit, Seconds: v.After.Seconds(),
+		Word: string(v.Word), When: now, Bad: v.Bad, Makings: v.Makings, Baseline: v.Baseline, Unit: v.Unit, Seconds: v.After.Seconds(),
 		Lead: v.Lead.String(), Rate: finite(v.Rate), Base: finite(v.Base), ToOne: toOne(v.Evidence),
 		Fingerprint: v.Fingerprint, Words: v.String(),
 	}
@@ -54,7 +54,7 @@ func count(r *client.Receipt, v *client.Verdict) {
 	if v == nil {
 		return
 	}
-	r.Bad, r.Makings, r.Unit, r.Lead = v.Bad, v.Makings, v.Unit, v.Lead
+	r.Bad, r.Makings, r.Baseline, r.Unit, r.Lead = v.Bad, v.Makings, v.Baseline, v.Unit, v.Lead
 	r.Rate, r.Base, r.ToOne, r.Fingerprint = v.Rate, v.Base, v.ToOne, v.Fingerprint
 }
 

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/client"
 )
 
 func TestAChangeIsToldInTheWordsOfItsKind(t *testing.T) {
@@ -19,5 +20,13 @@ func TestAChangeIsToldInTheWordsOfItsKind(t *testing.T) {
 		if got := words("planned", &shown); shown.Unit != want.unit || got != want.planned {
 			t.Errorf("%s: %q in %q, want %q in %q", kind, got, shown.Unit, want.planned, want.unit)
 		}
+	}
+}
+
+func TestWhatIsReleasedIsNotSaidToBeHeld(t *testing.T) {
+	held := client.Rollout{Change: client.Change{State: client.Held, Words: "held after 6 bad"}}
+	watched := client.Rollout{Change: client.Change{State: client.Watching, Words: "held after 6 bad"}}
+	if got := happened(&held, &watched, false); len(got) != 1 || words(got[0], &watched) != "" {
+		t.Errorf("got %v, %q", got, words(got[0], &watched))
 	}
 }

@@ -34,8 +34,10 @@ func deployCommand() *cobra.Command {
 
 The new revision gets a sliver of the traffic, and more as the evidence grows
 that it is no worse than the old one; what is bad is undone. On a terminal: u
-undoes, h holds, q leaves it running. The exit status is 0 when it was promoted,
-1 when it was undone or refused, 3 when it is held.
+undoes, h holds, q leaves it running. Ctrl-C leaves it running too, but nobody
+knows then how it ends. The exit status is 0 when it was promoted or left with q,
+1 when it was undone, refused, superseded or not watched to its end, 3 when it is
+held.
 
 A deployed service runs on every node: ${secret:NAME} may stand in it, ${env:NAME}
 and ${file:PATH} not. --break-glass shortens the gates, it leaves none out.`,
@@ -314,11 +316,30 @@ func askRollout(cmd *cobra.Command, a *asking) error {
 	if err != nil {
 		return a.on.advise(err)
 	}
+	if client.Over(r.Change.State) {
+		for p, err := range c.Watch(cmd.Context(), client.Of{Change: r.Change.ID}) {
+			if err == nil {
+				r = &p.Rollout // the nodes have said that they turned, or had their time
+			}
+		}
+	}
 	if a.format == "json" {
 		return printJSON(cmd.OutOrStdout(), r)
 	}
 	rolloutPage{cmd.OutOrStdout(), newUI(os.Stdout)}.show(r)
 	return nil
+}
+
+// columnsOf is how wide a terminal is, at least [maxColumns]; 0 if it is none.
+func columnsOf(w io.Writer) int {
+	if !isTerminal(w) {
+		return 0
+	}
+	columns, _, err := term.GetSize(int(w.(*os.File).Fd()))
+	if err != nil {
+		return maxColumns
+	}
+	return max(columns, maxColumns)
 }
 
 func isTerminal(w io.Writer) bool {

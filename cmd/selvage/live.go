@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/term"
@@ -36,8 +37,8 @@ type watcher struct {
 func (w watcher) follow(ctx context.Context, of client.Of) (int, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	var show screen = &lines{w: w.out, u: newUI(os.Stdout), quiet: w.format == "json"}
-	if w.format != "json" && isTerminal(w.out) {
+	var show screen = &lines{w: w.out, errs: w.errs, quiet: w.format == "json"}
+	if w.format != "json" && isTerminal(w.out) && os.Getenv("TERM") != "dumb" { // that one cannot draw over anything
 		b := &block{w: w.out, u: newUI(os.Stdout), c: w.c, of: of}
 		if err := b.keys(ctx, stop); err != nil {
 			return exitFailed, err
@@ -50,7 +51,7 @@ func (w watcher) follow(ctx context.Context, of client.Of) (int, error) {
 	for p, err := range w.c.Watch(ctx, of) {
 		if err != nil {
 			if ctx.Err() != nil {
-				return show.left(last), nil
+				return show.left(change(of, last)), nil
 			}
 			return exitFailed, err
 		}
@@ -68,13 +69,21 @@ func (w watcher) follow(ctx context.Context, of client.Of) (int, error) {
 		}
 	}
 	if last == nil {
-		return show.left(nil), nil
+		return show.left(of.Change), nil
 	}
 	if w.format == "json" {
 		return status(&last.Rollout), printJSON(w.out, &last.Rollout)
 	}
 	show.receipt(&last.Rollout)
 	return status(&last.Rollout), nil
+}
+
+// change is the id of what is watched.
+func change(of client.Of, last *client.Progress) string {
+	if last == nil {
+		return of.Change
+	}
+	return last.Rollout.Change.ID
 }
 
 // status is the exit status for how a rollout stands.
@@ -92,14 +101,13 @@ func status(r *client.Rollout) int {
 type screen interface {
 	show(p *client.Progress)
 	receipt(r *client.Rollout)
-	left(p *client.Progress) int // it goes on without being watched; what is the exit status
+	left(change string) int // it goes on without being watched; what is the exit status
 }
 
 // lines is a screen that is a pipe or a file.
 type lines struct {
-	w     io.Writer
-	u     ui
-	quiet bool
+	w, errs io.Writer
+	quiet   bool
 }
 
 func (l *lines) show(p *client.Progress) {
@@ -124,7 +132,15 @@ func (l *lines) receipt(r *client.Rollout) {
 	fmt.Fprint(l.w, wrap(r.Change.ID+" "+endWords(r), ""))
 }
 
-func (l *lines) left(*client.Progress) int { return exitFailed }
+func (l *lines) left(change string) int {
+	fmt.Fprint(l.errs, goesOn(change))
+	return exitFailed
+}
+
+// goesOn is what is said of a rollout to who stops watching it.
+func goesOn(change string) string {
+	return fmt.Sprintf("%s goes on by itself: selvage rollout status %s\n", change, change)
+}
 
 // endWords is how a rollout ended, in a sentence.
 func endWords(r *client.Rollout) string {
@@ -173,13 +189,19 @@ func badOf(r *client.Rollout) int64 {
 
 // block is a screen that redraws its own lines.
 type block struct {
-	w     io.Writer
-	u     ui
-	c     *client.Client
-	of    client.Of
-	size  func() (columns, rows int) // of the terminal now; nil: as it says itself
-	drawn []string                   // lines on the screen
-	raw   *term.State
+	w    io.Writer
+	u    ui
+	c    *client.Client
+	of   client.Of
+	size func() (columns, rows int) // of the terminal now; nil: as it says itself
+	raw  *term.State
+	quit bool // with q: who did wants to leave. It is written before the watching is stopped
+
+	mu      sync.Mutex // guards what follows: the keyboard draws too
+	drawn   []string   // lines on the screen
+	page    string     // what they show, without the keys
+	refused string     // why a key did nothing
+	stays   bool       // nothing is drawn any more
 }
 
 // keys listens to the keyboard, if there is one, until ctx ends: u undoes, h
@@ -201,11 +223,14 @@ func (b *block) keys(ctx context.Context, stop context.CancelFunc) error {
 				return
 			}
 			switch key[0] {
-			case 'u', '\r':
-				_, _ = b.c.Undo(ctx, b.of, "at the terminal") // the stream tells what came of it
+			case 'u', '\r': // the stream tells what came of it
+				_, err := b.c.Undo(ctx, b.of, "at the terminal")
+				b.answered(err)
 			case 'h':
-				_, _ = b.c.Hold(ctx, b.of, "at the terminal") // and this
-			case 'q', 3, 4:
+				_, err := b.c.Hold(ctx, b.of, "at the terminal")
+				b.answered(err)
+			case 'q', 3, 4: // 3 is Ctrl-C
+				b.quit = key[0] == 'q'
 				stop()
 				return
 			}
@@ -221,9 +246,29 @@ func (b *block) end() {
 	}
 }
 
-// draw puts lines where those of before were. A terminal that became narrower has
+// answered shows why a key did nothing, if it did not.
+func (b *block) answered(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stays || err == nil {
+		return
+	}
+	b.refused = err.Error()
+	b.drawLocked(b.withKeysLocked(), false)
+}
+
+// withKeysLocked is the block, and what can be done.
+func (b *block) withKeysLocked() string {
+	text := b.page + "\n  " + b.u.dim("u, Enter  undo now      h  hold      q  leave it running") + "\n"
+	if b.refused != "" {
+		text += "  " + b.u.sign(signBad) + " " + b.refused + "\n"
+	}
+	return text
+}
+
+// drawLocked puts lines where those of before were. A terminal that became narrower has
 // broken these; of what is drawn now it breaks none. stays: nothing is drawn over it.
-func (b *block) draw(text string, stays bool) {
+func (b *block) drawLocked(text string, stays bool) {
 	columns, rows := b.terminal()
 	var out strings.Builder
 	up := 0
@@ -296,20 +341,29 @@ func cutVisible(line string, columns int) string {
 }
 
 func (b *block) show(p *client.Progress) {
-	page := rolloutPage{nil, b.u}
-	b.draw(page.live(&p.Rollout)+"\n  "+b.u.dim("u, Enter  undo now      h  hold      q  leave it running")+"\n", false)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.page = rolloutPage{nil, b.u}.live(&p.Rollout)
+	b.drawLocked(b.withKeysLocked(), false)
 }
 
 func (b *block) receipt(r *client.Rollout) {
 	page := rolloutPage{nil, b.u}
-	b.draw(page.head(r)+page.receipt(r)+page.hints(r), true)
+	b.stay(page.head(r) + page.receipt(r) + page.hints(r))
 }
 
-func (b *block) left(p *client.Progress) int {
-	id := b.of.Change
-	if p != nil {
-		id = p.Rollout.Change.ID
+// stay is the last that is drawn.
+func (b *block) stay(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stays = true
+	b.drawLocked(text, true)
+}
+
+func (b *block) left(change string) int {
+	b.stay("\n  " + goesOn(change))
+	if b.quit {
+		return 0
 	}
-	b.draw(fmt.Sprintf("\n  %s goes on by itself: selvage rollout status %s\n", id, id), true)
-	return 0
+	return exitFailed
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
+
+	"github.com/selvage-edge/selvage/client"
 )
 
 // A terminal that is made narrower breaks the lines that are on it. What is drawn
@@ -13,7 +16,7 @@ func TestABlockIsDrawnOverItselfAtEveryWidth(t *testing.T) {
 	b := &block{w: &out, u: ui{colour: true, utf8: true}, size: func() (int, int) { return columns, rows }}
 	draw := func(text string, stays bool) string {
 		out.Reset()
-		b.draw(text, stays)
+		b.drawLocked(text, stays)
 		return out.String()
 	}
 	long := "  " + b.u.watch(strings.Repeat("a", 70)) + " end"
@@ -35,5 +38,37 @@ func TestABlockIsDrawnOverItselfAtEveryWidth(t *testing.T) {
 	}
 	if got := draw(long+"\n", true); !strings.HasPrefix(got, "\x1b[23A") || !strings.Contains(got, " end") {
 		t.Errorf("what stays is whole: %q", got)
+	}
+}
+
+func TestWhoStopsWatchingIsToldThatItGoesOn(t *testing.T) {
+	const goes = "c-7 goes on by itself: selvage rollout status c-7\n"
+	var out, errs strings.Builder
+	if status := (&lines{w: &out, errs: &errs}).left("c-7"); status != exitFailed || out.String() != "" || errs.String() != goes {
+		t.Errorf("in a pipe: %d, %q, %q", status, out.String(), errs.String())
+	}
+	for quit, want := range map[bool]int{true: 0, false: exitFailed} {
+		var out strings.Builder
+		b := &block{w: &out, quit: quit, size: func() (int, int) { return 80, 24 }}
+		if status := b.left("c-7"); status != want || !strings.Contains(out.String(), strings.TrimSuffix(goes, "\n")) {
+			t.Errorf("with q %t: %d, %q", quit, status, out.String())
+		}
+	}
+}
+
+func TestAKeyThatDoesNothingSaysWhy(t *testing.T) {
+	var out strings.Builder
+	b := &block{w: &out, size: func() (int, int) { return 80, 24 }}
+	b.show(&client.Progress{Rollout: client.Rollout{Change: client.Change{ID: "c-7", State: client.Watching}}})
+	b.answered(nil)
+	b.answered(errors.New("the role operator is needed for this"))
+	b.show(&client.Progress{Rollout: client.Rollout{Change: client.Change{ID: "c-7", State: client.Watching}}})
+	if n := strings.Count(out.String(), "x the role operator is needed for this"); n != 2 {
+		t.Errorf("it was said %d times\n%s", n, out.String())
+	}
+	b.receipt(&client.Rollout{Change: client.Change{ID: "c-7", State: client.Undone}})
+	before := out.Len()
+	if b.answered(errors.New("it is undone")); out.Len() > before {
+		t.Errorf("something is drawn behind the receipt: %q", out.String()[before:])
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -144,7 +145,7 @@ that was altered, left out or put in is named, and the exit status is 1.`,
 			if format == "json" {
 				return printJSON(cmd.OutOrStdout(), page)
 			}
-			changeTable(cmd.OutOrStdout(), newUI(os.Stdout), page.Changes)
+			changeTable(cmd.OutOrStdout(), newUI(os.Stdout), columnsOf(cmd.OutOrStdout()), page.Changes)
 			return nil
 		},
 	}
@@ -174,7 +175,8 @@ func verifyLog(ctx context.Context, c *client.Client, w io.Writer, format string
 	return err
 }
 
-func changeTable(w io.Writer, u ui, changes []client.Change) {
+// changeTable writes a line for each change, or two where one is too long for so many columns; 0: there is no limit.
+func changeTable(w io.Writer, u ui, columns int, changes []client.Change) {
 	if len(changes) == 0 {
 		fmt.Fprintln(w, "no changes yet: selvage deploy makes one")
 		return
@@ -191,8 +193,14 @@ func changeTable(w io.Writer, u ui, changes []client.Change) {
 		if why != "" {
 			why = fmt.Sprintf("%q", why)
 		}
-		fmt.Fprintf(w, "  %s %s %s %s  %-20s  %s %s\n", u.sign(sign), u.strong(fmt.Sprintf("%-6s", c.ID)), fmt.Sprintf("%-10s", c.State),
-			c.When.Local().Format("01-02 15:04:05"), fromTo(&c), cut(c.Service+" by "+c.Who, 30), cut(why, 40))
+		what := fmt.Sprintf("  %s %s %-10s %s  %-20s", u.sign(sign), u.strong(fmt.Sprintf("%-6s", c.ID)), c.State,
+			c.When.Local().Format("01-02 15:04:05"), fromTo(&c))
+		who := strings.TrimSpace(cut(c.Service+" by "+c.Who, 30) + " " + cut(why, 40))
+		between := "  "
+		if columns > 0 && visible(what+between+who) > columns {
+			between = "\n" + pad(11)
+		}
+		fmt.Fprintln(w, what+between+who)
 	}
 }
 

@@ -135,16 +135,24 @@ func (g rolloutPage) live(r *client.Rollout) string {
 	if t := r.Gate; t != nil {
 		fmt.Fprintf(&b, "    gate %-6s %s   %-12s  %s\n", percentOf(t.Next), g.bar(t.ToOne, t.Bound, false), few(t.ToOne), g.u.dim("of "+few(t.Bound)))
 		if t.Words != "" {
-			fmt.Fprintf(&b, "                %s\n", g.u.dim(cut(t.Words, maxColumns-16)))
+			margin := pad(16)
+			for line := range strings.Lines(wrap(t.Words, margin)) {
+				b.WriteString(margin + g.u.dim(strings.TrimSpace(line)) + "\n")
+			}
 		}
 	}
 	unit := unitWords(r)
 	if len(r.Indicators) == 0 {
 		fmt.Fprintf(&b, "    %-15s canary 0 bad of %s      baseline 0 bad of %s\n", unit, grouped(r.Makings[0]), grouped(r.Makings[1]))
 	}
-	for _, i := range r.Indicators[:min(len(r.Indicators), 3)] {
-		fmt.Fprintf(&b, "    %-15s canary %s of %s      baseline %s of %s\n", cut(i.Name, 24),
-			g.u.bad(grouped(i.Bad[0])), grouped(r.Makings[0]), grouped(i.Bad[1]), grouped(r.Makings[1]))
+	told, widest := r.Indicators[:min(len(r.Indicators), 3)], 0
+	for _, i := range told {
+		widest = max(widest, len(grouped(i.Bad[0])))
+	}
+	for _, i := range told {
+		bad := grouped(i.Bad[0])
+		fmt.Fprintf(&b, "    %-15s canary %s of %s%s      baseline %s of %s\n", cut(i.Name, 24),
+			g.u.bad(bad), grouped(r.Makings[0]), strings.Repeat(" ", widest-len(bad)), grouped(i.Bad[1]), grouped(r.Makings[1]))
 	}
 	return b.String()
 }
@@ -221,7 +229,7 @@ func (g rolloutPage) receipt(r *client.Rollout) string {
 	if w := c.Where; w != nil {
 		row("where", "%s", placeWords(w))
 	}
-	if f := c.First; f != nil {
+	if f := c.First; f != nil && c.Bad+c.Served > 0 { // slow ones alone are in every good change
 		row("first", "record %s, %s %s", f.Record, f.Method, cut(f.Path, 30))
 	}
 	if c.Users > 0 || c.Stored > 0 || c.Rescued > 0 {

@@ -63,6 +63,7 @@ func (s tryScreen) hints() string {
 	for _, h := range [][2]string{
 		{"curl -sD- -o/dev/null " + s.fleet.bases()[0] + "/p/42", "the second time a hit: see Cache-Status"},
 		{me + " status" + on, "how it is"},
+		{me + " why" + on + " " + s.fleet.bases()[0] + "/p/42", "why it was a hit"},
 		{me + " purge" + on + " tag:product-42", "three receipts"},
 		deploy,
 		{"curl -d mode=error " + s.origin.url + "/_shop/behave", "break the origin: pages stay up"},

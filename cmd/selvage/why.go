@@ -63,6 +63,8 @@ func (f *whyFlags) run(cmd *cobra.Command, url string) error {
 	switch {
 	case f.format != "text" && f.format != "json":
 		return wrong("output %q: write text or json", f.format)
+	case strings.HasPrefix(url, "/"):
+		return wrong("%q is a path: write the whole URL, as in https://shop.example%s", url, url)
 	case !strings.Contains(url, "://"):
 		return wrong("%q: did you mean %q?", url, "https://"+url)
 	}
