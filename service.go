@@ -258,7 +258,7 @@ type CacheTags struct {
 
 // Compress says how answers are compressed. Those of types that gain by it are:
 // text, JSON, XML, scripts, SVG, fonts that are not compressed inside. Those with
-// Cache-Control: no-transform or a coding already are not.
+// Cache-Control: no-transform, theirs or the request's, or a coding already are not.
 type Compress struct {
 	// The codings, the best first. Without it br, zstd, gzip for what is stored and zstd, gzip, br for what is compressed each time.
 	Codings []string `yaml:"codings" example:"[zstd, gzip]"`
