@@ -19,11 +19,12 @@ import (
 // address is the node's.
 const address = "127.0.0.1:9961"
 
-// node is a running node with functions, each on a route of its own name.
+// node is a running node with functions, each on a route of its own name, or the server of canned answers.
 type node struct {
-	cmd   *exec.Cmd
-	log   string
-	ended chan struct{} // closed when the process has ended
+	cmd     *exec.Cmd
+	address string
+	log     string
+	ended   chan struct{} // closed when the process has ended
 }
 
 // functions is the service: name of the function, and its module.
@@ -33,7 +34,7 @@ func (b *bench) writeService(functions map[string]string) error {
 	for name, module := range functions {
 		fmt.Fprintf(&text, "  %s: {module: %s}\n", name, module)
 	}
-	fmt.Fprint(&text, "routes:\n")
+	fmt.Fprint(&text, "routes:\n  - {match: {path: /redirect}, redirect: {to: /elsewhere}}\n")
 	for name := range functions {
 		fmt.Fprintf(&text, "  - {match: {path: /%s}, function: %s}\n", name, name)
 	}
@@ -49,17 +50,22 @@ func (b *bench) start(ctx context.Context, functions map[string]string) (*node, 
 	if err := os.WriteFile(filepath.Join(b.dir, "node.yaml"), []byte(conf), 0o600); err != nil {
 		return nil, err
 	}
-	if conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address); err == nil {
+	return b.launch(ctx, &node{address: address, log: filepath.Join(b.dir, "node.log")}, "/nothing",
+		filepath.Join(b.dir, "selvage"), "run", "-c", filepath.Join(b.dir, "node.yaml"), filepath.Join(b.dir, "service.yaml"))
+}
+
+// launch starts a server on core 0, and waits until it answers a path that it does not have.
+func (b *bench) launch(ctx context.Context, n *node, nothing string, command ...string) (*node, error) {
+	if conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", n.address); err == nil {
 		conn.Close()
-		return nil, fmt.Errorf("somebody else answers at %s: end it first", address)
+		return nil, fmt.Errorf("somebody else answers at %s: end it first", n.address)
 	}
-	n := &node{log: filepath.Join(b.dir, "node.log")}
 	log, err := os.Create(n.log)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	n.cmd = exec.CommandContext(ctx, "taskset", "-c", "0", filepath.Join(b.dir, "selvage"), "run", "-c", filepath.Join(b.dir, "node.yaml"), filepath.Join(b.dir, "service.yaml"))
+	n.cmd = exec.CommandContext(ctx, "taskset", append([]string{"-c", "0"}, command...)...)
 	n.cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GODEBUG=gctrace=1")
 	n.cmd.Stdout, n.cmd.Stderr = log, log
 	if err := n.cmd.Start(); err != nil {
@@ -71,12 +77,12 @@ func (b *bench) start(ctx context.Context, functions map[string]string) (*node, 
 		_ = n.cmd.Wait() // why it ended is in its log
 	}()
 	began := time.Now()
-	if err := n.until(ctx, "/nothing", http.StatusNotFound); err != nil {
+	if err := n.until(ctx, nothing, http.StatusNotFound); err != nil {
 		n.stop()
 		text, _ := os.ReadFile(n.log)
-		return nil, fmt.Errorf("start a node: %w:\n%s", err, text)
+		return nil, fmt.Errorf("start %s: %w:\n%s", command[0], err, text)
 	}
-	b.say("the node is ready after %.1f s", time.Since(began).Seconds())
+	b.say("%s is ready after %.1f s", filepath.Base(command[0]), time.Since(began).Seconds())
 	return n, nil
 }
 
@@ -100,7 +106,7 @@ func (n *node) until(ctx context.Context, path string, status int) error {
 
 // status is how a path is answered; 0 if it is not.
 func (n *node) status(ctx context.Context, path string) int {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.address+path, nil)
 	if err != nil {
 		return 0
 	}
@@ -142,7 +148,7 @@ func (n *node) load(ctx context.Context, path string, d time.Duration) (rate, er
 	if err != nil {
 		return rate{}, err
 	}
-	out, err := exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c16", fmt.Sprintf("-d%ds", max(1, int(d.Seconds()))), "http://"+address+path).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c16", fmt.Sprintf("-d%ds", max(1, int(d.Seconds()))), "http://"+n.address+path).CombinedOutput()
 	if err != nil {
 		return rate{}, fmt.Errorf("wrk: %w: %s", err, out)
 	}
@@ -192,7 +198,7 @@ func (n *node) resident() (float64, error) {
 	return 0, errors.New("the system does not say how much memory is resident")
 }
 
-// edge measures every guest through the whole edge.
+// edge measures every guest through the whole edge, and beside them what the machine allows.
 func (b *bench) edge(ctx context.Context) error {
 	functions := map[string]string{}
 	for _, g := range b.guests {
@@ -203,26 +209,48 @@ func (b *bench) edge(ctx context.Context) error {
 		return err
 	}
 	defer n.stop()
-	results := make([][]rate, len(b.guests))
+	canned, err := b.startCanned(ctx)
+	if err != nil {
+		return err
+	}
+	defer canned.stop()
+	rows := []*edgeRow{
+		{title: "*a redirect by selvage*", path: "/redirect", by: n},
+		{title: "*a canned answer by net/http*", path: cannedPath, by: canned},
+	}
+	for _, g := range b.guests {
+		rows = append(rows, &edgeRow{title: g.title, path: "/" + g.name, by: n, target: g.target})
+	}
 	for round := range b.rounds + 1 {
-		for i, g := range b.guests {
-			got, err := n.load(ctx, "/"+g.name, b.slice)
+		for k := range rows {
+			r := rows[(k+round)%len(rows)] // what comes first in one round comes last in the next
+			got, err := r.by.load(ctx, r.path, b.slice)
 			if err != nil {
-				return fmt.Errorf("%s: %w", g.title, err)
+				return fmt.Errorf("%s: %w", r.title, err)
 			}
 			if round > 0 { // the first one warms
-				results[i] = append(results[i], got)
+				r.requests, r.cpu = append(r.requests, got.requests), append(r.cpu, got.cpu)
 			}
-			b.say("edge, round %d of %d: %s %.0f/s, %.0f µs", round, b.rounds, g.title, got.requests, got.cpu)
+			b.say("edge, round %d of %d: %s %.0f/s, %.0f µs", round, b.rounds, r.title, got.requests, got.cpu)
 		}
 	}
-	fmt.Fprint(&b.report, "\n## Hello through the whole edge\n\n16 connections that are kept.\n\n| guest | requests/s | wanted | µs of CPU a request |\n|---|---:|---:|---:|\n")
-	for i, g := range b.guests {
-		var requests, cpu []float64
-		for _, r := range results[i] {
-			requests, cpu = append(requests, r.requests), append(cpu, r.cpu)
+	fmt.Fprint(&b.report, "\n## Hello through the whole edge\n\n16 connections that are kept. The first two rows are yardsticks: what the same node takes for an answer that no function makes,\nand what Go's own server takes that does nothing else, each in the same turns on the same core.\n\n| guest | requests/s | wanted | µs of CPU a request |\n|---|---:|---:|---:|\n")
+	for _, r := range rows {
+		wanted := ""
+		if r.target > 0 {
+			wanted = fmt.Sprintf("%.0f", r.target)
 		}
-		fmt.Fprintf(&b.report, "| %s | %.0f | %.0f | %.1f |\n", g.title, median(requests), g.target, median(cpu))
+		fmt.Fprintf(&b.report, "| %s | %.0f | %s | %.1f |\n", r.title, median(r.requests), wanted, median(r.cpu))
 	}
 	return nil
+}
+
+// edgeRow is a row of that table: what is asked of whom, and what came of it.
+type edgeRow struct {
+	title  string
+	path   string
+	by     *node
+	target float64 // requests a second; 0: nobody wants so many
+
+	requests, cpu []float64
 }
