@@ -103,8 +103,11 @@ func (e *Failed) Unwrap() error { return e.Err }
 type Invocation struct {
 	// W takes the function's answer.
 	W http.ResponseWriter
-	// R is the request as the edge has it. Its body may be read once.
+	// R is the request as the edge has it. Its body may be read once, and its
+	// header is that of [Invocation.Header].
 	R *http.Request
+	// Complete puts R's header there, when it is first asked for. Nil: it is.
+	Complete func()
 	// Client is who asks.
 	Client Client
 	// Fetch asks an origin, by its name. Guests reach it through [Guest.Fetch],
@@ -123,6 +126,15 @@ type Invocation struct {
 	Extra any
 	// Usage is filled by Serve.
 	Usage Usage
+}
+
+// Header is the header of R.
+func (in *Invocation) Header() http.Header {
+	if in.Complete != nil {
+		in.Complete()
+		in.Complete = nil
+	}
+	return in.R.Header
 }
 
 // Client is who sent a request.

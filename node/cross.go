@@ -25,6 +25,7 @@ type crossing struct {
 	rec             *record.Record
 	req             http.Request
 	url             url.URL
+	later           *exchange // whose header is not made over yet: it is the client's as it came; nil: it is
 
 	mu sync.Mutex
 	w  http.ResponseWriter // guarded by mu; nil without interim answers, and once the final answer is there
@@ -104,10 +105,56 @@ func (c *crossing) stop() {
 // outgoing is the request as the origin side gets it. upgrade is the protocol asked for,
 // empty if none.
 func (x *exchange) outgoing(upgrade string) *crossing {
+	c := x.crossing()
+	h := x.madeOver(upgrade, true)
+	if x.route.rewrites || x.who.trusted {
+		own := c.url
+		own.Scheme, own.Host = asForwarded(h, own.Scheme, own.Host)
+		c.Context = cache.WithURL(c.end, &own)
+	}
+	c.req.Header = h
+	return c
+}
+
+// forFunction is outgoing for a route whose functions alone get the request: its header is made
+// when one of them asks for it, which many do not.
+func (x *exchange) forFunction() *crossing {
+	c := x.crossing()
+	c.req.Header, c.later = x.r.Header, x
+	return c
+}
+
+// whole makes the header of a request over, if that was left for later. It is for whoever has the
+// request alone.
+func whole(req *http.Request) {
+	if c, ok := req.Context().(*crossing); ok && c.later != nil {
+		c.req.Header = c.later.madeOver("", false) // the client's is read beside us
+		req.Header, c.later = c.req.Header, nil
+	}
+}
+
+// crossing is the request without its header.
+func (x *exchange) crossing() *crossing {
 	end := x.r.Context()
 	c := &crossing{Context: end, end: end, rec: x.rec}
+	u := &c.url
+	*u = url.URL{Scheme: "http", Host: x.r.Host, RawQuery: x.query, ForceQuery: x.queried && x.query == ""}
+	if x.rec.Client.TLS != 0 {
+		u.Scheme = "https"
+	}
+	route.SetPath(u, x.path)
+	c.req = *x.r.WithContext(c)
+	c.req.URL, c.req.RequestURI, c.req.Close = u, "", false
+	if c.req.ContentLength == 0 {
+		c.req.Body = http.NoBody
+	}
+	return c
+}
+
+// madeOver is the header as the origin side gets it. own says that nobody else reads the client's.
+func (x *exchange) madeOver(upgrade string, own bool) http.Header {
 	trailers := listHas(x.r.Header["Te"], "trailers")
-	h := x.headerAcross()
+	h := x.headerAcross(own)
 	if upgrade != "" {
 		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
 	}
@@ -126,25 +173,7 @@ func (x *exchange) outgoing(upgrade string) *crossing {
 		h["Cdn-Loop"] = x.node.loopEntry
 	}
 	telemetry.Inject(h, x.rec)
-	u := &c.url
-	*u = url.URL{Scheme: "http", Host: x.r.Host, RawQuery: x.query, ForceQuery: x.queried && x.query == ""}
-	if tls {
-		u.Scheme = "https"
-	}
-	route.SetPath(u, x.path)
-	if x.route.rewrites || x.who.trusted {
-		own := *u
-		own.Scheme, own.Host = asForwarded(h, u.Scheme, u.Host)
-		c.Context = cache.WithURL(end, &own)
-	}
-	c.req = *x.r.WithContext(c)
-	c.req.Header, c.req.URL = h, u
-	c.req.RequestURI = ""
-	c.req.Close = false
-	if c.req.ContentLength == 0 {
-		c.req.Body = http.NoBody
-	}
-	return c
+	return h
 }
 
 // fieldsAcross is how many fields a request may gain on its way across.
@@ -154,9 +183,9 @@ const fieldsAcross = 9
 // client's connection. A small one is copied, into a map that has room for what is added: adding
 // to it would copy it all the same. A large one is made over in place, unless policies look at the
 // request as it came, or it may run again: nobody else reads it.
-func (x *exchange) headerAcross() http.Header {
+func (x *exchange) headerAcross(own bool) http.Header {
 	from := x.r.Header
-	if len(from)+fieldsAcross > smallMap && x.route.policies.Empty() && !x.rec.Target.Rescuable {
+	if own && len(from)+fieldsAcross > smallMap && x.route.policies.Empty() && !x.rec.Target.Rescuable {
 		dropHopByHop(from)
 		dropAmbiguous(from)
 		return from

@@ -145,16 +145,17 @@ func noteFunction(rec *record.Record, err error) {
 
 // instead is what becomes of a request whose function failed.
 func (f *function) instead(req *http.Request, c *call, body *guestBody, err error) (*http.Response, error) {
-	whole := (body == nil || !body.touched.Load()) && !c.unsafe.Load()
+	again := (body == nil || !body.touched.Load()) && !c.unsafe.Load()
 	rec := record.From(req.Context())
+	whole(req)
 	switch {
 	case f.fixed != nil:
 		rec.Function.Failed = selvage.FailWithDefault
 		return f.fixed.RoundTrip(req)
-	case f.set.OnFailure == selvage.FailPass && f.pass != nil && whole:
+	case f.set.OnFailure == selvage.FailPass && f.pass != nil && again:
 		rec.Function.Failed = selvage.FailPass
 		return f.pass.RoundTrip(req)
-	case f.set.OnFailure == selvage.FailWithPrevious && whole:
+	case f.set.OnFailure == selvage.FailWithPrevious && again:
 		if old := f.reg.functions.before.of(f); old != nil {
 			defer old.release()
 			rec.Function.Failed = selvage.FailWithPrevious

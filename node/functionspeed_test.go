@@ -71,7 +71,7 @@ func BenchmarkFunctionAlone(b *testing.B) {
 }
 
 // What a request to a small function may allocate, from the socket and back.
-const functionAllocs = 40
+const functionAllocs = 28
 
 func TestARequestToAFunctionAllocatesLittleAndStartsNoGoroutine(t *testing.T) {
 	a := newAsker(t, serveGuests(t, helloService, nil, map[string]string{"hello": good(t, "hello", "x-name")}), "/hello/x", "x-name")

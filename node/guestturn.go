@@ -34,16 +34,19 @@ func (f *function) turn(req *http.Request, p *program, c *call, body *guestBody)
 	}
 	t.in = compute.Invocation{
 		W: &t.w, R: &t.req, Client: clientOf(req.Context(), &c.rec), Fetch: c.fetch, Log: t.log.take,
-		Holds: answerBuffer, Origin: string(cmp.Or(f.own, f.set.OtherBackends)),
+		Holds: answerBuffer, Origin: string(cmp.Or(f.own, f.set.OtherBackends)), Complete: t.complete,
 	}
 	return t
 }
+
+// complete makes the header of the request, if that was left for later.
+func (t *guestTurn) complete() { whole(t.w.req); t.req.Header = t.w.req.Header }
 
 // over ends the turn: the program has ended with err, or is in another request.
 func (t *guestTurn) over(err error) {
 	defer t.f.rev.release()
 	defer t.p.release()
-	t.log.end(err, t.ctx.Err() != nil)
+	t.log.end(err, err != nil && t.ctx.Err() != nil)
 	t.ctx.end()
 	t.c.dynamic.close()
 	t.w.finish(err, t.in.Usage)

@@ -68,7 +68,12 @@ func (x *exchange) serve() {
 	if x.route.upstream == nil && x.answeredByPolicy(&http.Request{Header: http.Header{}, Body: r.Body}) {
 		return // nothing goes across: no policy of such a route looks at more
 	}
-	out := x.outgoing("")
+	var out *crossing
+	if x.route.function && r.ContentLength == 0 && !x.who.trusted && x.rec.Target.Arm != selvage.Canary {
+		out = x.forFunction()
+	} else {
+		out = x.outgoing("")
+	}
 	if r.ProtoAtLeast(1, 1) {
 		out.passTo(w)
 	}

@@ -49,6 +49,7 @@ type compiledRoute struct {
 	asItLies bool              // see leavesAsItLies
 	cache    *cache.Transport  // in upstream; nil on a route that stores nothing
 	played   http.RoundTripper // past the cache; nil as upstream
+	function bool              // nothing but a function looks at its requests' headers
 	upstream http.RoundTripper // fallback around cache around making around origin; nil on a route that ends in a policy
 }
 
@@ -114,6 +115,7 @@ func (reg *registry) fill(rev *revision) (err error) {
 		if r.Origin != "" || r.Function != "" {
 			cr.upstream, cr.played = reg.upstream(rev, r, cr)
 			cr.asItLies = r.Function == "" && cr.leavesAsItLies()
+			cr.function = r.Function != "" && cr.policies.Empty() && cr.coding.delivered == nil && !cr.rewrites && len(r.OnFailure) == 0
 		}
 	}
 	return nil

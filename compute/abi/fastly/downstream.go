@@ -178,7 +178,7 @@ func (d *downstream) originalNames() []string {
 	if d.Client.FieldNames != "" {
 		return strings.Split(d.Client.FieldNames, "\n")
 	}
-	h := fromHTTP(d.R.Header, d.R.Host)
+	h := fromHTTP(d.Header(), d.R.Host)
 	names := make([]string, 0, len(h.fields))
 	for _, f := range h.fields {
 		names = append(names, f.name)

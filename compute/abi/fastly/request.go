@@ -99,7 +99,7 @@ func (r *request) uri() string {
 // header is its fields.
 func (r *request) header() *header {
 	if r.from != nil && !r.listed {
-		r.list = fromHTTP(r.from.R.Header, r.from.R.Host)
+		r.list = fromHTTP(r.from.Header(), r.from.R.Host)
 	}
 	r.listed = true
 	return &r.list

@@ -41,6 +41,7 @@ type exchange struct {
 }
 
 func begin(a *ABI, in *compute.Invocation) *exchange {
+	in.Header() // which completes it
 	r := in.R.Clone(in.R.Context())
 	if r.URL == nil {
 		r.URL = new(url.URL)

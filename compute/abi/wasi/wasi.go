@@ -206,6 +206,6 @@ func environment(o Options, in *compute.Invocation) []string {
 	if r.ContentLength > 0 {
 		vars.setNumber("CONTENT_LENGTH", r.ContentLength)
 	}
-	vars.fields(r.Header, r.Host)
+	vars.fields(in.Header(), r.Host)
 	return vars.list
 }
