@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"os"
 	"slices"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/compute/abi/fastly"
+	"github.com/selvage-edge/selvage/record"
 )
 
 // dynamicOrigins are the origins that a function has named itself. They end
@@ -59,10 +61,18 @@ func (d *dynamicOrigins) close() {
 func (o *dynamicOrigin) RoundTrip(req *http.Request) (*http.Response, error) {
 	u := *req.URL
 	u.Scheme, u.Host = o.scheme, o.target
-	out := req.WithContext(req.Context())
+	var got atomic.Pointer[httptrace.GotConnInfo]
+	out := req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { got.Store(&i) }}))
 	out.Host = cmp.Or(o.host, req.Host, req.URL.Host)
 	out.URL = &u
 	res, err := o.Transport.RoundTrip(out)
+	if i := got.Load(); i != nil {
+		a := record.Attempt{Endpoint: i.Conn.RemoteAddr().String(), Reused: i.Reused}
+		if err == nil {
+			a.Status = res.StatusCode
+		}
+		record.From(req.Context()).Origin.Add(a)
+	}
 	if err == nil && o.between > 0 && res.StatusCode != http.StatusSwitchingProtocols {
 		res.Body = newPatientBody(res.Body, o.between)
 	}
@@ -121,12 +131,21 @@ func registerDynamic(ctx context.Context, b fastly.DynamicBackend) error {
 	guard := c.f.reg.functions.dial
 	o.Transport = http.Transport{
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, cmp.Or(b.Connect, defaultDynamicConnect))
+			ctx, cancel := context.WithTimeout(ctx, cmp.Or(b.Connect, fastly.DefaultConnect))
 			defer cancel()
-			return guard.connect(ctx, addr)
+			conn, err := guard.connect(ctx, addr)
+			if err == nil {
+				askWhetherThere(conn, b.KeepAlive)
+			}
+			return conn, err
 		},
 		TLSClientConfig: settings, ForceAttemptHTTP2: true, DisableCompression: true, DisableKeepAlives: b.NoPool,
-		TLSHandshakeTimeout: dynamicHandshake, IdleConnTimeout: dynamicIdle, ResponseHeaderTimeout: cmp.Or(b.FirstByte, defaultDynamicFirstByte), MaxResponseHeaderBytes: maxDynamicHead,
+		TLSHandshakeTimeout: dynamicHandshake, IdleConnTimeout: dynamicIdle, ResponseHeaderTimeout: cmp.Or(b.FirstByte, fastly.DefaultFirstByte), MaxResponseHeaderBytes: maxDynamicHead,
+	}
+	if b.HTTP2 {
+		o.Transport.Protocols = new(http.Protocols)
+		o.Transport.Protocols.SetHTTP2(b.TLS)
+		o.Transport.Protocols.SetUnencryptedHTTP2(!b.TLS)
 	}
 	c.dynamic.mu.Lock()
 	defer c.dynamic.mu.Unlock()
@@ -137,11 +156,13 @@ func registerDynamic(ctx context.Context, b fastly.DynamicBackend) error {
 	return nil
 }
 
-// What a dynamic origin waits where the function does not say.
-const (
-	defaultDynamicConnect   = time.Second
-	defaultDynamicFirstByte = 15 * time.Second
-)
+// askWhetherThere lets TCP ask whether the other side is there, as the function says. What
+// cannot be set is left as the system has it.
+func askWhetherThere(conn net.Conn, k *fastly.KeepAlive) {
+	if tcp, ok := conn.(*net.TCPConn); ok && k != nil {
+		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: k.Time, Interval: k.Interval, Count: int(min(k.Probes, 100))})
+	}
+}
 
 // What bounds the connections of dynamic origins that outlive the wish for them: package
 // net/http goes on with the handshake of a request that was given up, and

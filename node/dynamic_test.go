@@ -24,6 +24,7 @@ import (
 
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/compute/abi/fastly"
+	"github.com/selvage-edge/selvage/record"
 )
 
 // authority is one of the tests' own.
@@ -259,5 +260,47 @@ func TestConnectionsOfDynamicOriginsEnd(t *testing.T) {
 	case <-ended:
 	case <-time.After(time.Minute):
 		t.Error("its connection is still open")
+	}
+}
+
+// What is made for gRPC speaks HTTP/2 and nothing else, also without TLS.
+func TestADynamicOriginForGRPCSpeaksHTTP2(t *testing.T) {
+	b := newDynamicBed(t)
+	for _, tc := range []struct {
+		h2c  bool
+		want string
+	}{{true, "HTTP/2.0"}, {false, ""}} {
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }))
+		s.Config.Protocols = new(http.Protocols)
+		s.Config.Protocols.SetHTTP1(!tc.h2c)
+		s.Config.Protocols.SetUnencryptedHTTP2(tc.h2c)
+		s.Start()
+		d := fastly.DynamicBackend{Name: "d", Target: s.Listener.Addr().String(), HTTP2: true}
+		if err := registerDynamic(context.WithValue(t.Context(), callKey{}, b.call), d); err != nil {
+			t.Fatal(err)
+		}
+		var rec record.Record
+		req := httptest.NewRequest(http.MethodGet, "http://asked.example/", nil).WithContext(record.NewContext(t.Context(), &rec))
+		req.RequestURI = ""
+		res, err := b.call.dynamic.find("d").RoundTrip(req)
+		switch {
+		case tc.want == "" && err == nil:
+			t.Error("an origin of HTTP/1 has answered")
+		case tc.want != "" && err != nil:
+			t.Error(err)
+		case err == nil:
+			if kept := rec.Origin.Kept(); len(kept) != 1 || kept[0].Endpoint != d.Target {
+				t.Errorf("the record says %+v, want one attempt at %s", kept, d.Target)
+			}
+			text, _ := io.ReadAll(res.Body)
+			if string(text) != tc.want {
+				t.Errorf("the origin was spoken to in %s, want %s", text, tc.want)
+			}
+		}
+		if res != nil {
+			res.Body.Close()
+		}
+		b.call.dynamic.close()
+		s.Close()
 	}
 }

@@ -43,6 +43,7 @@ type originForm struct {
 
 type functionForm struct {
 	Module        string                        `json:"module"`
+	CPU           string                        `json:"cpu"`
 	OtherBackends string                        `json:"other_backends,omitempty"`
 	Backends      map[string]string             `json:"backends,omitempty"`
 	Config        map[string]fastly.Map         `json:"config,omitempty"`
@@ -91,17 +92,21 @@ func (f serviceForm) service(name string) (selvage.Service, selvage.Outside, err
 	return s, from, err
 }
 
+// deskCPU is the CPU that a program gets of which no service file says how much: on a desk nobody
+// else waits for it, the machine is busy with its build, and Fastly's own local server has no limit.
+const deskCPU = "1s"
+
 // quickFunction is the service of --function: every request goes to it, and
 // every backend that it names is the origin.
 func quickFunction(module, originURL string) (selvage.Service, error) {
 	f := serviceForm{
 		Service: "quick", Hosts: []string{"*"},
-		Functions: map[string]functionForm{"main": {Module: module}},
+		Functions: map[string]functionForm{"main": {Module: module, CPU: deskCPU}},
 		Routes:    []routeForm{{Match: map[string]string{"path": "/*"}, Function: "main"}},
 	}
 	if originURL != "" {
 		f.Origins = map[string]originForm{"origin": {Endpoints: []string{originURL}}}
-		f.Functions["main"] = functionForm{Module: module, OtherBackends: "origin"}
+		f.Functions["main"] = functionForm{Module: module, CPU: deskCPU, OtherBackends: "origin"}
 		f.Routes[0].Origin, f.Routes[0].Cache = "origin", new(struct{})
 	}
 	s, _, err := f.service("--function")

@@ -85,7 +85,7 @@ func serviceWord(name string) string {
 // manifestFunction is the program with the stores, lists and tables of the manifest.
 func manifestFunction(m *manifest.Manifest) (functionForm, error) {
 	f := functionForm{
-		Module: "bin/main.wasm", Config: m.Configs, Secrets: map[string]fastly.Map{}, Backends: map[string]string{},
+		Module: "bin/main.wasm", CPU: deskCPU, Config: m.Configs, Secrets: map[string]fastly.Map{}, Backends: map[string]string{},
 		KV: slices.Sorted(maps.Keys(m.KV)), KVInitial: map[string]map[string]kvEntry{}, ACLs: map[string]aclForm{},
 		Places: map[string]string{}, Devices: map[string]string{},
 	}

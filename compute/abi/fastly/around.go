@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -116,8 +117,16 @@ type ACL interface {
 
 // ACLEntry is one entry of a list, as guests read it (JSON).
 type ACLEntry struct {
-	Prefix netip.Prefix `json:"prefix"`
-	Action string       `json:"action"` // ALLOW or BLOCK
+	Prefix netip.Prefix
+	Action string // ALLOW or BLOCK
+}
+
+// MarshalJSON has an address of IPv6 at its full length, as guests know it.
+func (e ACLEntry) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Prefix string `json:"prefix"`
+		Action string `json:"action"`
+	}{e.Prefix.Addr().StringExpanded() + "/" + strconv.Itoa(e.Prefix.Bits()), e.Action})
 }
 
 // Prefixes is a list that does not change: of the entries that contain an

@@ -1,7 +1,9 @@
 package fastly
 
 import (
-	"strings"
+	"cmp"
+	"net"
+	"strconv"
 	"time"
 )
 
@@ -54,7 +56,7 @@ type DynamicBackend struct {
 	CertificateHost, SNI string
 	// CA are certificates in PEM; empty: the system's.
 	CA []byte
-	// Ciphers are the suites that may be spoken before TLS 1.3. Nil: any.
+	// Ciphers are the suites that may be spoken before TLS 1.3. Nil: any; empty: none.
 	Ciphers []uint16
 	// ClientCertificate is in PEM, and ClientKey its key.
 	ClientCertificate, ClientKey []byte
@@ -151,7 +153,9 @@ func milliseconds(d time.Duration) (uint32, bool) { return uint32(d.Milliseconds
 func backendConnect(b *Backend) (uint32, bool)      { return milliseconds(b.Connect) }
 func backendFirstByte(b *Backend) (uint32, bool)    { return milliseconds(b.FirstByte) }
 func backendBetweenBytes(b *Backend) (uint32, bool) { return milliseconds(b.BetweenBytes) }
-func backendIdle(b *Backend) (uint32, bool)         { return milliseconds(b.Idle) }
+
+// backendIdle is 0 where nobody said it: programs in JavaScript have no word for that.
+func backendIdle(b *Backend) (uint32, bool) { return uint32(b.Idle.Milliseconds()), true }
 
 func backendKeepAlive(b *Backend) (uint32, bool) { return yesNo(b.KeepAlive != nil) }
 
@@ -230,6 +234,7 @@ func registerBackend(c *call) Status {
 		return status
 	}
 	b.Name, b.Target = name, target
+	b.said()
 	if err := register(c.ctx, b); err != nil {
 		return bodyStatus(err)
 	}
@@ -240,20 +245,27 @@ func registerBackend(c *call) Status {
 	return OK
 }
 
-// maxBackendText is the longest text of a dynamic backend.
-const maxBackendText = 1024
+// The longest texts of a dynamic backend: a list of ciphers, and any other.
+const (
+	maxCipherList  = 8192
+	maxBackendText = 1024
+)
 
 // dynamicBackend reads the structure of a dynamic backend.
 func (c *call) dynamicBackend(f fields, mask uint32) (b DynamicBackend, status Status) {
 	text := func(bit uint32, offset int) string {
-		if mask&bit == 0 {
+		most := uint32(maxBackendText)
+		if bit == dynCiphers {
+			most = maxCipherList
+		}
+		switch n := f.u32(offset + 4); {
+		case mask&bit == 0:
+			return ""
+		case n == 0, n > most:
+			c.bad = true
 			return ""
 		}
-		v := c.span(f, offset)
-		if len(v) == 0 || len(v) > maxBackendText {
-			c.bad = true
-		}
-		return string(v)
+		return string(c.span(f, offset))
 	}
 	ms := func(bit uint32, offset int) time.Duration {
 		if mask&bit == 0 {
@@ -279,9 +291,7 @@ func (c *call) dynamicBackend(f fields, mask uint32) (b DynamicBackend, status S
 		b.CA = c.span(f, 36)
 	}
 	if list := text(dynCiphers, 44); list != "" {
-		if b.Ciphers = cipherSuites(list); b.Ciphers == nil {
-			return b, Unsupported
-		}
+		b.Ciphers = cipherSuites(list)
 	}
 	if mask&dynClientCertificate != 0 {
 		b.ClientCertificate = c.span(f, 60)
@@ -304,21 +314,26 @@ func (c *call) dynamicBackend(f fields, mask uint32) (b DynamicBackend, status S
 	return b, OK
 }
 
-// cipherSuites are the suites of a list of OpenSSL's names that are spoken here; those
-// of TLS 1.3 always are. nil: there is none, or the list has words that are no names
-// of suites, such as HIGH or !MD5.
-func cipherSuites(list string) (suites []uint16) {
-	for name := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ':' || r == ',' || r == ' ' }) {
-		if !strings.ContainsAny(name[1:], "-_") || strings.ContainsAny(name, "!+@=") || name[0] == '-' {
-			return nil
-		}
-		for suite, known := range opensslNames {
-			if known == name {
-				suites = append(suites, suite)
-			}
+// What a dynamic backend has where the guest does not say.
+const (
+	DefaultConnect      = time.Second
+	DefaultFirstByte    = 15 * time.Second
+	DefaultBetweenBytes = 10 * time.Second
+)
+
+// said fills in what a guest may ask of the backend that it has just made.
+func (b *DynamicBackend) said() {
+	b.Host, b.Port = b.Target, 80
+	if b.TLS {
+		b.Port = 443
+	}
+	if host, port, err := net.SplitHostPort(b.Target); err == nil {
+		b.Host = host
+		if n, err := strconv.ParseUint(port, 10, 16); err == nil {
+			b.Port = uint16(n)
 		}
 	}
-	return suites
+	b.Connect, b.FirstByte, b.BetweenBytes = cmp.Or(b.Connect, DefaultConnect), cmp.Or(b.FirstByte, DefaultFirstByte), cmp.Or(b.BetweenBytes, DefaultBetweenBytes)
 }
 
 func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }

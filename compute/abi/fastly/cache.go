@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// maxCacheKey is the longest key of an object, in bytes.
-const maxCacheKey = 4096
+// maxCacheKey is the longest key of an object, in bytes: JavaScript programs may use 8,135.
+const maxCacheKey = 8192
 
 // cached is a function of the caches: they are unsupported without [Objects].
 func cached(do func(c *call, s *Objects) Status) func(*call) Status {

@@ -197,6 +197,36 @@ func TestObjectsVary(t *testing.T) {
 	}
 }
 
+// Programs in JavaScript that give a length do not close what they have written.
+func TestAnObjectIsWholeAtItsLength(t *testing.T) {
+	objects := &Objects{}
+	b := newBench(t, Options{Objects: objects}, nil, nil)
+	write := func(key, value string, length uint32) {
+		b.options(60*second, 0, "", "")
+		b.put32(512+48, length)
+		b.must("cache.insert", text(key), writeLength, 512, 0)
+		b.must("http_body.write", b.u32(0), text(value), 0, 0)
+	}
+	look := func(key string) uint32 {
+		b.must("cache.lookup", text(key), 0, 512, 0)
+		return b.u32(0)
+	}
+	write("whole", "meow", 4)
+	if got := b.found(look("whole")); got != "meow" {
+		t.Errorf("got %q", got)
+	}
+	write("half", "meow", 5)
+	b.end()
+	b = newBench(t, Options{Objects: objects}, nil, nil)
+	defer b.end()
+	if got := b.found(look("whole")); got != "meow" {
+		t.Errorf("by another request: got %q", got)
+	}
+	if s := b.state(look("half")); s != 0 {
+		t.Errorf("what is shorter than it was to be is kept: state %b", s)
+	}
+}
+
 func TestAPurgeOfAKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		objects := &Objects{}

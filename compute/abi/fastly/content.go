@@ -12,7 +12,8 @@ var errIncomplete = errors.New("the object was not written to its end")
 
 // content is the bytes of an object. They can be read while they are written.
 type content struct {
-	store *Objects
+	store    *Objects
+	declared int64 // how long it is said to become; negative: nobody said
 
 	mu      sync.Mutex
 	data    []byte        // guarded by mu
@@ -22,7 +23,9 @@ type content struct {
 	of      []*object     // guarded by mu: the stored ones; a revalidated one shares it with its predecessor
 }
 
-func newContent(s *Objects) *content { return &content{store: s, changed: make(chan struct{})} }
+func newContent(s *Objects, declared int64) *content {
+	return &content{store: s, declared: declared, changed: make(chan struct{})}
+}
 
 // attach makes an object one of those that the bytes count for. It says how many there are.
 func (t *content) attach(o *object) int64 {
@@ -86,10 +89,18 @@ func (t *content) finish(*header) error {
 	return nil
 }
 
-// abandon says that it will not become whole: it is not stored any more.
+// abandon says that no more comes. What has not the length that it was to have will not
+// become whole: it is not stored any more. What has it is whole, since programs
+// that say a length need not end what they write.
 func (t *content) abandon() {
 	t.store.mu.Lock()
 	defer t.store.mu.Unlock()
+	t.mu.Lock()
+	if t.completeLocked() && t.err == nil {
+		t.whole = true
+		t.changeLocked()
+	}
+	t.mu.Unlock()
 	t.failLocked(errIncomplete)
 }
 
@@ -107,6 +118,11 @@ func (t *content) failLocked(err error) {
 	for _, o := range of {
 		t.store.removeLocked(o)
 	}
+}
+
+// completeLocked says whether all that was said to come is there.
+func (t *content) completeLocked() bool {
+	return t.whole || t.declared >= 0 && int64(len(t.data)) == t.declared
 }
 
 func (t *content) room() <-chan struct{} { return nil }
@@ -137,7 +153,7 @@ func (t *content) reader(ctx context.Context, at, end int64) *contentReader {
 func (r *contentReader) Read(p []byte) (int, error) {
 	for {
 		r.t.mu.Lock()
-		data, whole, err, changed := r.t.data, r.t.whole, r.t.err, r.t.changed
+		data, whole, err, changed := r.t.data, r.t.completeLocked(), r.t.err, r.t.changed
 		r.t.mu.Unlock()
 		end := int64(len(data))
 		if r.end >= 0 {

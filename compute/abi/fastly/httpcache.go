@@ -3,6 +3,7 @@ package fastly
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"math"
 	"net/http"
 	"strconv"
@@ -35,6 +36,10 @@ func httpKey(uri string) []byte {
 	sum := sha256.Sum256([]byte(uri))
 	return sum[:]
 }
+
+// urlKey is a surrogate key that each answer has beside its own: that of its URL. Programs
+// in JavaScript end where an answer has none at all.
+func urlKey(uri string) string { return strings.ToUpper(hex.EncodeToString(httpKey(uri))) }
 
 // httpPlace is where objects of a key are.
 func httpPlace(key []byte) string { return "http\x00" + string(key) }
@@ -135,7 +140,8 @@ func (c *call) httpOptions(i int) (m meta, status Status) {
 	return m, c.checkMeta(&m)
 }
 
-// httpWrite is a write of the answer in parameter 1, whose handle it takes.
+// httpWrite is a write of the answer in parameter 1. Its handle stays: Fastly's runtime for
+// JavaScript goes on to read the fields of what it has just stored.
 func httpWrite(do func(c *call, t *transaction, m meta) Status) func(*call) Status {
 	return onHTTPCache(func(c *call, t *transaction) Status {
 		r, ok := handle[*response](c, 1)
@@ -146,7 +152,6 @@ func httpWrite(do func(c *call, t *transaction, m meta) Status) func(*call) Stat
 		if status != OK {
 			return status
 		}
-		c.x.handles.drop(c.u32(1))
 		head := *r
 		head.header = storedFields(&r.header)
 		m.head = &head

@@ -62,6 +62,7 @@ func (b *bench) keep(h, resp uint32, body string) uint32 {
 		stored := b.u32(0)
 		b.must("http_body.write", stored, text(body), 0, 0)
 		b.must("http_body.close", stored)
+		b.must("http_resp.status_get", prepared, 0) // libraries go on to read it
 	case actionUpdate:
 		b.must("http_cache.transaction_update_and_return_fresh", h, prepared, mask, 576, 0)
 	case actionUncacheable:
@@ -110,7 +111,7 @@ func TestAnAnswerIsCachedAndRevalidated(t *testing.T) {
 			t.Error("a field of the connection was stored")
 		}
 		b.must("http_cache.get_surrogate_keys", h, buffer, bufferSize, 0)
-		if got := b.got(); got != "a b" {
+		if got := b.got(); got != urlKey("http://api.example/page")+" a b" {
 			t.Errorf("keys: %q", got)
 		}
 		time.Sleep(50 * time.Second)

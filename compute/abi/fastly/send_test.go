@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"io"
 	"net"
 	"net/http"
@@ -321,10 +322,47 @@ func TestBackendsAreDescribed(t *testing.T) {
 	if b.u32(0) != 0 {
 		t.Errorf("nobody looks whether it is healthy: %d, want 0, unknown", b.u32(0))
 	}
-	for _, list := range []string{"HIGH:!aNULL", "ECDHE-RSA-AES128-GCM-SHA256:!MD5", "AES128-SHA", ":", "-ALL:ECDHE-RSA-AES128-GCM-SHA256"} {
-		copy(b.p.memory[2048:], list)
-		b.put32(512+48, uint32(len(list)))
-		b.refused(Unsupported, "http_req.register_dynamic_backend", text("no"), text("dyn.example"), dynTLS|dynCiphers, 512)
+	if d := made[1]; d.Host != "dyn.example" || d.Port != 443 || d.Connect != time.Second || d.FirstByte != 15*time.Second || d.BetweenBytes != 10*time.Second {
+		t.Errorf("what it did not say: %+v", d)
+	}
+	b.must("backend.get_host", text("dyn"), buffer, bufferSize, 0)
+	if b.got() != "dyn.example" {
+		t.Errorf("host %q", b.got())
+	}
+	b.must("backend.get_port", text("dyn"), 0)
+	if got := binary.LittleEndian.Uint16(b.p.memory); got != 8443 {
+		t.Errorf("port %d", got)
+	}
+}
+
+func TestListsOfCiphersSelectAsOpenSSLHasIt(t *testing.T) {
+	for list, want := range map[string]string{
+		"ECDHE-RSA-AES128-GCM-SHA256:!RC4":        "ECDHE-RSA-AES128-GCM-SHA256",
+		"AES128-SHA:3DES:RSA:COMPLEMENTOFDEFAULT": "",
+		"aRSA+AESGCM":               "ECDHE-RSA-AES128-GCM-SHA256 ECDHE-RSA-AES256-GCM-SHA384",
+		"ECDSA+CHACHA20":            "ECDHE-ECDSA-CHACHA20-POLY1305",
+		"ALL:-SHA1:!ECDSA:!AES":     "ECDHE-RSA-CHACHA20-POLY1305",
+		"!AES:ALL:-aECDSA":          "ECDHE-RSA-CHACHA20-POLY1305",
+		"-ALL:ECDHE-RSA-AES128-SHA": "ECDHE-RSA-AES128-SHA",
+		"ECDHE-RSA-AES128-SHA:-ALL:ECDHE-RSA-AES256-SHA":   "ECDHE-RSA-AES256-SHA",
+		"+AES:@STRENGTH:ECDHE-ECDSA-AES128-SHA, nonsense!": "ECDHE-ECDSA-AES128-SHA",
+		"TLSv1.2+AES256+aRSA":                              "ECDHE-RSA-AES256-GCM-SHA384",
+		":!:-:+":                                           "",
+	} {
+		var got []string
+		for _, suite := range cipherSuites(list) {
+			got = append(got, opensslNames[suite])
+		}
+		slices.Sort(got)
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: got %q, want %q", list, got, want)
+		}
+	}
+	if all := cipherSuites("DEFAULT"); len(all) != len(opensslNames) {
+		t.Errorf("DEFAULT selects %d of %d", len(all), len(opensslNames))
+	}
+	if none := cipherSuites("MD5"); none == nil {
+		t.Error("a list that selects nothing is not a list that says nothing")
 	}
 }
 

@@ -231,6 +231,10 @@ func TestAccessControlLists(t *testing.T) {
 	if got := b.read(b.u32(0)); got != `{"prefix":"192.0.2.128/25","action":"ALLOW"}` || b.u32(4) != aclFound {
 		t.Errorf("got %s, %d", got, b.u32(4))
 	}
+	b.must("acl.lookup", h, text(netip.MustParseAddr("2001:db8::1").AsSlice()), 0, 4)
+	if got := b.read(b.u32(0)); got != `{"prefix":"2001:0db8:0000:0000:0000:0000:0000:0000/32","action":"BLOCK"}` {
+		t.Errorf("got %s", got)
+	}
 	b.must("acl.lookup", h, text("\x01\x02\x03\x04"), 0, 4)
 	if b.u32(0) != invalidHandle || b.u32(4) != aclNothing {
 		t.Errorf("an address that is not in it: handle %d, %d", b.u32(0), b.u32(4))

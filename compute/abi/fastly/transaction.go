@@ -151,7 +151,7 @@ func (t *transaction) insert(m meta) (*object, bool) {
 	if t.flight == nil {
 		return nil, false
 	}
-	o := s.objectLocked(t, m, newContent(s))
+	o := s.objectLocked(t, m, newContent(s, m.length))
 	t.putLocked(o)
 	return o, true
 }
@@ -194,7 +194,7 @@ func (s *Objects) put(key string, request header, m meta) *object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := &transaction{store: s, key: key, request: request}
-	o := s.objectLocked(t, m, newContent(s))
+	o := s.objectLocked(t, m, newContent(s, m.length))
 	s.storeLocked(o)
 	return o
 }
@@ -208,7 +208,7 @@ func (t *transaction) notCacheable(m meta) bool {
 		return false
 	}
 	m.pass = true
-	o := s.objectLocked(t, m, newContent(s))
+	o := s.objectLocked(t, m, newContent(s, m.length))
 	s.storeLocked(o)
 	t.landLocked(nil, false, true)
 	return true
