@@ -68,7 +68,7 @@ func suggest(t *transaction, r *response) (meta, int) {
 			}
 		}
 	}
-	m.keys = append(m.keys, urlKey(t.http.uri))
+	m.keys = append(m.keys, urlKey(t.http.uri()))
 	for _, keys := range r.header.values("surrogate-key") {
 		m.keys = append(m.keys, strings.Fields(keys)...)
 	}
