@@ -75,7 +75,12 @@ func configExplainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprint(cmd.OutOrStdout(), words)
+			for line := range strings.Lines(words) {
+				if len([]rune(line)) > maxColumns {
+					line = wrap(line, "")
+				}
+				fmt.Fprint(cmd.OutOrStdout(), line)
+			}
 			return nil
 		},
 	}
