@@ -132,7 +132,7 @@ func readFlags() (f flags, err error) {
 
 // ownExamples is the module's folder of examples, in whichever of its folders this runs.
 func ownExamples() (string, error) {
-	out, err := exec.Command("go", "list", "-f", "{{.Dir}}", module+"/examples/shop").CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), "go", "list", "-f", "{{.Dir}}", module+"/examples/shop").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("find the examples: %w: %s: run it in a folder of the module, or name theirs with -examples", err, bytes.TrimSpace(out))
 	}

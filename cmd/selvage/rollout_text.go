@@ -119,7 +119,10 @@ func (g rolloutPage) live(r *client.Rollout) string {
 		state += ", quietly"
 	}
 	where := ""
-	if r.Share > 0 {
+	switch {
+	case r.Change.State == client.Replaying:
+		where = "recorded GETs on both revisions, gently: some seconds"
+	case r.Share > 0:
 		where = percentOf(r.Share) + " of " + r.Change.Service
 		if len(r.POPs) > 0 {
 			where += ", " + strings.Join(r.POPs, " ")
@@ -141,9 +144,14 @@ func (g rolloutPage) live(r *client.Rollout) string {
 			}
 		}
 	}
-	unit := unitWords(r)
+	g.counted(&b, r)
+	return b.String()
+}
+
+// counted is what both arms made, and what of it was bad.
+func (g rolloutPage) counted(b *strings.Builder, r *client.Rollout) {
 	if len(r.Indicators) == 0 {
-		fmt.Fprintf(&b, "    %-15s canary 0 bad of %s      baseline 0 bad of %s\n", unit, grouped(r.Makings[0]), grouped(r.Makings[1]))
+		fmt.Fprintf(b, "    %-15s canary 0 bad of %s      baseline 0 bad of %s\n", unitWords(r), grouped(r.Makings[0]), grouped(r.Makings[1]))
 	}
 	told, widest := r.Indicators[:min(len(r.Indicators), 3)], 0
 	for _, i := range told {
@@ -151,10 +159,9 @@ func (g rolloutPage) live(r *client.Rollout) string {
 	}
 	for _, i := range told {
 		bad := grouped(i.Bad[0])
-		fmt.Fprintf(&b, "    %-15s canary %s of %s%s      baseline %s of %s\n", cut(i.Name, 24),
+		fmt.Fprintf(b, "    %-15s canary %s of %s%s      baseline %s of %s\n", cut(i.Name, 24),
 			g.u.bad(bad), grouped(r.Makings[0]), strings.Repeat(" ", widest-len(bad)), grouped(i.Bad[1]), grouped(r.Makings[1]))
 	}
-	return b.String()
 }
 
 // unitWords is what the arms make, in the plural.
