@@ -187,11 +187,12 @@ func write(t *testing.T, dir, name, text string) string {
 }
 
 // service is a service file in front of an origin, which says its revision in every answer.
+// A machine that is busy takes more than a minute for an upload of a GiB.
 func service(t *testing.T, dir, origin string, revision int) string {
 	t.Helper()
 	return write(t, dir, "shop.yaml", fmt.Sprintf(`service: shop
 hosts: ["*"]
-origins: {web: {endpoints: [%q]}}
+origins: {web: {endpoints: [%q], timeout: {total: 0s}}}
 routes: [{match: {path: /*}, origin: web, headers: {response: {set: {X-Revision: "%d"}}}}]
 `, origin, revision))
 }
