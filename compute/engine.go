@@ -49,6 +49,11 @@ type Program struct {
 	// Env are the program's environment variables, as in NAME=value. They are
 	// the same for all requests: a guest reads them when it starts.
 	Env []string
+	// TraceVariable is the name of a variable beside those: it has the request's
+	// [Client.RequestID] in hexadecimal digits, those of the first one where a sandbox
+	// serves several in turn. What a program makes of it while it starts is made of
+	// another value. Empty: there is none.
+	TraceVariable string
 	// Fresh starts the program anew for each request, instead of going back to
 	// where it first asked for its request.
 	Fresh bool

@@ -81,6 +81,8 @@ const testImports = `
 	import test abort $abort
 	import wasi_snapshot_preview1 proc_exit $exit i32
 	import wasi_snapshot_preview1 random_get $random i32,i32 -> i32
+	import wasi_snapshot_preview1 environ_sizes_get $sizes i32,i32 -> i32
+	import wasi_snapshot_preview1 environ_get $environ i32,i32 -> i32
 `
 
 // engines are the drivers of memory.
@@ -104,8 +106,13 @@ func compileText(t testing.TB, e *Engine, text string, p Program) *Function {
 
 // ask sends a request, and returns what the guest answered.
 func ask(ctx context.Context, f *Function, asked uint32) ([]uint32, *Invocation, error) {
+	return askAs(ctx, f, asked, [16]byte{})
+}
+
+// askAs is ask with the id of the request.
+func askAs(ctx context.Context, f *Function, asked uint32, id [16]byte) ([]uint32, *Invocation, error) {
 	e := &exchange{asked: asked}
-	in := &Invocation{R: httptest.NewRequest("GET", "/", nil), Extra: e}
+	in := &Invocation{R: httptest.NewRequest("GET", "/", nil), Extra: e, Client: Client{RequestID: id}}
 	err := f.Serve(ctx, in)
 	if e.opened {
 		err = errors.Join(err, errors.New("the session was not ended"))

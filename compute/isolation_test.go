@@ -2,8 +2,11 @@ package compute
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -333,5 +336,43 @@ func TestSandboxesThatNobodyNeedsGiveTheirMemoryBack(t *testing.T) {
 	wantAnswers(t, f, 0, 7)
 	if now := e.Stats().Started; now != started {
 		t.Errorf("%d sandboxes were started, want none beside the first %d", now, started)
+	}
+}
+
+// What a program copies of its environment before it asks for a request is that of each
+// request all the same, and what it asks for later too.
+func TestTheTraceIsTheRequests(t *testing.T) {
+	for name, p := range map[string]Program{
+		"set back": {TraceVariable: "TRACE", Env: []string{"A=1", "TRACE=of the service's file", "A=2"}},
+		"fresh":    {TraceVariable: "TRACE", Env: []string{"A=2"}, Fresh: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newTestEngine(t, Options{})
+			f := compileText(t, e, `
+			memory 1
+			func $_start export=_start
+				i32.const 0 / i32.const 4 / call $sizes / drop
+				i32.const 16 / i32.const 64 / call $environ / drop
+				i32.const 300 / i32.const 64 / i32.const 64 / memory.copy
+				call $ask / drop
+				i32.const 28 / i32.const 164 / call $environ / drop
+				i32.const 4 / i32.load / call $answer
+				i32.const 66 / i32.load8_u / call $answer
+				i32.const 74 / i32.load / call $answer
+				i32.const 310 / i32.load / call $answer
+				i32.const 174 / i32.load / call $answer
+				i32.const 66 / i32.const 80 / call $environ / call $answer
+				i32.const 65535 / i32.const 0 / call $sizes / call $answer
+				i32.const 0 / i32.const 65500 / call $environ / call $answer
+			endfunc`, p)
+			for n := range byte(20) {
+				got, _, err := askAs(t.Context(), f, 0, [16]byte{n, 0xab})
+				digits := hex.EncodeToString([]byte{n, 0xab})
+				trace := binary.LittleEndian.Uint32([]byte(digits))
+				if want := []uint32{43, '2', trace, trace, trace, 0, errnoFault, errnoFault}; err != nil || !slices.Equal(got, want) {
+					t.Errorf("request %d: got %x and %v, want %x", n, got, err, want)
+				}
+			}
+		})
 	}
 }

@@ -66,10 +66,12 @@ func (b *sandbox) freeze(h *HostFunc, stack []uint64) error {
 		f.globals = append(f.globals, g.Get())
 	}
 	if b.memory != nil {
+		b.findMarks()
 		f.pages = b.guest.memory.Size() / pageSize
 		if err := b.memory.freeze(); err != nil {
 			return err
 		}
+		b.putTrace()
 	}
 	b.frozen = f
 	return nil

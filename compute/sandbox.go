@@ -26,6 +26,7 @@ type sandbox struct {
 	memory  *memory // nil: the module has none
 	globals []api.MutableGlobal
 
+	environ    *environ
 	begin      *wayOut // nil until the program began
 	frozen     *frozen // nil until the program asked for its first request
 	remembered []func() bool
@@ -42,7 +43,7 @@ type sandbox struct {
 
 // newSandbox makes an instance that has not begun.
 func (f *Function) newSandbox(ctx context.Context) (*sandbox, error) {
-	b := &sandbox{f: f}
+	b := &sandbox{f: f, environ: newEnviron(&f.program)}
 	b.guest = Guest{limits: &f.program.Limits, onLimit: f.engine.options.OnLimit, box: b}
 	var failed error
 	ctx = experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory {
@@ -99,6 +100,9 @@ func (b *sandbox) serve(ctx context.Context, in *Invocation) (err error) {
 	in.Usage.Rewound = b.frozen != nil
 	b.count()
 	b.sayFirst()
+	if b.frozen != nil {
+		b.putTrace()
+	}
 	err = b.execute(b.request)
 	if f, ok := b.f.program.ABI.(Finisher); ok && !b.starting && (err == nil || endedWell(err)) {
 		err = guarded(func() error {

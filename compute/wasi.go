@@ -8,7 +8,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -57,6 +56,12 @@ func wasiBuilder(r wazero.Runtime) wazero.HostModuleBuilder {
 	}, i32, api.ValueTypeI64, api.ValueTypeI64, i32)
 	export("random_get", []api.ValueType{i32}, func(ctx context.Context, stack []uint64) {
 		stack[0] = boxOf(ctx).random(ctx, uint32(stack[0]), uint32(stack[1]))
+	}, i32, i32)
+	export("environ_sizes_get", []api.ValueType{i32}, func(ctx context.Context, stack []uint64) {
+		stack[0] = boxOf(ctx).environSizes(uint32(stack[0]), uint32(stack[1]))
+	}, i32, i32)
+	export("environ_get", []api.ValueType{i32}, func(ctx context.Context, stack []uint64) {
+		stack[0] = boxOf(ctx).environGet(uint32(stack[0]), uint32(stack[1]))
 	}, i32, i32)
 	export("fd_write", []api.ValueType{i32}, func(ctx context.Context, stack []uint64) {
 		stack[0] = boxOf(ctx).writeLog(ctx, uint32(stack[0]), [3]uint32{uint32(stack[1]), uint32(stack[2]), uint32(stack[3])})
@@ -206,15 +211,9 @@ func wasiHas(name string) bool { return wasiNames()[name] }
 
 // wasiConfig is what the program sees of the world.
 func (b *sandbox) wasiConfig() wazero.ModuleConfig {
-	c := wazero.NewModuleConfig().WithName("").WithStartFunctions().
+	return wazero.NewModuleConfig().WithName("").WithStartFunctions().
 		WithSysWalltime().WithNanotime(nanotime, 1).
 		WithRandSource(rand.Reader).WithArgs("function")
-	for _, kv := range b.f.program.Env {
-		if name, value, ok := strings.Cut(kv, "="); ok {
-			c = c.WithEnv(name, value)
-		}
-	}
-	return c
 }
 
 // sleep is what a guest's sleep is: not its CPU time, and not longer than the request.

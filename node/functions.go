@@ -262,10 +262,10 @@ func (fs *functions) program(s *selvage.Service, name selvage.FunctionName, modu
 		})
 	case "fastly":
 		facts := fastly.Facts{
-			ServiceID: string(s.Service), Version: serviceVersion,
+			Customer: string(fs.tenant), ServiceID: string(s.Service), Version: serviceVersion,
 			Hostname: string(fs.place.Node), POP: string(fs.place.POP), Region: string(fs.place.Zone),
 		}
-		p.Env = append(p.Env, facts.Env()...)
+		p.Env, p.TraceVariable = append(p.Env, facts.Env()...), fastly.TraceVariable
 		o, err := fs.fastlyOptions(s, name, ownFile)
 		if err != nil {
 			return p, err

@@ -70,6 +70,7 @@ type Options struct {
 // Facts are what the environment of a guest says of where it runs. It is read
 // while the guest starts, so it is the same for all requests.
 type Facts struct {
+	Customer  string // FASTLY_CUSTOMER_ID
 	ServiceID string // FASTLY_SERVICE_ID
 	Version   string // FASTLY_SERVICE_VERSION
 	Hostname  string // FASTLY_HOSTNAME
@@ -77,11 +78,15 @@ type Facts struct {
 	Region    string // FASTLY_REGION
 }
 
+// TraceVariable is the variable that each request has a value of its own for:
+// the trace of its record, by which libraries know their sandbox ([compute.Program.TraceVariable]).
+const TraceVariable = "FASTLY_TRACE_ID"
+
 // Env are the variables, for [compute.Program].
 func (f Facts) Env() []string {
 	var out []string
 	for _, v := range []struct{ name, value string }{
-		{"FASTLY_HOSTNAME", f.Hostname}, {"FASTLY_POP", f.POP}, {"FASTLY_REGION", f.Region},
+		{"FASTLY_CACHE_GENERATION", "0"}, {"FASTLY_CUSTOMER_ID", f.Customer}, {"FASTLY_IS_STAGING", "0"}, {"FASTLY_HOSTNAME", f.Hostname}, {"FASTLY_POP", f.POP}, {"FASTLY_REGION", f.Region},
 		{"FASTLY_SERVICE_ID", f.ServiceID}, {"FASTLY_SERVICE_VERSION", f.Version},
 	} {
 		if v.value != "" {

@@ -2,6 +2,7 @@ package fastly
 
 import (
 	"context"
+	"crypto/md5"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,7 +23,7 @@ import (
 func run(t *testing.T, module []byte, o Options, fetch func(string, *http.Request) (*http.Response, error)) func(*http.Request) *httptest.ResponseRecorder {
 	t.Helper()
 	e := compute.New(compute.Options{Folder: os.Getenv("SELVAGE_TEST_COMPILED")})
-	f, err := e.Compile(t.Context(), module, compute.Program{ABI: New(o), Env: Facts{ServiceID: "service-1"}.Env(), Limits: compute.Limits{CPU: 20 * time.Second}})
+	f, err := e.Compile(t.Context(), module, compute.Program{ABI: New(o), Env: Facts{ServiceID: "service-1"}.Env(), TraceVariable: TraceVariable, Limits: compute.Limits{CPU: 20 * time.Second}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +31,7 @@ func run(t *testing.T, module []byte, o Options, fetch func(string, *http.Reques
 	return func(r *http.Request) *httptest.ResponseRecorder {
 		t.Helper()
 		w := httptest.NewRecorder()
-		in := &compute.Invocation{W: w, R: r, Client: compute.Client{Address: netip.MustParseAddrPort("192.0.2.1:99")}, Fetch: fetch, Log: func(p []byte) { t.Logf("guest: %s", p) }}
+		in := &compute.Invocation{W: w, R: r, Client: compute.Client{Address: netip.MustParseAddrPort("192.0.2.1:99"), RequestID: md5.Sum([]byte(r.RequestURI))}, Fetch: fetch, Log: func(p []byte) { t.Logf("guest: %s", p) }}
 		if err := f.Serve(r.Context(), in); err != nil {
 			t.Errorf("serve: %v", err)
 		}
@@ -81,6 +82,13 @@ func TestGoProgramsRun(t *testing.T) {
 	}
 	var lines []string
 	serve := run(t, module, services(&lines), origin)
+	for n := range 10 { // its sandbox has been set back by then, or another has started
+		path := fmt.Sprintf("/%d/trace", n)
+		id := fmt.Sprintf("%x", md5.Sum([]byte("http://shop.example"+path)))
+		if w := serve(httptest.NewRequest("POST", "http://shop.example"+path, nil)); w.Body.String() != id+" "+id {
+			t.Errorf("the trace is %q, want %s twice", w.Body, id)
+		}
+	}
 	for range 2 { // the second time it is set back
 		for _, c := range []struct{ path, body, want string }{
 			{"/hello", "", "hello from service-1"}, {"/through", "", "api /thing"}, {"/up", strings.Repeat("x", 200_000), "<" + strings.Repeat("x", 200_000) + ">"},

@@ -73,7 +73,9 @@ fields). Beyond a bound the status is %d (%s) if nothing else is said.
 - Names of fields come in lower case, in the order in which the program put them; those of a client's request in the order of the alphabet.
   As they came, in their order and spelling, the original names tell over HTTP/1.1.
 - An answer whose streaming body the program does not close is broken off, so that nobody takes it for whole.
-- The environment has FASTLY_SERVICE_ID, FASTLY_SERVICE_VERSION, FASTLY_HOSTNAME, FASTLY_POP and FASTLY_REGION; it is the same for every request.
+- The environment has FASTLY_SERVICE_ID, FASTLY_SERVICE_VERSION (always 1), FASTLY_CUSTOMER_ID (the tenant), FASTLY_HOSTNAME, FASTLY_POP, FASTLY_REGION,
+  FASTLY_CACHE_GENERATION and FASTLY_IS_STAGING (always 0), the same for every request, and FASTLY_TRACE_ID, the trace of the request's record; where a sandbox serves several requests,
+  that of the first, as the sandbox's name. What a program makes of FASTLY_TRACE_ID before it first asks for a request, other than a copy, is made of a random value.
 `, statusTable(), LimitExceeded, LimitExceeded, maxHandles, maxHandlesMade, maxHeaderBytes, HTTPHeadTooLarge, maxURI, HTTPInvalid, maxBuffered,
 		pipeSize, maxDynamicBackends, maxPendingFields, maxSelect, maxKVBody, maxKVMetadata, maxKVKey, maxKey, maxSecret,
 		maxCacheKey, maxMetadata, maxSurrogateKeys, DefaultObjectBytes, DefaultObject, DefaultRates)

@@ -140,6 +140,12 @@ func respond(body, streaming uint32) {
 	check("send", send(resp, body, streaming))
 }
 
+// copied is what the program found in its environment before it asked for a request.
+var copied = func() string {
+	id, _ := syscall.Getenv("FASTLY_TRACE_ID")
+	return strings.Clone(id)
+}()
+
 func main() {
 	var req, body, n uint32
 	check("downstream", downstream(&req, &body))
@@ -150,6 +156,9 @@ func main() {
 	case "/hello":
 		id, _ := syscall.Getenv("FASTLY_SERVICE_ID")
 		respond(newBody("hello from "+id), 0)
+	case "/trace":
+		id, _ := syscall.Getenv("FASTLY_TRACE_ID")
+		respond(newBody(id+" "+copied), 0)
 	case "/through":
 		through()
 	case "/up":
