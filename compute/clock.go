@@ -23,12 +23,14 @@ type meter struct {
 	tied    bool          // to the thread
 	exact   bool          // the thread's clock is asked
 	paused  int
-	yielded time.Time // when the guest last made way, or began
+	yielded time.Time // when the guest last made way; so that the first time is later than those after it, it begins ahead
 }
 
 const patience = 2 * time.Millisecond
 
-func (m *meter) start(now time.Time) { *m = meter{since: now, yielded: now} }
+func (m *meter) start(now time.Time) {
+	*m = meter{since: now, yielded: now.Add(yieldFirst - yieldAfter)}
+}
 
 // tick adds what was used since the last look, and returns the sum. While the
 // guest waits that is nothing.

@@ -117,23 +117,27 @@ func (p *mappedBacking) backWritten(n uint64) (bool, error) {
 	return true, nil
 }
 
-// copyBack sets pages back one by one. Those that are as they were have been
-// written to by an earlier request only, and now and then they go.
+// copyBack sets pages back. Those that are as they were have been written to by
+// an earlier request only, and now and then they go; to look for them each time
+// would take as long as to copy them.
 func (p *mappedBacking) copyBack(from, to uint64) error {
-	forget := p.rounds%forgetAfter == 0
+	if p.rounds%forgetAfter != 0 {
+		if from < p.frozen.size {
+			from += uint64(copy(p.whole[from:to], p.shared[from:]))
+		}
+		clear(p.whole[from:to])
+		return nil
+	}
 	for at := from; at < to; at += osPage {
 		was := zeros
 		if at < p.frozen.size {
 			was = p.shared[at : at+osPage]
 		}
 		page := p.whole[at : at+osPage]
-		switch {
-		case !bytes.Equal(page, was):
+		if !bytes.Equal(page, was) {
 			copy(page, was)
-		case forget:
-			if err := p.drop(at, at+osPage); err != nil {
-				return err
-			}
+		} else if err := p.drop(at, at+osPage); err != nil {
+			return err
 		}
 	}
 	return nil
