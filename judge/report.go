@@ -63,7 +63,10 @@ func (b *Book) Report(elapsed time.Duration) Report {
 // MayUndoAlone says whether the node's own evidence convicts without any
 // other: 2N/α, because the average gives one node 1/(2N). A node that lost its
 // state must not ask.
-func (b *Book) MayUndoAlone(elapsed time.Duration) bool {
+func (b *Book) MayUndoAlone(elapsed time.Duration) bool { return b.Convicts(b.Report(elapsed)) }
+
+// Convicts is [Book.MayUndoAlone] of a report that was just made.
+func (b *Book) Convicts(r Report) bool {
 	if b.opt.Lost {
 		return false
 	}
@@ -71,7 +74,6 @@ func (b *Book) MayUndoAlone(elapsed time.Duration) bool {
 	if b.opt.Nodes == 1 {
 		bound = math.Log(1 / Alpha) // alone and merged are the same
 	}
-	r := b.Report(elapsed)
 	return max(r.Alone, r.AlonePrints) >= bound
 }
 

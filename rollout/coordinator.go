@@ -399,9 +399,10 @@ func (l *leading) settle(ctx context.Context, s *led, next document) error {
 
 // still is a document without what only passes.
 func still(d document) document {
-	d = d.clone()
 	d.Token = 0
-	if r := d.Rollout; r != nil {
+	if d.Rollout != nil {
+		r := *d.Rollout
+		d.Rollout = &r
 		r.Elapsed, r.Stood, r.Promoted, r.Verdict, r.Since = 0, 0, 0, nil, Level{}
 	}
 	return d

@@ -273,12 +273,12 @@ func (w *Watch) sum(now time.Time, elapsed time.Duration) (c Count, alone bool) 
 	defer w.mu.Unlock()
 	b := w.bookLocked()
 	b.Tick(now)
-	alone = b.MayUndoAlone(elapsed)
+	judged := b.Report(elapsed)
 	return Count{
-		Judged: b.Report(elapsed), Arms: w.arms, Usual: w.usual, Rate: w.rate.now(now), Canary: w.canary.now(now),
+		Judged: judged, Arms: w.arms, Usual: w.usual, Rate: w.rate.now(now), Canary: w.canary.now(now),
 		Made: w.harm.Made, Bad: w.harm.Bad, Users: int64(len(w.harm.Users)),
 		Stored: w.harm.Stored, Rescued: w.harm.Rescued, First: w.harm.First,
-	}, alone
+	}, b.Convicts(judged)
 }
 
 // export is the state of the book, to be kept over a restart.

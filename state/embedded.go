@@ -51,6 +51,7 @@ type Embedded struct {
 type live struct {
 	nc    *nats.Conn
 	js    jetstream.JetStream
+	gone  chan struct{}               // closed when the engine ends
 	fixed map[string]jetstream.Stream // those that are always there
 	// guard ends a call after callTimeout, and when the engine could not write: it does not answer then.
 	guard  func(context.Context) (context.Context, context.CancelFunc)
@@ -194,7 +195,7 @@ func (e *Embedded) run(ctx context.Context) (again bool, err error) {
 		return false, err
 	}
 	l := &live{
-		nc: nc, js: js, fixed: map[string]jetstream.Stream{}, streams: map[string]jetstream.Stream{}, consumers: map[QueueKey]jetstream.Consumer{},
+		nc: nc, js: js, gone: make(chan struct{}), fixed: map[string]jetstream.Stream{}, streams: map[string]jetstream.Stream{}, consumers: map[QueueKey]jetstream.Consumer{},
 		broken: func() bool { return writes.Err() != nil },
 		guard: func(ctx context.Context) (context.Context, context.CancelFunc) {
 			call, cancel := context.WithTimeout(ctx, callTimeout)
@@ -202,6 +203,7 @@ func (e *Embedded) run(ctx context.Context) (again bool, err error) {
 			return call, func() { stop(); cancel() }
 		},
 	}
+	defer close(l.gone)
 	if err := e.prepare(ctx, l); err != nil {
 		return false, err
 	}

@@ -137,8 +137,9 @@ func (e *Embedded) next(ctx context.Context, l *live, stream, filter string, fro
 	if err != nil {
 		return nil, err
 	}
-	inbox := l.nc.NewInbox()
-	sub, err := l.nc.SubscribeSync(inbox)
+	// One that is read by NextMsg would have room for 65,536 messages: half a megabyte for a look, some looks a second.
+	inbox, answers := l.nc.NewInbox(), make(chan *nats.Msg, batch+1)
+	sub, err := l.nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return nil, e.fail(ctx, "", err)
 	}
@@ -148,12 +149,16 @@ func (e *Embedded) next(ctx context.Context, l *live, stream, filter string, fro
 	}
 	var out []message
 	for {
-		msg, err := sub.NextMsgWithContext(call)
-		if errors.Is(err, nats.ErrNoResponders) {
-			return nil, nil // a feed that was deleted; its reader finds out when it looks
+		var msg *nats.Msg
+		select {
+		case msg = <-answers:
+		case <-call.Done():
+			return nil, e.fail(ctx, "", call.Err())
+		case <-l.gone:
+			return nil, e.fail(ctx, "", nats.ErrConnectionClosed)
 		}
-		if err != nil {
-			return nil, e.fail(ctx, "", err)
+		if len(msg.Data) == 0 && msg.Header.Get("Status") == "503" {
+			return nil, nil // a feed that was deleted; its reader finds out when it looks
 		}
 		m, status, err := parse(msg)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -345,4 +346,28 @@ func (p *pausing) Read(b []byte) (int, error) {
 	n := copy(b, p.content)
 	p.content, p.at = p.content[n:], p.at-n
 	return n, nil
+}
+
+func TestALookIntoTheStoreTakesLittleMemory(t *testing.T) {
+	// An edge looks some times a second for what others may have written, for as long as it runs.
+	store, _ := run(t, state.Options{Folder: t.TempDir()})
+	empty := state.Collection{Tenant: selvage.DefaultTenant, Name: "empty"}
+	look := func() {
+		for _, err := range store.Documents.List(t.Context(), empty) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	look()
+	const looks, most = 20, 64 << 10 // bytes a look, with what the engine does meanwhile
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range looks {
+		look()
+	}
+	runtime.ReadMemStats(&after)
+	if got := (after.TotalAlloc - before.TotalAlloc) / looks; got > most {
+		t.Errorf("a look takes %d bytes, want at most %d", got, most)
+	}
 }
