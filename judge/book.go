@@ -44,28 +44,30 @@ const (
 )
 
 // Book is what one node counts about one rollout. Every making is booked to
-// the epoch of its stratum in which it started.
+// the epoch of its stratum in which it started. Here and in what follows, what a
+// good making touches stands together and first: it is not in the processor's caches
+// when the next one comes.
 type Book struct {
-	opt    Options
 	share  float64
-	late   restarts
 	strata []*stratum
 	index  map[string]int
 	last   int // the stratum that was asked for last: most makings are of the same
+	opt    Options
 	prints prints
 	seq    uint64
+	late   restarts
 }
 
 // stratum is one class of routes on this node.
 type stratum struct {
 	name          string
 	epoch         uint64
+	beside        time.Time // when the baseline last started something
+	closed        []cohort  // in the order of their epochs
 	open          cohort
-	closed        []cohort // in the order of their epochs
+	latency, size histogram
 	proc          process
 	tally         Tally // of closed epochs
-	latency, size histogram
-	beside        time.Time // when the baseline last started something
 }
 
 // Ticket says where a making is booked. The zero ticket books nothing.

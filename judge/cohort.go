@@ -52,13 +52,13 @@ func (t *Tally) of(s side, k Indicator) int64 {
 // here, with these.
 type cohort struct {
 	epoch   uint64
-	since   time.Time  // open since; closed since
+	since   time.Time // open since; closed since
+	marks   Marks
+	pending [2]int64 // started and not ended
+	tally   Tally
 	share   float64    // the assignment probability
 	odds    [2]float64 // canary : baseline of all makings and of the timed ones
-	tally   Tally
-	pending [2]int64 // started and not ended
-	marks   Marks
-	hits    []hit // of fingerprints, while it is open
+	hits    []hit      // of fingerprints, while it is open
 }
 
 // watched says whether makings of this epoch are judged by k, and by which odds.

@@ -22,8 +22,8 @@ const enough = 100
 // few. Marks that remember a slow hour are above what a slow canary does, and see
 // nothing. The zero value is empty.
 type histogram struct {
-	counts [buckets]uint32
 	n      uint32
+	counts [buckets]uint32
 }
 
 const (

@@ -36,9 +36,9 @@ func (f *Facts) Facts() Facts { return *f }
 
 // samples are the last bad makings, and some good ones.
 type samples struct {
-	bad, good   []sample
-	nextB, next int
 	skip        int
+	nextB, next int
+	bad, good   []sample
 }
 
 // sample is a making as it is kept. Its words are made when somebody asks.

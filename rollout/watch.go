@@ -19,13 +19,13 @@ type Watch struct {
 	share   float64
 	book    *judge.Book
 	clients *judge.Clients
-	usual   Level    // of the time without a rollout, the older the less
-	arms    [2]Level // since the rollout began
-	harm    harm
-	rate    rate
-	canary  rate      // of these, the canary's
 	latest  time.Time // when a making began last
+	rate    rate
+	canary  rate     // of these, the canary's
+	arms    [2]Level // since the rollout began
+	usual   Level    // of the time without a rollout, the older the less
 	samples samples
+	harm    harm
 }
 
 // Stored ends the class of makings of what the old revision has in store. It makes the same
