@@ -83,7 +83,7 @@ func (f *fleet) add(place int, lead *rollout.Coordinator) (*config.Loaded, error
 	conf.POP, conf.Zone = places[place].pop, places[place].zone
 	conf.Name = selvage.NodeName(conf.POP + "-1")
 	conf.Listen = []selvage.Listener{{Address: "127.0.0.1:0"}}
-	conf.Admin.Address, conf.AccessLog = "off", "off"
+	conf.Admin.Address, conf.AccessLog, conf.FunctionLog = "off", "off", "off"
 	conf.Cache.Memory = 64 << 20
 	conf.TrustedProxies = []selvage.Prefix{{Prefix: netip.MustParsePrefix("127.0.0.0/8")}}
 	conf.Data = filepath.Join(f.folder, string(conf.Name))
