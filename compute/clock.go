@@ -29,8 +29,12 @@ type meter struct {
 const patience = 2 * time.Millisecond
 
 func (m *meter) start(now time.Time) {
-	*m = meter{since: now, yielded: now.Add(yieldFirst - yieldAfter)}
+	*m = meter{since: now}
+	m.begin(now)
 }
+
+// begin is for a request in which nothing was computed yet.
+func (m *meter) begin(now time.Time) { m.cpu, m.yielded = 0, now.Add(yieldFirst-yieldAfter) }
 
 // tick adds what was used since the last look, and returns the sum. While the
 // guest waits that is nothing.

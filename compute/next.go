@@ -23,7 +23,7 @@ func (g *Guest) Turn(at, ctx context.Context, in *Invocation) context.Context {
 	if b.memory != nil {
 		b.memory.refused = false
 	}
-	g.meter.cpu = 0
+	g.meter.begin(now)
 	g.meter.again(now)
 	return b.request
 }

@@ -53,10 +53,10 @@ func (t *guestTurn) over(err error) {
 }
 
 // serve runs the program for a request, and for those that follow it in the same sandbox.
-func (first *guestTurn) serve() {
-	p := first.p
+func (t *guestTurn) serve() {
+	p := t.p
 	if p.reuse == 0 {
-		first.over(p.fn.Serve(&first.ctx, &first.in))
+		t.over(p.fn.Serve(&t.ctx, &t.in))
 		return
 	}
 	select {
@@ -65,16 +65,16 @@ func (first *guestTurn) serve() {
 		p.of.onLimit("function_sandboxes")
 		select {
 		case p.seats <- struct{}{}:
-		case p.next <- first:
+		case p.next <- t:
 			return // a sandbox was done with another request
-		case <-first.ctx.Done():
-			first.over(context.Cause(&first.ctx))
+		case <-t.ctx.Done():
+			t.over(context.Cause(&t.ctx))
 			return
 		}
 	}
-	s := &sequence{p: p, now: first, left: p.reuse - 1}
-	first.in.Extra = s.request(first)
-	err := p.fn.Serve(&first.ctx, &first.in)
+	s := &sequence{p: p, now: t, left: p.reuse - 1}
+	t.in.Extra = s.request(t)
+	err := p.fn.Serve(&t.ctx, &t.in)
 	<-p.seats
 	s.now.over(err)
 }

@@ -32,7 +32,6 @@ func (r *runners) run(t run) {
 func (r *runners) loop(t run) {
 	for t != nil {
 		t.serve()
-		t = nil // what it holds is not held while nothing is served
 		r.idle.Add(1)
 		t = <-r.next
 		r.idle.Add(-1)
