@@ -265,7 +265,7 @@ func (fs *functions) program(s *selvage.Service, name selvage.FunctionName, modu
 			Customer: string(fs.tenant), ServiceID: string(s.Service), Version: serviceVersion,
 			Hostname: string(fs.place.Node), POP: string(fs.place.POP), Region: string(fs.place.Zone),
 		}
-		p.Env, p.TraceVariable = append(p.Env, facts.Env()...), fastly.TraceVariable
+		p.Env, p.TraceVariable = append(facts.Env(), p.Env...), fastly.TraceVariable // what the service file says comes first
 		o, err := fs.fastlyOptions(s, name, ownFile)
 		if err != nil {
 			return p, err

@@ -74,7 +74,7 @@ fields). Beyond a bound the status is %d (%s) if nothing else is said.
   As they came, in their order and spelling, the original names tell over HTTP/1.1.
 - An answer whose streaming body the program does not close is broken off, so that nobody takes it for whole.
 - The environment has FASTLY_SERVICE_ID, FASTLY_SERVICE_VERSION (always 1), FASTLY_CUSTOMER_ID (the tenant), FASTLY_HOSTNAME, FASTLY_POP, FASTLY_REGION,
-  FASTLY_CACHE_GENERATION and FASTLY_IS_STAGING (always 0), the same for every request, and FASTLY_TRACE_ID, the trace of the request's record; where a sandbox serves several requests,
+  FASTLY_CACHE_GENERATION and FASTLY_IS_STAGING (always 0), the same for every request and other than that where the service file says so (env), and FASTLY_TRACE_ID, the trace of the request's record; where a sandbox serves several requests,
   that of the first, as the sandbox's name. What a program makes of FASTLY_TRACE_ID before it first asks for a request, other than a copy, is made of a random value.
 `, statusTable(), LimitExceeded, LimitExceeded, maxHandles, maxHandlesMade, maxHeaderBytes, HTTPHeadTooLarge, maxURI, HTTPInvalid, maxBuffered,
 		pipeSize, maxDynamicBackends, maxPendingFields, maxSelect, maxKVBody, maxKVMetadata, maxKVKey, maxKey, maxSecret,
