@@ -13,6 +13,7 @@ import (
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/client"
 	"github.com/selvage-edge/selvage/examples/shop"
+	"github.com/selvage-edge/selvage/judge"
 	"github.com/selvage-edge/selvage/rollout"
 )
 
@@ -48,7 +49,7 @@ const trapper = "bad-trap"
 func limit(name string, rate int) time.Duration {
 	switch {
 	case name == trapper:
-		return 20 * time.Minute
+		return judge.HoldFor + 5*time.Minute // at 95 % it takes some hundreds of traps
 	case rate >= 500:
 		return 4 * time.Minute
 	case rate >= 50:
