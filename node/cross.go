@@ -25,10 +25,10 @@ type crossing struct {
 	rec             *record.Record
 	req             http.Request
 	url             url.URL
-	later           *exchange // whose header is not made over yet: it is the client's as it came; nil: it is
 
-	mu sync.Mutex
-	w  http.ResponseWriter // guarded by mu; nil without interim answers, and once the final answer is there
+	mu    sync.Mutex
+	w     http.ResponseWriter // guarded by mu; nil without interim answers, and once the final answer is there
+	later *exchange           // guarded by mu: whose header is not made over yet, it is the client's as it came; nil: it is
 }
 
 // Value implements context.Context. What is asked for interim answers is made when
@@ -124,10 +124,16 @@ func (x *exchange) forFunction() *crossing {
 	return c
 }
 
-// whole makes the header of a request over, if that was left for later. It is for whoever has the
-// request alone.
+// whole makes the header of a request over, if that was left for later. A program that has given its
+// answer up may ask for it while what answers instead does.
 func whole(req *http.Request) {
-	if c, ok := req.Context().(*crossing); ok && c.later != nil {
+	c, ok := req.Context().(*crossing)
+	if !ok {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.later != nil {
 		c.req.Header = c.later.madeOver("", false) // the client's is read beside us
 		req.Header, c.later = c.req.Header, nil
 	}
