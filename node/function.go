@@ -145,6 +145,9 @@ func noteFunction(rec *record.Record, err error) {
 
 // instead is what becomes of a request whose function failed.
 func (f *function) instead(req *http.Request, c *call, body *guestBody, err error) (*http.Response, error) {
+	if body != nil {
+		body.end() // a program of several requests goes on, and may still ask for it
+	}
 	again := (body == nil || !body.touched.Load()) && !c.unsafe.Load()
 	rec := record.From(req.Context())
 	whole(req)
@@ -159,7 +162,7 @@ func (f *function) instead(req *http.Request, c *call, body *guestBody, err erro
 		if old := f.reg.functions.before.of(f); old != nil {
 			defer old.release()
 			rec.Function.Failed = selvage.FailWithPrevious
-			if res, err := f.run(req, old, c, body); err == nil {
+			if res, err := f.run(req, old, c, guestBodyOf(req)); err == nil {
 				return res, nil
 			}
 		}

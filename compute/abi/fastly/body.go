@@ -32,6 +32,9 @@ type part struct {
 	stream *stream
 }
 
+// partSize is the size of one in bytes.
+const partSize = 32
+
 // sink is where a streaming body goes.
 type sink interface {
 	// Write blocks until there is room.

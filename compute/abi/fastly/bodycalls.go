@@ -71,6 +71,8 @@ func bodyWrite(c *call, b *body) Status {
 	case !b.push(p, end == endFront):
 		c.mem.Hit(LimitBodies)
 		return LimitExceeded
+	case end == endFront:
+		c.allParts(b) // which were moved
 	}
 	c.put32(4, uint32(len(p)))
 	return OK
@@ -127,12 +129,16 @@ func bodyAbandon(c *call, b *body) Status {
 
 func bodyKnownLength(c *call, b *body) Status {
 	n, ok := b.length()
+	c.allParts(b)
 	if !ok || b.sink != nil {
 		return None
 	}
 	c.put64(1, uint64(n))
 	return OK
 }
+
+// allParts lets the guest pay for a look at all parts of a body: it may have made many.
+func (c *call) allParts(b *body) { c.touched += uint64(len(b.parts)) * partSize }
 
 func trailerAppend(c *call, b *body) Status { return c.headerAppend(&b.trailers) }
 

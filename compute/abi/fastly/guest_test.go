@@ -167,3 +167,38 @@ func TestAProgramCallsEverythingWildly(t *testing.T) {
 		serve(httptest.NewRequest("POST", "http://shop.example/", strings.NewReader("body")))
 	}
 }
+
+// What is written to the front of a body moves what is there, and its length is the sum of what is there: a program
+// that asks for that again and again looks at the clock as often as one that computes.
+func TestABodyOfManyPartsIsPaidFor(t *testing.T) {
+	const writes = 2000
+	module := asm.Assemble(fmt.Sprintf(`import fastly_http_body new $new i32 -> i32
+import fastly_http_body write $write i32,i32,i32,i32,i32 -> i32
+import fastly_http_body known_length $length i32,i32 -> i32
+memory 1 1
+func $_start export=_start locals=i32
+	i32.const 0 / call $new / drop
+	loop
+		i32.const 0 / i32.load / i32.const 64 / i32.const 1 / i32.const 1 / i32.const 8 / call $write / drop
+		i32.const 0 / i32.load / i32.const 16 / call $length / drop
+		local.get 0 / i32.const 1 / i32.add / local.tee 0 / i32.const %d / i32.lt_u
+		br_if 0
+	end
+endfunc
+`, writes))
+	e := compute.New(compute.Options{})
+	f, err := e.Compile(t.Context(), module, compute.Program{ABI: New(Options{}), Limits: compute.Limits{CPU: 20 * time.Second}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	in := &compute.Invocation{W: httptest.NewRecorder(), R: httptest.NewRequest("GET", "/", nil)}
+	if err := f.Serve(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	// Half of them are there each time, on the average, of which an instruction moves eight bytes.
+	each := int64(writes * writes / 2 * partSize / bytesAnInstruction / 50_000)
+	if least := each + each/2; in.Usage.Ticks < least {
+		t.Errorf("%d writes to the front and questions for the length were %d ticks, want %d at least", writes, in.Usage.Ticks, least)
+	}
+}
