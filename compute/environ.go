@@ -21,6 +21,7 @@ type environ struct {
 	mark      [32]byte
 	asked     bool     // the program has seen the mark
 	places    []uint32 // where it has it
+	id        [16]byte // of the request, the first one where it serves several in turn
 }
 
 // mostMarks is in how many places of its memory a program may have the mark; others keep it.
@@ -65,9 +66,8 @@ func (b *sandbox) variable(i int) string {
 		e.asked = true
 		return e.variables[i]
 	}
-	id := b.guest.in.Client.RequestID
 	name, _, _ := strings.Cut(e.variables[i], "=")
-	return name + "=" + hex.EncodeToString(id[:]) + "\x00"
+	return name + "=" + hex.EncodeToString(e.id[:]) + "\x00"
 }
 
 // environSizes is environ_sizes_get: how many variables there are, and of how many bytes.
@@ -117,10 +117,10 @@ func (b *sandbox) findMarks() {
 // putTrace puts the request's value where the program has the mark. The memory is the
 // frozen one, so each place is within it.
 func (b *sandbox) putTrace() {
-	for _, at := range b.environ.places {
-		if to, ok := b.guest.Bytes(at, uint32(len(b.environ.mark))); ok {
-			id := b.guest.in.Client.RequestID
-			hex.Encode(to, id[:])
+	e := b.environ
+	for _, at := range e.places {
+		if to, ok := b.guest.Bytes(at, uint32(len(e.mark))); ok {
+			hex.Encode(to, e.id[:])
 		}
 	}
 }

@@ -85,6 +85,7 @@ func (b *sandbox) serve(ctx context.Context, in *Invocation) (err error) {
 	defer b.leaveTurn()
 	g := &b.guest
 	g.in, g.headerBytes = in, 0
+	b.environ.id = in.Client.RequestID
 	in.Usage = Usage{Hit: in.Usage.Hit}
 	b.cut = nil
 	if b.memory != nil {

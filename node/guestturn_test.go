@@ -162,3 +162,46 @@ func TestASandboxThatWaitsForAnotherRequestEndsWithTheNode(t *testing.T) {
 	b := manyBed(t) // whose end waits for it
 	b.expects("/x", "200 1")
 }
+
+// traceGuest is a program that serves several requests in a sandbox, and answers with the last of its variables.
+const traceGuest = `
+import fastly_http_req body_downstream_get $get i32,i32 -> i32
+import fastly_http_downstream next_request $next i32,i32,i32 -> i32
+import fastly_http_downstream next_request_wait $wait i32,i32,i32 -> i32
+import fastly_http_resp new $resp i32 -> i32
+import fastly_http_body new $body i32 -> i32
+import fastly_http_body write $write i32,i32,i32,i32,i32 -> i32
+import fastly_http_resp send_downstream $send i32,i32,i32 -> i32
+import wasi_snapshot_preview1 environ_sizes_get $sizes i32,i32 -> i32
+import wasi_snapshot_preview1 environ_get $environ i32,i32 -> i32
+memory 1
+func $_start export=_start
+	i32.const 0 / i32.const 4 / call $get / drop
+	loop
+		i32.const 32 / i32.const 36 / call $sizes / drop
+		i32.const 8192 / i32.const 16384 / call $environ / drop
+		i32.const 8 / call $resp / drop
+		i32.const 12 / call $body / drop
+		i32.const 12 / i32.load / i32.const 16351 / i32.const 36 / i32.load / i32.add / i32.const 32 / i32.const 0 / i32.const 16 / call $write / drop
+		i32.const 8 / i32.load / i32.const 12 / i32.load / i32.const 0 / call $send / drop
+		i32.const 0 / i32.const 0 / i32.const 24 / call $next / drop
+		i32.const 24 / i32.load / i32.const 0 / i32.const 4 / call $wait / i32.eqz
+		br_if 0
+	end
+endfunc
+`
+
+// TestASandboxOfSeveralHasOneTrace: libraries know their sandbox by it.
+func TestASandboxOfSeveralHasOneTrace(t *testing.T) {
+	b := serveGuests(t, `service: test
+hosts: ["*"]
+functions:
+  trace: {module: FILE(trace), reuse: 3, sandboxes: 1}
+routes:
+  - {match: {path: /*}, function: trace}
+`, nil, map[string]string{"trace": textGuest(t, "trace", traceGuest)})
+	first, second, third, fourth := b.get("/"), b.get("/"), b.get("/"), b.get("/")
+	if len(first) != len("200 ")+32 || second != first || third != first || fourth == first || len(fourth) != len(first) {
+		t.Errorf("got %q, %q, %q, and %q of another sandbox", first, second, third, fourth)
+	}
+}
