@@ -23,6 +23,7 @@ type program64k struct {
 	header  int
 	logs    []string
 	hit     []compute.LimitName
+	waiting int // within Wait
 }
 
 func (p *program64k) Bytes(at, length uint32) ([]byte, bool) {
@@ -58,7 +59,11 @@ func (p *program64k) Log(w io.Writer, b []byte) {
 
 func (p *program64k) Turn(_, ctx context.Context, _ *compute.Invocation) context.Context { return ctx }
 
-func (p *program64k) Wait(f func()) { f() }
+func (p *program64k) Wait(f func()) {
+	p.waiting++
+	f()
+	p.waiting--
+}
 
 func (p *program64k) Check() {}
 

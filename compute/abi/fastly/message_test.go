@@ -456,3 +456,55 @@ func TestWhatARequestLeftOpenEndsWithItButForStores(t *testing.T) {
 	b.must("config_store.get", store, text("greeting"), buffer, bufferSize, 0)
 	b.end()
 }
+
+// waitedFor is a client who may never read: it notes what is sent to it while the guest does not wait.
+type waitedFor struct {
+	*httptest.ResponseRecorder
+	p     *program64k
+	early []string
+}
+
+func (w *waitedFor) note(what string) {
+	if w.p.waiting == 0 {
+		w.early = append(w.early, what)
+	}
+}
+
+func (w *waitedFor) WriteHeader(status int) {
+	if status < 200 {
+		w.note("hints")
+	}
+	w.ResponseRecorder.WriteHeader(status)
+}
+
+func (w *waitedFor) Write(p []byte) (int, error) {
+	w.note("bytes")
+	return w.ResponseRecorder.Write(p)
+}
+
+func (w *waitedFor) FlushError() error {
+	w.note("flush")
+	return nil
+}
+
+// A guest that waits for its client has no thread, no turn of those who compute for long, and uses no time.
+func TestTheGuestWaitsForItsClient(t *testing.T) {
+	for streaming := range 2 {
+		b := newBench(t, Options{}, nil, nil)
+		client := &waitedFor{ResponseRecorder: b.w, p: b.p}
+		b.x.down.W = client
+		resp, body := b.answerWith(103)
+		b.must("http_resp.send_downstream", resp, body, 0)
+		b.must("http_resp.status_set", resp, 200)
+		b.must("http_body.write", body, text("whole"), 0, 0)
+		b.must("http_resp.send_downstream", resp, body, streaming)
+		if streaming == 1 {
+			b.must("http_body.write", body, text(" and more"), 0, 0)
+			b.must("http_body.close", body)
+		}
+		b.end()
+		if len(client.early) > 0 || b.w.Body.Len() == 0 {
+			t.Errorf("streaming %d: %q were sent while the guest did not wait, of %q", streaming, client.early, b.w.Body)
+		}
+	}
+}

@@ -133,7 +133,7 @@ func sendDownstream(c *call) Status {
 		return HTTPHeadTooLarge
 	}
 	if r.status == http.StatusEarlyHints {
-		c.x.hints(r) // the answer is still to come, and libraries send it by the same handles
+		c.waiting(func() { c.x.hints(r) }) // the answer is still to come, and libraries send it by the same handles
 		return OK
 	}
 	c.x.handles.drop(c.u32(0))
