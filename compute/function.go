@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/selvage-edge/selvage"
@@ -50,6 +51,11 @@ func (f *Function) FreshBecause() string { return f.fresh }
 // instantiated is found out now.
 func (f *Function) prepare(ctx context.Context) error {
 	f.fresh = f.whyFresh()
+	for _, kv := range f.program.Env {
+		if kv == "" || kv[0] == '=' || strings.Contains(kv, "\x00") {
+			return selvage.Errorf(selvage.Invalid, "set environment of function: %q has no name, or a zero byte", kv)
+		}
+	}
 	if segments := f.metered.Image(); len(segments) > 0 {
 		pages, _ := f.metered.HasMemory()
 		var err error

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/compute/wasm/asm"
 	"github.com/tetratelabs/wazero/api"
 )
 
@@ -374,5 +376,16 @@ func TestTheTraceIsTheRequests(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a program would read as another value, or not at all, is a mistake.
+func TestVariablesThatNobodyCouldReadAreRefused(t *testing.T) {
+	e := newTestEngine(t, Options{})
+	for _, kv := range []string{"A=1\x00B=2", "A\x00=1", "=1", ""} {
+		_, err := e.Compile(t.Context(), asm.Assemble("memory 1\nfunc $_start export=_start\nendfunc"), Program{ABI: &testABI{version: new(int)}, Env: []string{"FIRST=1", kv}})
+		if selvage.KindOf(err) != selvage.Invalid {
+			t.Errorf("%q: got %v, want that it is refused", kv, err)
+		}
 	}
 }
