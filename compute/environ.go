@@ -97,20 +97,34 @@ func (b *sandbox) environGet(list, text uint32) uint64 {
 	return 0
 }
 
+// searchAtOnce is how many bytes are searched for the mark in one piece, in which nothing
+// can make the goroutine stop: pages that the program has not touched are made by it, which
+// takes longer than to look at them.
+const searchAtOnce = 1 << 20
+
 // findMarks looks where the program has the mark, before it is frozen.
 func (b *sandbox) findMarks() {
 	e := b.environ
 	if !e.asked {
 		return
 	}
-	all, _ := b.guest.Bytes(0, b.guest.Size())
-	for at := 0; len(e.places) < mostMarks; at += len(e.mark) {
-		i := bytes.Index(all[at:], e.mark[:])
-		if i < 0 {
-			return
+	n := uint64(b.guest.Size())
+	if m, ok := b.memory.backing.(interface{ touched(n uint64) uint64 }); ok {
+		n = m.touched(n)
+	}
+	all, _ := b.guest.Bytes(0, uint32(n))
+	for from := 0; from < len(all); from += searchAtOnce {
+		if from > 0 {
+			b.f.engine.makeWay()
 		}
-		at += i
-		e.places = append(e.places, uint32(at))
+		for at := from; len(e.places) < mostMarks; at += len(e.mark) {
+			i := bytes.Index(all[at:min(len(all), from+searchAtOnce+len(e.mark)-1)], e.mark[:])
+			if i < 0 {
+				break
+			}
+			at += i
+			e.places = append(e.places, uint32(at))
+		}
 	}
 }
 

@@ -389,3 +389,33 @@ func TestVariablesThatNobodyCouldReadAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// The trace is found wherever a program has copied it to, also where one piece that is searched
+// ends and the next begins, and what the program has not touched stays without memory.
+func TestTheTraceIsFoundWhereAProgramHasIt(t *testing.T) {
+	for name, o := range map[string]Options{"mapped": {}, "plain": {plain: true}} {
+		t.Run(name, func(t *testing.T) {
+			e := newTestEngine(t, o)
+			f := compileText(t, e, "memory 160\nfunc $_start export=_start\nendfunc", Program{TraceVariable: "TRACE"})
+			b, err := f.newSandbox(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.close()
+			b.environ.asked = true
+			want := []uint32{100, searchAtOnce - 40, searchAtOnce - 8, searchAtOnce + 24, 2*searchAtOnce - 1}
+			for _, at := range want {
+				b.guest.Write(at, b.environ.mark[:])
+			}
+			b.findMarks()
+			if got := b.environ.places; !slices.Equal(got, want) {
+				t.Errorf("found at %d, want %d", got, want)
+			}
+			if m, ok := b.memory.backing.(interface{ touched(uint64) uint64 }); ok {
+				if got := m.touched(b.memory.high); got > 3*searchAtOnce {
+					t.Errorf("%d bytes have been looked at, of which %d may be anything", got, 2*searchAtOnce+31)
+				}
+			}
+		})
+	}
+}
