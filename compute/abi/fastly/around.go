@@ -34,7 +34,7 @@ func (e *endpoint) Write(p []byte) (int, error) {
 
 // logEndpoint opens an endpoint. The names of the platform's own are refused.
 func logEndpoint(c *call) Status {
-	name := c.text(0)
+	name := c.short(0, maxKey)
 	lower := strings.ToLower(name)
 	if c.bad || name == "" || len(name) > maxKey || lower == "stdout" || lower == "stderr" || strings.HasPrefix(lower, "fst_managed_") {
 		return Invalid
@@ -151,7 +151,7 @@ func (p Prefixes) Match(a netip.Addr) (ACLEntry, bool) {
 type acl struct{ ACL }
 
 func aclOpen(c *call) Status {
-	name := c.text(0)
+	name := c.short(0, maxHeaderBytes)
 	if c.bad {
 		return Invalid
 	}
@@ -206,7 +206,7 @@ const (
 
 // purgeKey purges what carries a key, in the guests' caches and in the edge's.
 func purgeKey(c *call) Status {
-	key, mask := c.text(0), c.u32(2)
+	key, mask := c.short(0, maxKVKey), c.u32(2)
 	switch {
 	case c.bad, key == "", len(key) > maxKVKey, strings.ContainsAny(key, " \t\r\n"), mask&^(purgeSoft|purgeReply) != 0:
 		return Invalid
@@ -297,7 +297,7 @@ func parseAgent(ua string) (agent, bool) {
 
 // uapParse answers with four texts, each in a buffer of three parameters.
 func uapParse(c *call) Status {
-	a, ok := parseAgent(c.text(0))
+	a, ok := parseAgent(c.short(0, maxHeaderBytes))
 	if c.bad {
 		return Invalid
 	}
@@ -314,7 +314,7 @@ func uapParse(c *call) Status {
 
 // deviceLookup says what the user's table has, or else what the User-Agent alone tells of a device.
 func deviceLookup(c *call) Status {
-	ua := c.text(0)
+	ua := c.short(0, maxHeaderBytes)
 	if c.bad {
 		return Invalid
 	}

@@ -87,7 +87,7 @@ func (x *exchange) backend(name string) (Backend, bool) {
 // onBackend is a question about the backend that parameters 0 and 1 name.
 func onBackend(do func(c *call, b *Backend) Status) func(*call) Status {
 	return func(c *call) Status {
-		name := c.text(0)
+		name := c.short(0, maxBackendText)
 		if c.bad {
 			return Invalid
 		}
@@ -100,7 +100,7 @@ func onBackend(do func(c *call, b *Backend) Status) func(*call) Status {
 }
 
 func backendExists(c *call) Status {
-	_, ok := c.x.backend(c.text(0))
+	_, ok := c.x.backend(c.short(0, maxBackendText))
 	c.putBool(2, ok)
 	return OK
 }
@@ -217,7 +217,7 @@ func registerBackend(c *call) Status {
 	if register == nil {
 		return Unsupported
 	}
-	name, target, mask := c.text(0), c.text(2), c.u32(4)
+	name, target, mask := c.short(0, maxBackendText), c.short(2, maxBackendText), c.u32(4)
 	f := c.record(5, dynamicSize(mask))
 	switch {
 	case c.bad, name == "", target == "", mask&dynReserved != 0, mask >= dynEnd:
@@ -245,10 +245,12 @@ func registerBackend(c *call) Status {
 	return OK
 }
 
-// The longest texts of a dynamic backend: a list of ciphers, and any other.
+// The longest texts of a dynamic backend, in bytes: certificates, a list of
+// ciphers, and any other.
 const (
-	maxCipherList  = 8192
-	maxBackendText = 1024
+	maxCertificates = 512 << 10
+	maxCipherList   = 8192
+	maxBackendText  = 1024
 )
 
 // dynamicBackend reads the structure of a dynamic backend.
@@ -287,14 +289,21 @@ func (c *call) dynamicBackend(f fields, mask uint32) (b DynamicBackend, status S
 	b.TLS = mask&dynTLS != 0
 	b.MinTLS, b.MaxTLS = version(dynMinTLS, 20), version(dynMaxTLS, 24)
 	b.CertificateHost, b.SNI = text(dynCertificateHost, 28), text(dynSNI, 52)
+	certificates := func(offset int) []byte {
+		if f.u32(offset+4) > maxCertificates {
+			c.bad = true
+			return nil
+		}
+		return c.span(f, offset)
+	}
 	if mask&dynCA != 0 {
-		b.CA = c.span(f, 36)
+		b.CA = certificates(36)
 	}
 	if list := text(dynCiphers, 44); list != "" {
 		b.Ciphers = cipherSuites(list)
 	}
 	if mask&dynClientCertificate != 0 {
-		b.ClientCertificate = c.span(f, 60)
+		b.ClientCertificate = certificates(60)
 		key, ok := c.x.handles.item(f.u32(68)).(*secret)
 		if !ok {
 			return b, BadHandle
@@ -340,6 +349,6 @@ func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }
 
 // shieldInfo: there are no shields here: nodes of a POP share their work otherwise.
 func shieldInfo(c *call) Status {
-	c.text(0)
+	c.short(0, maxBackendText)
 	return Invalid
 }

@@ -2,6 +2,7 @@ package fastly
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -60,7 +61,8 @@ func (c *call) lookupOptions() (key string, h header, status Status) {
 	if !ok {
 		return "", h, BadHandle
 	}
-	return key, r.header().clone(), OK
+	h, status = c.copyOf(r.header())
+	return key, h, status
 }
 
 // cacheLookup looks without collapsing.
@@ -195,7 +197,9 @@ func (c *call) writeOptions(i int) (m meta, status Status) {
 	m = meta{maxAge: nanoseconds(f.u64(0)), length: -1, sensitive: mask&writeSensitive != 0}
 	m.edgeMaxAge = m.maxAge
 	if mask&writeVary != 0 {
-		m.vary = strings.Fields(strings.ToLower(string(c.span(f, 12))))
+		if m.vary, status = c.names(f, 12); status != OK {
+			return m, status
+		}
 	}
 	if mask&writeInitialAge != 0 {
 		m.initialAge = nanoseconds(f.u64(24))
@@ -204,7 +208,9 @@ func (c *call) writeOptions(i int) (m meta, status Status) {
 		m.staleWhileRevalidate = nanoseconds(f.u64(32))
 	}
 	if mask&writeKeys != 0 {
-		m.keys = strings.Fields(string(c.span(f, 40)))
+		if m.keys, status = c.names(f, 40); status != OK {
+			return m, status
+		}
 	}
 	if mask&writeLength != 0 {
 		m.length = int64(min(f.u64(48), math.MaxInt64))
@@ -227,6 +233,17 @@ func (c *call) writeOptions(i int) (m meta, status Status) {
 	return m, c.checkMeta(&m)
 }
 
+// maxNames is how long a list of surrogate keys, or of names to vary by, may be, in bytes.
+const maxNames = 256 << 10
+
+// names are the words of the text whose address and length are at the offset.
+func (c *call) names(f fields, offset int) ([]string, Status) {
+	if f.u32(offset+4) > maxNames {
+		return nil, LimitExceeded
+	}
+	return strings.Fields(string(c.at(f.u32(offset), f.u32(offset+4)))), OK
+}
+
 // maxSurrogateKeys is how many keys and how many names to vary by an object may have.
 const maxSurrogateKeys = 256
 
@@ -234,11 +251,16 @@ func (c *call) checkMeta(m *meta) Status {
 	if len(m.keys) > maxSurrogateKeys || len(m.vary) > maxSurrogateKeys {
 		return LimitExceeded
 	}
+	vary := m.vary[:0]
 	for _, name := range m.vary {
 		if !isToken(name) {
 			return HTTPInvalid
 		}
+		if name = strings.ToLower(name); !slices.Contains(vary, name) { // a variant is not longer than its request
+			vary = append(vary, name)
+		}
 	}
+	m.vary = vary
 	return OK
 }
 
@@ -261,7 +283,9 @@ var cacheInsert = cached(func(c *call, s *Objects) Status {
 		if !ok {
 			return BadHandle
 		}
-		h = r.header().clone()
+		if h, status = c.copyOf(r.header()); status != OK {
+			return status
+		}
 	}
 	c.at(c.u32(4), 4)
 	if c.bad {

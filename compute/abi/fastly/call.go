@@ -112,6 +112,33 @@ func (c *call) text(i int) string {
 	return string(b)
 }
 
+// short is a copy of the UTF-8 that the parameters i and i+1 name, if that is
+// at most so long: what is longer is not looked at.
+func (c *call) short(i int, most uint32) string {
+	if c.u32(i+1) > most {
+		c.bad = true
+		return ""
+	}
+	return c.text(i)
+}
+
+// maxTexts is how many bytes of fields and secrets the host keeps for one
+// request of a guest, whatever it closes of them. Default 16 MiB.
+const maxTexts = 16 << 20
+
+// textOverhead is what each of them takes beside its bytes.
+const textOverhead = 32
+
+// keep counts a text of n bytes that the host is to keep; false if it is one too many.
+func (c *call) keep(n int) bool {
+	if c.x.texts+n+textOverhead > maxTexts {
+		c.mem.Hit(LimitFields)
+		return false
+	}
+	c.x.texts += n + textOverhead
+	return true
+}
+
 // put32 writes to the address in parameter i.
 func (c *call) put32(i int, v uint32) { c.put32at(c.u32(i), v) }
 

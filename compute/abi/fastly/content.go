@@ -14,6 +14,7 @@ var errIncomplete = errors.New("the object was not written to its end")
 type content struct {
 	store    *Objects
 	declared int64 // how long it is said to become; negative: nobody said
+	loose    int64 // guarded by store.mu: written while it was not stored, and its writer has not ended
 
 	mu      sync.Mutex
 	data    []byte        // guarded by mu
@@ -58,6 +59,12 @@ func (t *content) Write(p []byte) (int, error) {
 		t.failLocked(LimitExceeded)
 		return 0, LimitExceeded
 	}
+	if len(t.of) == 0 && !t.loosenLocked(len(p)) {
+		t.mu.Unlock()
+		t.store.limit(LimitObjects)
+		t.failLocked(LimitExceeded)
+		return 0, LimitExceeded
+	}
 	t.data = append(t.data, p...)
 	t.changeLocked()
 	of := slices.Clone(t.of)
@@ -70,6 +77,39 @@ func (t *content) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// loosenLocked counts n bytes of what no stored object counts: all of these
+// together may take what one object may. It needs the store's mutex.
+func (t *content) loosenLocked(n int) bool {
+	if t.store.loose+int64(n) > t.store.most() {
+		return false
+	}
+	t.store.loose += int64(n)
+	t.loose += int64(n)
+	return true
+}
+
+// orphanLocked counts what is still being written and is not stored any more; what is
+// too much of that will not become whole, and gives its bytes back. It needs the store's mutex.
+func (t *content) orphanLocked() {
+	t.mu.Lock()
+	n, more := len(t.data)-int(t.loose), t.whole || t.err != nil || len(t.of) > 0
+	t.mu.Unlock()
+	if more || t.loosenLocked(n) {
+		return
+	}
+	t.store.limit(LimitObjects)
+	t.failLocked(LimitExceeded)
+	t.mu.Lock()
+	t.data = nil
+	t.mu.Unlock()
+}
+
+// settleLocked: its writer has ended. It needs the store's mutex.
+func (t *content) settleLocked() {
+	t.store.loose -= t.loose
+	t.loose = 0
+}
+
 func (t *content) changeLocked() {
 	close(t.changed)
 	t.changed = make(chan struct{})
@@ -77,6 +117,9 @@ func (t *content) changeLocked() {
 
 // finish says that this was all.
 func (t *content) finish(*header) error {
+	t.store.mu.Lock()
+	defer t.store.mu.Unlock()
+	t.settleLocked()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.err != nil {
@@ -96,6 +139,7 @@ func (t *content) abandon() {
 	t.store.mu.Lock()
 	defer t.store.mu.Unlock()
 	t.mu.Lock()
+	t.settleLocked()
 	if t.completeLocked() && t.err == nil {
 		t.whole = true
 		t.changeLocked()
@@ -112,6 +156,7 @@ func (t *content) failLocked(err error) {
 		return
 	}
 	t.err = err
+	t.settleLocked()
 	t.changeLocked()
 	of := slices.Clone(t.of)
 	t.mu.Unlock()

@@ -187,12 +187,14 @@ func (d *downstream) originalNames() []string {
 }
 
 func originalNames(c *call, d *downstream) Status {
-	var names []string
-	for _, name := range d.originalNames() {
-		if !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) {
-			names = append(names, name)
-		}
-	}
+	all := d.originalNames()
+	seen := make(map[string]bool, len(all))
+	names := slices.DeleteFunc(all, func(name string) bool {
+		key := strings.ToLower(name)
+		again := seen[key]
+		seen[key] = true
+		return again
+	})
 	return c.list(1, names)
 }
 
@@ -232,15 +234,19 @@ func (p *promise) Close() error {
 // defaultNextWait is how long a guest that does not say waits for another request.
 const defaultNextWait = 10 * time.Second
 
-// nextRequest begins to wait for another request.
+// nextRequest begins to wait for another request: for one at a time, since what
+// one sandbox has in its hands no other serves.
 func nextRequest(c *call) Status {
 	wait := defaultNextWait
 	if mask := c.u32(0); mask&2 != 0 {
-		wait = min(time.Duration(c.record(1, 8).u64(0)), 1<<31) * time.Millisecond
+		wait = time.Duration(min(c.record(1, 8).u64(0), 1<<31)) * time.Millisecond
 	}
 	c.at(c.u32(2), 4)
-	if c.bad {
+	switch {
+	case c.bad:
 		return Invalid
+	case c.x.waits != nil:
+		return LimitExceeded
 	}
 	p := &promise{done: make(chan struct{})}
 	ctx, cancel := c.cancellable()
@@ -257,8 +263,10 @@ func nextRequest(c *call) Status {
 	status := c.give(2, p)
 	if status != OK {
 		_ = p.Close() // it has no error
+		return status
 	}
-	return status
+	c.x.waits = p
+	return OK
 }
 
 // nextRequestWait answers with the next request. The one before is over then, and
@@ -274,6 +282,7 @@ func nextRequestWait(c *call) Status {
 		return Invalid
 	}
 	c.x.handles.drop(c.u32(0))
+	c.x.waits = nil
 	c.x.abandon()
 	c.x.settle()
 	c.x.down.done(c.mem)
@@ -304,6 +313,7 @@ func nextRequestAbandon(c *call) Status {
 		return BadHandle
 	}
 	c.x.handles.drop(c.u32(0))
+	c.x.waits = nil
 	_ = p.Close() // it has no error
 	return OK
 }

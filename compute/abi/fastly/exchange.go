@@ -26,11 +26,15 @@ type exchange struct {
 	handles handles
 	opened  map[opened]uint32
 	earlier uint32 // the last handle of the requests before
+	texts   int    // bytes of fields and secrets that the guest had kept, in all
 	first   firsts // what nearly every request needs: one piece of memory, for speed
 	held    holding
 	down    *downstream
 	call    call // of the function that is running; made once, for speed
 	dynamic map[string]DynamicBackend
+	waits   *promise // the request that the guest waits for, until it took it or gave it up; nil: none
+
+	kvTurn chan struct{} // as many as run; nil: none was begun
 
 	work sync.WaitGroup // fetches and deliveries
 
@@ -187,7 +191,7 @@ func (x *exchange) turn(c *call, f *Following) {
 		}
 	}
 	x.earlier = uint32(len(x.handles.items))
-	x.dynamic = nil
+	x.dynamic, x.texts, x.waits = nil, 0, nil
 	ctx := c.mem.Turn(c.ctx, f.Invocation.R.Context(), f.Invocation)
 	f.Begin()
 	x.attach(ctx, f.Invocation)

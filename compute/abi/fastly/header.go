@@ -137,27 +137,74 @@ func (h *header) set(name string, values ...string) {
 	if place < 0 {
 		place = len(h.fields)
 	}
-	for i, v := range values {
-		h.fields = slices.Insert(h.fields, place+i, field{name, v})
+	added := make([]field, 0, len(values))
+	for _, v := range values {
+		added = append(added, field{name, v})
 		h.size += len(name) + len(v) + fieldOverhead
 	}
+	h.fields = slices.Insert(h.fields, place, added...) // at once: there may be thousands, before thousands
 }
 
 // removeHops removes what is for one connection only (RFC 9110, section 7.6.1):
 // connections are the edge's.
 func (h *header) removeHops() {
+	var named map[string]bool // at once: there may be thousands of names, and of fields
 	for _, list := range h.values("connection") {
 		for name := range strings.SplitSeq(list, ",") {
-			h.remove(strings.ToLower(strings.TrimSpace(name)))
+			if named == nil {
+				named = make(map[string]bool)
+			}
+			named[strings.ToLower(strings.TrimSpace(name))] = true
 		}
 	}
-	for _, name := range []string{"connection", "keep-alive", "proxy-connection", "upgrade"} {
-		h.remove(name)
-	}
+	h.fields = slices.DeleteFunc(h.fields, func(f field) bool {
+		hop := named[f.name]
+		switch f.name {
+		case "connection", "keep-alive", "proxy-connection", "upgrade":
+			hop = true
+		}
+		if hop {
+			h.size -= len(f.name) + len(f.value) + fieldOverhead
+		}
+		return hop
+	})
 }
 
 // clone is a copy that can be changed.
 func (h *header) clone() header { return header{slices.Clone(h.fields), h.size} }
+
+// replace puts the fields of another header in, all of a name for all of that
+// name, at the place of its first. It takes the time of both, not their product.
+func (h *header) replace(by *header) {
+	values := make(map[string][]string, len(by.fields))
+	for _, f := range by.fields {
+		values[f.name] = append(values[f.name], f.value)
+	}
+	before, done := h.fields, make(map[string]bool, len(values))
+	*h = header{fields: make([]field, 0, len(before)+len(by.fields))}
+	for _, list := range [][]field{before, by.fields} {
+		for _, f := range list {
+			all, replaced := values[f.name]
+			switch {
+			case !replaced:
+				h.append(f.name, f.value)
+			case !done[f.name]:
+				done[f.name] = true
+				for _, v := range all {
+					h.append(f.name, v)
+				}
+			}
+		}
+	}
+}
+
+// copyOf is a copy of the fields of a message, counted as kept.
+func (c *call) copyOf(h *header) (header, Status) {
+	if !c.keep(len(h.fields) * textOverhead) {
+		return header{}, LimitExceeded
+	}
+	return h.clone(), OK
+}
 
 // fieldName is the name that the parameters 1 and 2 name, in lower case.
 func (c *call) fieldName() (string, Status) {
@@ -260,6 +307,9 @@ func (c *call) headerValuesSet(h *header) Status {
 	if h.size+len(all)+len(values)*(len(name)+fieldOverhead) > maxHeaderBytes {
 		return HTTPHeadTooLarge
 	}
+	if !c.keep(len(all) + len(values)*textOverhead) {
+		return LimitExceeded
+	}
 	h.set(name, values...)
 	return OK
 }
@@ -291,6 +341,9 @@ func (c *call) pair(h *header) (name, value string, status Status) {
 	if h.size+len(name)+len(value)+fieldOverhead > maxHeaderBytes {
 		c.mem.Hit(LimitFields)
 		return "", "", HTTPHeadTooLarge
+	}
+	if !c.keep(len(name) + len(value)) {
+		return "", "", LimitExceeded
 	}
 	return name, value, OK
 }

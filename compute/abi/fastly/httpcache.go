@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -74,8 +75,12 @@ func httpLookup(collapse bool) func(*call) Status {
 			return Invalid
 		}
 		place := httpPlace(key)
+		list, status := c.copyOf(r.header())
+		if status != OK {
+			return status
+		}
 		look := *r
-		look.list, look.listed = r.header().clone(), true
+		look.list, look.listed = list, true
 		if !collapse {
 			t := s.lookup(place, look.list)
 			t.http = &look
@@ -117,7 +122,9 @@ func (c *call) httpOptions(i int) (m meta, status Status) {
 	mask, f := c.u32(i), c.record(i+1, httpWriteSize)
 	m = meta{maxAge: nanoseconds(f.u64(0)), length: -1, sensitive: mask&httpSensitive != 0}
 	if mask&httpVary != 0 {
-		m.vary = strings.Fields(strings.ToLower(string(c.span(f, 8))))
+		if m.vary, status = c.names(f, 8); status != OK {
+			return m, status
+		}
 	}
 	if mask&httpInitialAge != 0 {
 		m.initialAge = nanoseconds(f.u64(16))
@@ -126,7 +133,9 @@ func (c *call) httpOptions(i int) (m meta, status Status) {
 		m.staleWhileRevalidate = nanoseconds(f.u64(24))
 	}
 	if mask&httpKeys != 0 {
-		m.keys = strings.Fields(string(c.span(f, 32)))
+		if m.keys, status = c.names(f, 32); status != OK {
+			return m, status
+		}
 	}
 	if mask&httpLength != 0 {
 		m.length = int64(min(f.u64(40), math.MaxInt64))
@@ -204,8 +213,12 @@ func httpNotCacheable(c *call, t *transaction) Status {
 // httpBackendRequest is the request to make: unconditional, or conditional on
 // what is stored (RFC 9111, section 4.3.1), and for the whole.
 func httpBackendRequest(c *call, t *transaction) Status {
+	list, status := c.copyOf(t.http.header())
+	if status != OK {
+		return status
+	}
 	r := *t.http
-	r.list, r.listed = t.http.header().clone(), true
+	r.list, r.listed = list, true
 	h := &r.list
 	for _, name := range []string{"range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"} {
 		h.remove(name)
@@ -298,17 +311,20 @@ func httpPrepare(c *call, t *transaction) Status {
 	if !ok {
 		return BadHandle
 	}
+	fields, status := c.copyOf(&r.header)
+	if status != OK {
+		return status
+	}
 	out := *r
-	out.header = r.header.clone()
+	out.header = fields
 	freshens := r.status == http.StatusNotModified && t.old != nil && t.old.head != nil
 	if freshens {
 		out.status = t.old.head.status
-		out.header = t.old.head.header.clone()
-		for _, name := range r.header.names() {
-			if !keptByStored[name] {
-				out.header.set(name, r.header.values(name)...)
-			}
+		if out.header, status = c.copyOf(&t.old.head.header); status != OK {
+			return status
 		}
+		fields.fields = slices.DeleteFunc(fields.fields, func(f field) bool { return keptByStored[f.name] })
+		out.header.replace(&fields)
 	}
 	_, action := suggest(t, &out)
 	if freshens && action == actionInsert {
@@ -327,8 +343,12 @@ func httpFound(c *call, t *transaction, o *object) Status {
 	if _, open := c.x.handles.item(t.body).(*body); open && t.body != 0 {
 		return BadHandle
 	}
+	fields, status := c.copyOf(&o.head.header)
+	if status != OK {
+		return status
+	}
 	r := *o.head
-	r.header = o.head.header.clone()
+	r.header = fields
 	f, _ := t.about(o)
 	r.header.set("age", strconv.FormatInt(int64(f.age.Seconds()), 10))
 	length := foundLength(t, o)
@@ -340,8 +360,7 @@ func httpFound(c *call, t *transaction, o *object) Status {
 	if !none {
 		b = c.x.objectBody(o, from, end, length)
 	}
-	status := c.give2(2, &r, b)
-	if status != OK {
+	if status = c.give2(2, &r, b); status != OK {
 		b.close()
 		return status
 	}

@@ -124,6 +124,38 @@ type kvTask struct {
 	err    error
 	kind   kvKind
 	cancel context.CancelFunc
+	x      *exchange
+	brings int // bytes that it writes, counted with the bodies until it is done
+	held   int // bytes of the value or the page, counted with the bodies until the guest has them
+}
+
+// maxKVRunning is how many operations on KV stores go on at once for one request; others wait for them.
+const maxKVRunning = 8
+
+// run does the operation, in its turn.
+func (t *kvTask) run(ctx context.Context, do func(ctx context.Context, t *kvTask)) {
+	defer close(t.done)
+	defer t.x.held.release(t.brings)
+	select {
+	case t.x.kvTurn <- struct{}{}:
+		defer func() { <-t.x.kvTurn }()
+	case <-ctx.Done():
+		t.err = ctx.Err()
+		return
+	}
+	do(ctx, t)
+	n := len(t.value.Body) + len(t.page)
+	if !t.x.held.take(n) {
+		t.value, t.page, t.err = KVValue{}, nil, KVTooMany
+		return
+	}
+	t.held = n
+}
+
+// giveBack takes back what is counted of the result: the guest has it, or does not want it.
+func (t *kvTask) giveBack() {
+	t.x.held.release(t.held)
+	t.held = 0
 }
 
 type kvKind uint8
@@ -141,11 +173,12 @@ func (t *kvTask) ready() <-chan struct{} { return t.done }
 func (t *kvTask) Close() error {
 	t.cancel()
 	<-t.done
+	t.giveBack()
 	return nil
 }
 
 func kvOpen(c *call) Status {
-	name := c.text(0)
+	name := c.short(0, maxHeaderBytes)
 	if c.bad {
 		return Invalid
 	}
@@ -161,18 +194,19 @@ func kvOpen(c *call) Status {
 }
 
 // kvBegin begins an operation, and gives its handle to the address in parameter i.
-func (c *call) kvBegin(i int, kind kvKind, do func(ctx context.Context, t *kvTask)) Status {
+func (c *call) kvBegin(i int, t *kvTask, do func(ctx context.Context, t *kvTask)) Status {
 	c.at(c.u32(i), 4)
 	if c.bad {
+		c.x.held.release(t.brings)
 		return Invalid
 	}
-	t := &kvTask{done: make(chan struct{}), kind: kind}
-	ctx, cancel := c.cancellable()
-	t.cancel = cancel
-	c.x.work.Go(func() {
-		defer close(t.done)
-		do(ctx, t)
-	})
+	t.done, t.x = make(chan struct{}), c.x
+	var ctx context.Context
+	ctx, t.cancel = c.cancellable()
+	if c.x.kvTurn == nil {
+		c.x.kvTurn = make(chan struct{}, maxKVRunning)
+	}
+	c.x.work.Go(func() { t.run(ctx, do) })
 	status := c.give(i, t)
 	if status != OK {
 		_ = t.Close() // it has no error
@@ -187,7 +221,7 @@ func kvKeyed(do func(c *call, s *kvStore, key string) Status) func(*call) Status
 		if !ok {
 			return BadHandle
 		}
-		key := c.text(1)
+		key := c.short(1, maxKVKey)
 		if c.bad || !checkKVKey(key) {
 			return Invalid
 		}
@@ -198,14 +232,14 @@ func kvKeyed(do func(c *call, s *kvStore, key string) Status) func(*call) Status
 // kvLookupStart begins to read a key; its handle goes to parameter i.
 func kvLookupStart(i int) func(*call) Status {
 	return kvKeyed(func(c *call, s *kvStore, key string) Status {
-		return c.kvBegin(i, kvLookup, func(ctx context.Context, t *kvTask) { t.value, t.err = s.Lookup(ctx, key) })
+		return c.kvBegin(i, &kvTask{kind: kvLookup}, func(ctx context.Context, t *kvTask) { t.value, t.err = s.Lookup(ctx, key) })
 	})
 }
 
 // kvDeleteStart begins to remove a key; its handle goes to parameter i.
 func kvDeleteStart(i int) func(*call) Status {
 	return kvKeyed(func(c *call, s *kvStore, key string) Status {
-		return c.kvBegin(i, kvDelete, func(ctx context.Context, t *kvTask) { t.err = s.Delete(ctx, key) })
+		return c.kvBegin(i, &kvTask{kind: kvDelete}, func(ctx context.Context, t *kvTask) { t.err = s.Delete(ctx, key) })
 	})
 }
 
@@ -225,8 +259,11 @@ var kvInsertStart = kvKeyed(func(c *call, s *kvStore, key string) Status {
 	mask, f := c.u32(4), c.record(5, 32)
 	v := KVInsert{Mode: KVMode(f.u32(0))}
 	if mask&kvHasMetadata != 0 {
+		if f.u32(12) > maxKVMetadata {
+			return Invalid
+		}
 		metadata := c.span(f, 8)
-		if len(metadata) == 0 || len(metadata) > maxKVMetadata || !utf8.Valid(metadata) {
+		if len(metadata) == 0 || !utf8.Valid(metadata) {
 			return Invalid
 		}
 		v.Metadata = string(metadata)
@@ -262,8 +299,12 @@ func (c *call) kvInsert(s *kvStore, key string, v KVInsert, b *body, i int) Stat
 	if err != nil {
 		return bodyStatus(err)
 	}
+	if !c.x.held.take(len(data)) {
+		c.mem.Hit(LimitBodies)
+		return LimitExceeded
+	}
 	v.Body = data
-	return c.kvBegin(i, kvInsert, func(ctx context.Context, t *kvTask) { t.err = s.Insert(ctx, key, v) })
+	return c.kvBegin(i, &kvTask{kind: kvInsert, brings: len(data)}, func(ctx context.Context, t *kvTask) { t.err = s.Insert(ctx, key, v) })
 }
 
 // readAll reads a body up to a limit, and closes it.
@@ -301,6 +342,9 @@ func kvListStart(c *call) Status {
 	}
 	mask, f := c.u32(1), c.record(2, 24)
 	l := KVList{Limit: 100}
+	if mask&kvHasCursor != 0 && f.u32(8) > 2*maxKVKey || mask&kvHasPrefix != 0 && f.u32(20) > maxKVKey {
+		return Invalid
+	}
 	if mask&kvHasLimit != 0 {
 		l.Limit = int(f.u32(12))
 	}
@@ -314,10 +358,10 @@ func kvListStart(c *call) Status {
 		}
 		l.After = string(after)
 	}
-	if c.bad || l.Limit < 1 || l.Limit > maxKVList || len(l.Prefix) > maxKVKey || len(l.After) > maxKVKey {
+	if c.bad || l.Limit < 1 || l.Limit > maxKVList || len(l.After) > maxKVKey {
 		return Invalid
 	}
-	return c.kvBegin(3, kvList, func(ctx context.Context, t *kvTask) {
+	return c.kvBegin(3, &kvTask{kind: kvList}, func(ctx context.Context, t *kvTask) {
 		var page KVPage
 		if page, t.err = s.List(ctx, l); t.err == nil {
 			t.page, t.err = pageJSON(l, page)
@@ -393,6 +437,7 @@ func kvLookupWait(wide bool) func(*call) Status {
 		} else {
 			c.put32(5, 0)
 		}
+		t.giveBack()
 		status := c.giveBytes(1, t.value.Body)
 		if status != OK {
 			return status
@@ -422,6 +467,7 @@ func (c *call) giveBytes(i int, data []byte) Status {
 var kvListWait = kvWait(kvList, func(c *call, t *kvTask) Status {
 	c.put32(1, invalidHandle)
 	if t.err == nil {
+		t.giveBack()
 		if status := c.giveBytes(1, t.page); status != OK {
 			return status
 		}
@@ -434,6 +480,7 @@ func objectWait(kind kvKind) func(*call) Status {
 	return kvWait(kind, func(c *call, t *kvTask) Status {
 		c.x.handles.drop(c.u32(0))
 		t.cancel()
+		t.giveBack()
 		return c.objectDone(t, 1)
 	})
 }

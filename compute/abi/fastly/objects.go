@@ -29,6 +29,7 @@ type Objects struct {
 	tags    map[string]map[*object]struct{} // guarded by mu
 	recent  list.List                       // guarded by mu: *object, the last used first
 	used    int64                           // guarded by mu
+	loose   int64                           // guarded by mu: of what is being written and not, or no longer, stored
 	purges  []purge                         // guarded by mu: the last ones, in order
 	purged  uint64                          // guarded by mu: how many purges there were
 	floor   uint64                          // guarded by mu: purges up to here are forgotten, and match everything
@@ -91,13 +92,18 @@ type meta struct {
 func (m *meta) size() int64 {
 	n := len(m.user) + objectOverhead
 	if m.head != nil {
-		n += m.head.header.size
+		n += m.head.header.size + len(m.head.header.fields)*textOverhead
 	}
-	for _, k := range m.keys {
-		n += len(k)
+	for _, list := range [][]string{m.keys, m.vary} {
+		for _, k := range list {
+			n += len(k) + textOverhead
+		}
 	}
 	return int64(n)
 }
+
+// size is what the object takes beside its content.
+func (o *object) size() int64 { return o.meta.size() + int64(len(o.key)+len(o.variant)) }
 
 // object is one stored thing.
 type object struct {
@@ -229,6 +235,7 @@ func (s *Objects) removeLocked(o *object) {
 		r.variants = slices.DeleteFunc(r.variants, func(v *object) bool { return v == o })
 	}
 	s.tidyLocked(o.key)
+	o.content.orphanLocked()
 }
 
 // growLocked counts bytes of an object, and makes room for them.

@@ -155,7 +155,7 @@ func onRate(do func(c *call, r *Rates, k rateKey) Status) func(*call) Status {
 		if r == nil {
 			return Unsupported
 		}
-		k := rateKey{c.text(0), c.text(2)}
+		k := rateKey{c.short(0, 2*maxKey), c.short(2, 2*maxKey)}
 		if c.bad || k.name == "" || k.entry == "" || len(k.name)+len(k.entry) > 2*maxKey {
 			return Invalid
 		}
@@ -204,7 +204,7 @@ func boxHas(c *call, r *Rates, k rateKey) Status {
 // parameters from 4 on: delta, window, limit, box (2), ttl, and where the verdict is to be put.
 func checkRate(c *call, r *Rates, k rateKey) Status {
 	delta, window, limit, ttl := c.u32(4), c.u32(5), c.u32(6), c.u32(9)
-	box := rateKey{c.text(7), k.entry}
+	box := rateKey{c.short(7, maxKey), k.entry}
 	c.at(c.u32(10), 4)
 	if c.bad || !validWindow(window) || ttl < minPenalty || ttl > maxPenalty || box.name == "" || len(box.name) > maxKey {
 		return Invalid

@@ -43,8 +43,10 @@ fields). Beyond a bound the status is %d (%s) if nothing else is said.
 | handles at once | %d |
 | handles in all | %d |
 | fields of one message | %d bytes, then status %d |
-| a URI | %d bytes, then status %d |
-| bodies that the host holds for the program | %d bytes |
+| fields of all messages that it writes or copies, secrets of its own, surrogate keys of requests | %d bytes, %d more for each |
+| a URI | %d bytes, then status %d; a method %d |
+| bodies and values of KV stores that the host holds for the program | %d bytes |
+| operations on KV stores that go on at once | %d, others wait |
 | what waits of a streaming body for its reader | %d bytes, then the program waits |
 | dynamic backends | %d |
 | changes that wait for the answer of a pending request | %d |
@@ -54,9 +56,11 @@ fields). Beyond a bound the status is %d (%s) if nothing else is said.
 | names and keys of config and secret stores | %d bytes |
 | a secret of the program's own | %d bytes |
 | the key of a cached object | %d bytes, its metadata %d |
-| surrogate keys, and names to vary by, of an object | %d of each |
+| surrogate keys, and names to vary by, of an object | %d of each, %d bytes |
 | all cached objects of a service on a node | %d bytes, the longest unused goes |
-| a cached object | %d bytes |
+| a cached object, and what is being written of objects that are not stored any more | %d bytes |
+| the name of a backend | %d bytes, its certificates %d |
+| requests that a sandbox waits for (next_request) | 1 |
 | entries of rate counters and penalty boxes of a service on a node | %d, others go |
 
 ## What is as it is here
@@ -76,9 +80,9 @@ fields). Beyond a bound the status is %d (%s) if nothing else is said.
 - The environment has FASTLY_SERVICE_ID, FASTLY_SERVICE_VERSION (always 1), FASTLY_CUSTOMER_ID (the tenant), FASTLY_HOSTNAME, FASTLY_POP, FASTLY_REGION,
   FASTLY_CACHE_GENERATION and FASTLY_IS_STAGING (always 0), the same for every request and other than that where the service file says so (env), and FASTLY_TRACE_ID, the trace of the request's record; where a sandbox serves several requests,
   that of the first, as the sandbox's name. What a program makes of FASTLY_TRACE_ID before it first asks for a request, other than a copy, is made of a random value.
-`, statusTable(), LimitExceeded, LimitExceeded, maxHandles, maxHandlesMade, maxHeaderBytes, HTTPHeadTooLarge, maxURI, HTTPInvalid, maxBuffered,
+`, statusTable(), LimitExceeded, LimitExceeded, maxHandles, maxHandlesMade, maxHeaderBytes, HTTPHeadTooLarge, maxTexts, textOverhead, maxURI, HTTPInvalid, maxMethod, maxBuffered, maxKVRunning,
 		pipeSize, maxDynamicBackends, maxPendingFields, maxSelect, maxKVBody, maxKVMetadata, maxKVKey, maxKey, maxSecret,
-		maxCacheKey, maxMetadata, maxSurrogateKeys, DefaultObjectBytes, DefaultObject, DefaultRates)
+		maxCacheKey, maxMetadata, maxSurrogateKeys, maxNames, DefaultObjectBytes, DefaultObject, maxBackendText, maxCertificates, DefaultRates)
 }
 
 func statusTable() string {

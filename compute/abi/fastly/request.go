@@ -7,8 +7,11 @@ import (
 	"time"
 )
 
-// maxURI is the longest URI, in bytes.
-const maxURI = 8 << 10
+// The longest URI and the longest method, in bytes.
+const (
+	maxURI    = 8 << 10
+	maxMethod = 1 << 10
+)
 
 // The versions of HTTP, as the interface numbers them.
 const (
@@ -177,11 +180,14 @@ func onRequestFields(do func(c *call, h *header) Status) func(*call) Status {
 func methodGet(c *call, r *request) Status { return answer(c, 1, r.method) }
 
 func methodSet(c *call, r *request) Status {
+	if c.u32(2) > maxMethod {
+		return HTTPInvalid
+	}
 	method := c.text(1)
 	if c.bad {
 		return Invalid
 	}
-	if !isToken(method) || len(method) > maxFieldName {
+	if !isToken(method) {
 		return HTTPInvalid
 	}
 	r.method = method
@@ -259,9 +265,15 @@ func cacheOverrideSet(c *call, r *request) Status {
 }
 
 func cacheOverrideSetKeys(c *call, r *request) Status {
+	if c.u32(5) > maxNames {
+		return LimitExceeded
+	}
 	keys := string(c.bytes(4))
 	if c.bad || !isFieldValue(keys) {
 		return Invalid
+	}
+	if !c.keep(len(keys)) {
+		return LimitExceeded
 	}
 	if status := cacheOverrideSet(c, r); status != OK {
 		return status
@@ -287,6 +299,15 @@ func requestFramingSet(c *call, r *request) Status {
 	}
 	r.manual = c.u32(1) == 1
 	return OK
+}
+
+// isLength says whether these are the values of a Content-Length (RFC 9110, section 8.6).
+func isLength(values []string) bool {
+	if len(values) != 1 {
+		return false
+	}
+	_, err := strconv.ParseUint(values[0], 10, 63)
+	return err == nil
 }
 
 // framedLength is the length that fields framed by hand say: one Content-Length

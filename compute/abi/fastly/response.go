@@ -214,7 +214,11 @@ func (x *exchange) sendHead(r *response, b *body, streaming bool) {
 		known = false
 	}
 	bodiless := d.R.Method == http.MethodHead || r.status == http.StatusNotModified
-	if !bodiless {
+	if bodiless {
+		if !isLength(h["Content-Length"]) {
+			delete(h, "Content-Length") // it is the length that a GET would have, or missing
+		}
+	} else {
 		delete(h, "Content-Length")
 		if known && r.status != http.StatusNoContent {
 			h["Content-Length"] = []string{strconv.FormatInt(length, 10)}

@@ -60,7 +60,7 @@ func pendingChange(i int, change func(h *header, name, value string)) func(*call
 			return status
 		case c.u32(i) > forError:
 			return Invalid
-		case len(p.fields) >= maxPendingFields:
+		case len(p.fields) >= maxPendingFields, !c.keep(len(name) + len(value)):
 			return LimitExceeded
 		case c.u32(i) != forError:
 			p.fields = append(p.fields, pendingField{change, name, value})
@@ -119,7 +119,7 @@ func (c *call) start(o sendOptions) (*pending, Status, error) {
 	if !ok || !okBody || b.sink != nil {
 		return nil, BadHandle, nil
 	}
-	backend := c.text(2)
+	backend := c.short(2, maxBackendText)
 	if c.bad {
 		return nil, Invalid, nil
 	}

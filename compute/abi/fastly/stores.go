@@ -38,7 +38,7 @@ type unopened struct {
 // storeOpen opens a store of a kind, whose handle stands for what open makes of it.
 func storeOpen(of func(*Options) func(string) (Values, bool), fails unopened, open func(Values) any) func(*call) Status {
 	return func(c *call) Status {
-		name := c.text(0)
+		name := c.short(0, maxHeaderBytes)
 		switch {
 		case c.bad:
 			return Invalid
@@ -71,7 +71,7 @@ func configGet(c *call) Status {
 	if !ok {
 		return BadHandle
 	}
-	key := c.text(1)
+	key := c.short(1, maxHeaderBytes)
 	if c.bad || tooLong(key) {
 		return Invalid
 	}
@@ -93,7 +93,7 @@ func secretsGet(c *call) Status {
 	if !ok {
 		return BadHandle
 	}
-	key := c.text(1)
+	key := c.short(1, maxHeaderBytes)
 	if c.bad {
 		return Invalid
 	}
@@ -119,6 +119,9 @@ func secretFromBytes(c *call) Status {
 	v := string(c.bytes(0))
 	if c.bad {
 		return Invalid
+	}
+	if !c.keep(len(v)) {
+		return LimitExceeded
 	}
 	return c.give(2, &secret{v})
 }
