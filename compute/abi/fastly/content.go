@@ -99,9 +99,6 @@ func (t *content) orphanLocked() {
 	}
 	t.store.limit(LimitObjects)
 	t.failLocked(LimitExceeded)
-	t.mu.Lock()
-	t.data = nil
-	t.mu.Unlock()
 }
 
 // settleLocked: its writer has ended. It needs the store's mutex.
@@ -148,7 +145,7 @@ func (t *content) abandon() {
 	t.failLocked(errIncomplete)
 }
 
-// failLocked needs the store's mutex.
+// failLocked: it will not become whole. What was too much gives its bytes back. It needs the store's mutex.
 func (t *content) failLocked(err error) {
 	t.mu.Lock()
 	if t.whole || t.err != nil {
@@ -162,6 +159,11 @@ func (t *content) failLocked(err error) {
 	t.mu.Unlock()
 	for _, o := range of {
 		t.store.removeLocked(o)
+	}
+	if errors.Is(err, LimitExceeded) { // its writer may hold it on, and it counts no more
+		t.mu.Lock()
+		t.data = nil
+		t.mu.Unlock()
 	}
 }
 

@@ -456,6 +456,11 @@ func TestWhatIsWrittenAndNotStoredIsBounded(t *testing.T) {
 		t.Errorf("%d bytes are held by writers, and %d of them failed", kept, failed)
 	}
 	for _, c := range writers {
+		if c.err != nil && len(c.data) > 0 {
+			t.Errorf("%d bytes of what failed are held by its writer", len(c.data))
+		}
+	}
+	for _, c := range writers {
 		c.abandon()
 	}
 	if s.loose != 0 || s.used != 0 {
