@@ -31,9 +31,10 @@ const _ = uint(mostCount - mostMakings)
 // fewMakers is how many slots the first table has.
 const fewMakers = 256
 
-// turn begins another window, if it is another one.
+// turn begins another window, if it is a later one. What is of an earlier one came late: clocks
+// are read before one waits for one's turn. Going back would forget how full the table is.
 func (m *makers) turn(window int64) {
-	if window == m.window {
+	if window <= m.window {
 		return
 	}
 	if window/wholeTurn != m.window/wholeTurn {

@@ -55,3 +55,23 @@ func TestMoreClientsThanTheTableHasRoomForAreNotCounted(t *testing.T) {
 		t.Errorf("a client that is known has %d before (%v), want 1", before, ok)
 	}
 }
+
+// TestMakingsOfTheWindowBeforeAreOfThisOne: who begins a making reads the clock before it waits for
+// its turn, so at the end of a window some come late. Going back for them would forget how many
+// clients there are, until the table is full and a look-up has no end.
+func TestMakingsOfTheWindowBeforeAreOfThisOne(t *testing.T) {
+	var m makers
+	m.turn(7)
+	for client := range uint64(1000) {
+		m.turn(8 - int64(client)%2)
+		if before, ok := m.count(client); before != 0 || !ok {
+			t.Fatalf("client %d has %d before (%v), want none", client, before, ok)
+		}
+		if known := int(client) + 1; m.used != known || len(m.slots) < 2*known {
+			t.Fatalf("%d clients in %d slots, want %d", m.used, len(m.slots), known)
+		}
+	}
+	if before, _ := m.count(500); before != 1 {
+		t.Errorf("a client has %d before, want the 1 that came late", before)
+	}
+}
