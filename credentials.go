@@ -22,11 +22,16 @@ func IsCredentialField(name string) bool { return slices.Contains(credentialFiel
 // ParseAuthorities reads the certificates of a file in the textual form of RFC 7468, whose
 // holders' signatures are believed. Each must be whole: one that is cut off, a key beside
 // them or a file without any is an error, which does not name the file. Text between them
-// is nothing. What has expired is read as the others are: its clients are refused by the
+// is nothing, nor is a certificate in lines that begin with #. What has expired is read as the others are: its clients are refused by the
 // date when they come, and a node must not depend on the day for whether it starts.
 func ParseAuthorities(text []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
-	begun, n := bytes.Count(text, []byte("-----BEGIN ")), 0
+	begun, n := 0, 0
+	for line := range bytes.Lines(text) {
+		if !bytes.HasPrefix(bytes.TrimLeft(line, " \t"), []byte("#")) {
+			begun += bytes.Count(line, []byte("-----BEGIN "))
+		}
+	}
 	for rest := text; ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
