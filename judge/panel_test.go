@@ -112,15 +112,15 @@ func TestNodeAloneNeedsTwiceTheNodesOverAlpha(t *testing.T) {
 			end(b, now, selvage.Canary, true)
 			b.Tick(now.Add(400 * time.Millisecond))
 			alone := b.Report(0).Alone
-			if got := b.MayUndoAlone(0); got != (alone >= bound) {
+			if got := b.MayUndoAlone(b.Report(0)); got != (alone >= bound) {
 				t.Fatalf("%d nodes: E = e^%.2f, may undo alone: %v", nodes, alone, got)
 			}
 			p := NewPanel(nodes)
 			p.Hear(b.Report(0))
-			if b.MayUndoAlone(0) && !p.Evidence(0).Undo() {
+			if b.MayUndoAlone(b.Report(0)) && !p.Evidence(0).Undo() {
 				t.Fatalf("%d nodes: the node undoes alone, the panel would not", nodes)
 			}
-			if b.MayUndoAlone(0) {
+			if b.MayUndoAlone(b.Report(0)) {
 				if slot+1 > 5 {
 					t.Errorf("%d nodes: %d bads", nodes, slot+1)
 				}
@@ -152,13 +152,13 @@ func TestEvidenceSurvivesARestart(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)
 	}
-	if !again.MayUndoAlone(time.Minute) {
+	if !again.MayUndoAlone(again.Report(time.Minute)) {
 		t.Error("the evidence is there and it may not undo")
 	}
 	lost := NewBook(Options{Node: "n", Life: 1, Lost: true})
 	lost.Share(begin, 0.1)
 	fill(lost, 5, 99, 1, 0, 1)
-	if lost.MayUndoAlone(time.Minute) {
+	if lost.MayUndoAlone(lost.Report(time.Minute)) {
 		t.Error("a node that lost its state undoes alone")
 	}
 	one, two := NewPanel(2), NewPanel(2)

@@ -60,13 +60,10 @@ func (b *Book) Report(elapsed time.Duration) Report {
 	return r
 }
 
-// MayUndoAlone says whether the node's own evidence convicts without any
-// other: 2N/α, because the average gives one node 1/(2N). A node that lost its
-// state must not ask.
-func (b *Book) MayUndoAlone(elapsed time.Duration) bool { return b.Convicts(b.Report(elapsed)) }
-
-// Convicts is [Book.MayUndoAlone] of a report that was just made.
-func (b *Book) Convicts(r Report) bool {
+// MayUndoAlone says whether the node's own evidence, of the book's last report, convicts
+// without any other: 2N/α, because the average gives one node 1/(2N). A node that lost
+// its state must not.
+func (b *Book) MayUndoAlone(r Report) bool {
 	if b.opt.Lost {
 		return false
 	}

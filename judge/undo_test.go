@@ -461,7 +461,7 @@ func TestTotalFailureIsConvictedByThreeBadsAtOnePercent(t *testing.T) {
 		b.End(now, b.Start(now, selvage.Canary, "all", true), Outcome{Bad: Set(0).With(OriginError), NoBody: true})
 		now = now.Add(300 * time.Millisecond)
 		b.Tick(now)
-		if b.MayUndoAlone(now.Sub(begin)) {
+		if b.MayUndoAlone(b.Report(now.Sub(begin))) {
 			if i > 3 {
 				t.Errorf("convicted after %d bads", i)
 			}

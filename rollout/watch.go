@@ -278,7 +278,7 @@ func (w *Watch) sum(now time.Time, elapsed time.Duration) (c Count, alone bool) 
 		Judged: judged, Arms: w.arms, Usual: w.usual, Rate: w.rate.now(now), Canary: w.canary.now(now),
 		Made: w.harm.Made, Bad: w.harm.Bad, Users: int64(len(w.harm.Users)),
 		Stored: w.harm.Stored, Rescued: w.harm.Rescued, First: w.harm.First,
-	}, b.Convicts(judged)
+	}, b.MayUndoAlone(judged)
 }
 
 // export is the state of the book, to be kept over a restart.

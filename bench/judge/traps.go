@@ -114,7 +114,7 @@ func retries(seed uint64, bounded bool) bool {
 			}
 		}
 		b.Tick(now)
-		if i%10 == 0 && b.MayUndoAlone(now.Sub(begin)) {
+		if i%10 == 0 && b.MayUndoAlone(b.Report(now.Sub(begin))) {
 			return true
 		}
 	}
