@@ -143,9 +143,9 @@ func registerDynamic(ctx context.Context, b fastly.DynamicBackend) error {
 		TLSHandshakeTimeout: dynamicHandshake, IdleConnTimeout: dynamicIdle, ResponseHeaderTimeout: cmp.Or(b.FirstByte, fastly.DefaultFirstByte), MaxResponseHeaderBytes: maxDynamicHead,
 	}
 	if b.HTTP2 {
-		o.Transport.Protocols = new(http.Protocols)
-		o.Transport.Protocols.SetHTTP2(b.TLS)
-		o.Transport.Protocols.SetUnencryptedHTTP2(!b.TLS)
+		o.Protocols = new(http.Protocols)
+		o.Protocols.SetHTTP2(b.TLS)
+		o.Protocols.SetUnencryptedHTTP2(!b.TLS)
 	}
 	c.dynamic.mu.Lock()
 	defer c.dynamic.mu.Unlock()
