@@ -195,9 +195,9 @@ type block struct {
 	of   client.Of
 	size func() (columns, rows int) // of the terminal now; nil: as it says itself
 	raw  *term.State
-	quit bool // with q: who did wants to leave. It is written before the watching is stopped
 
 	mu      sync.Mutex // guards what follows: the keyboard draws too
+	quit    bool       // with q
 	drawn   []string   // lines on the screen
 	page    string     // what they show, without the keys
 	refused string     // why a key did nothing
@@ -216,27 +216,50 @@ func (b *block) keys(ctx context.Context, stop context.CancelFunc) error {
 		return fmt.Errorf("listen to the keyboard: %w", err)
 	}
 	b.raw = state
-	go func() { // it ends with the process at the latest: a read of a terminal cannot be ended
-		key := make([]byte, 1)
-		for ctx.Err() == nil {
-			if n, err := os.Stdin.Read(key); err != nil || n == 0 {
-				return
-			}
-			switch key[0] {
-			case 'u', '\r': // the stream tells what came of it
-				_, err := b.c.Undo(ctx, b.of, "at the terminal")
-				b.answered(err)
-			case 'h':
-				_, err := b.c.Hold(ctx, b.of, "at the terminal")
-				b.answered(err)
-			case 'q', 3, 4: // 3 is Ctrl-C
-				b.quit = key[0] == 'q'
-				stop()
-				return
-			}
-		}
-	}()
+	go b.hear(ctx, os.Stdin, stop) // it ends with the process at the latest: a read of a terminal cannot be ended
 	return nil
+}
+
+// hear reads keys. A node that does not answer keeps nobody from leaving.
+func (b *block) hear(ctx context.Context, keyboard io.Reader, stop context.CancelFunc) {
+	var asked sync.WaitGroup
+	key := make([]byte, 1)
+	for leaving := false; ctx.Err() == nil; {
+		if n, err := keyboard.Read(key); err != nil || n == 0 {
+			return
+		}
+		switch k := key[0]; {
+		case k == 3 || k == 4: // Ctrl-C
+			stop()
+			return
+		case leaving:
+		case k == 'u' || k == '\r': // the stream tells what came of it
+			asked.Go(func() { b.ask(ctx, b.c.Undo) })
+		case k == 'h':
+			asked.Go(func() { b.ask(ctx, b.c.Hold) })
+		case k == 'q':
+			leaving = true
+			go func() { // an undo that was asked for is not given up; Ctrl-C does not wait for it
+				if asked.Wait(); ctx.Err() == nil {
+					b.leave(stop)
+				}
+			}()
+		}
+	}
+}
+
+func (b *block) ask(ctx context.Context, what func(context.Context, client.Of, string) (*client.Rollout, error)) {
+	if _, err := what(ctx, b.of, "at the terminal"); ctx.Err() == nil {
+		b.answered(err)
+	}
+}
+
+// leave is for who has pressed q.
+func (b *block) leave(stop context.CancelFunc) {
+	b.mu.Lock()
+	b.quit = true
+	b.mu.Unlock()
+	stop()
 }
 
 func (b *block) end() {
@@ -362,6 +385,8 @@ func (b *block) stay(text string) {
 
 func (b *block) left(change string) int {
 	b.stay("\n  " + goesOn(change))
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.quit {
 		return 0
 	}
