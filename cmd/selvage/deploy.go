@@ -35,9 +35,9 @@ func deployCommand() *cobra.Command {
 The new revision gets a sliver of the traffic, and more as the evidence grows
 that it is no worse than the old one; what is bad is undone. On a terminal: u
 undoes, h holds, q leaves it running. Ctrl-C leaves it running too, but nobody
-knows then how it ends. The exit status is 0 when it was promoted or left with q,
-1 when it was undone, refused, superseded or not watched to its end, 3 when it is
-held.
+knows then how it ends, and deploys no more of several. The exit status is 0 when
+it was promoted or left with q, 1 when it was undone, refused, superseded or not
+watched to its end, 3 when it is held.
 
 A deployed service runs on every node: ${secret:NAME} may stand in it, ${env:NAME}
 and ${file:PATH} not. --break-glass shortens the gates, it leaves none out.`,
@@ -104,12 +104,12 @@ func (f *deployFlags) run(cmd *cobra.Command, args []string) error {
 		if err != nil {
 			return f.on.advise(err)
 		}
-		worst = max(worst, status)
+		if status == notWatched {
+			return ended(status) // and deploys no more
+		}
+		worst = worse(worst, status)
 	}
-	if worst > 0 {
-		return &saidError{worst}
-	}
-	return nil
+	return ended(worst)
 }
 
 func printChange(w io.Writer, format string, c *client.Change) error {

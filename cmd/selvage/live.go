@@ -19,6 +19,28 @@ import (
 // exitHeld says that a rollout is held.
 const exitHeld = 3
 
+// notWatched is in place of an exit status where somebody stopped watching, but with q.
+const notWatched = -1
+
+// ended is the error of a command that watched rollouts, nil if all is well.
+func ended(status int) error {
+	switch status {
+	case 0:
+		return nil
+	case notWatched:
+		return &saidError{exitFailed}
+	}
+	return &saidError{status}
+}
+
+// worse is the exit status of two rollouts: one that is held may yet end well.
+func worse(a, b int) int {
+	if a == exitFailed || b == exitFailed {
+		return exitFailed
+	}
+	return max(a, b)
+}
+
 // heldFor is how long evidence may be contradictory before a watcher calls the
 // rollout held: most of it is decided within seconds.
 const heldFor = time.Minute
@@ -33,7 +55,7 @@ type watcher struct {
 	format    string
 }
 
-// follow gives the exit status.
+// follow gives the exit status, or [notWatched].
 func (w watcher) follow(ctx context.Context, of client.Of) (int, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -101,7 +123,7 @@ func status(r *client.Rollout) int {
 type screen interface {
 	show(p *client.Progress)
 	receipt(r *client.Rollout)
-	left(change string) int // it goes on without being watched; what is the exit status
+	left(change string) int // it goes on without being watched; what follow gives
 }
 
 // lines is a screen that is a pipe or a file.
@@ -134,7 +156,7 @@ func (l *lines) receipt(r *client.Rollout) {
 
 func (l *lines) left(change string) int {
 	fmt.Fprint(l.errs, goesOn(change))
-	return exitFailed
+	return notWatched
 }
 
 // goesOn is what is said of a rollout to who stops watching it.
@@ -390,5 +412,5 @@ func (b *block) left(change string) int {
 	if b.quit {
 		return 0
 	}
-	return exitFailed
+	return notWatched
 }

@@ -2,18 +2,20 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/selvage-edge/selvage/client"
 )
 
-// seat is somebody at a terminal who watches c-7.
+// seat is somebody at a terminal.
 type seat struct {
 	t      *testing.T
 	outer  *os.File
@@ -22,32 +24,14 @@ type seat struct {
 	status chan int
 }
 
-// watching sits somebody down. undo is what the node does when it is asked for one.
-func watching(t *testing.T, terminalName string, undo func()) *seat {
+// sits sits somebody down where a command runs, which asks a node at an address.
+func sits(t *testing.T, terminalName string, node http.Handler, run func(terminal *os.File, address string) int) *seat {
 	t.Helper()
 	t.Setenv("TERM", terminalName)
 	outer, inner := terminal(t)
 	stdin := os.Stdin
 	os.Stdin = inner
-	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost {
-			undo()
-			fmt.Fprint(w, "{}")
-			return
-		}
-		data, err := json.Marshal(client.Progress{Event: client.Watching, Rollout: client.Rollout{Change: client.Change{ID: "c-7", State: client.Watching}}})
-		if err != nil {
-			t.Error(err)
-		}
-		w.Header().Set("Content-Type", "text/event-stream")
-		fmt.Fprintf(w, "event: progress\ndata: %s\n\n", data)
-		_ = http.NewResponseController(w).Flush()
-		<-r.Context().Done()
-	}))
-	c, err := client.New(client.Options{Address: node.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
+	server := httptest.NewServer(node)
 	s := &seat{t: t, outer: outer, texts: make(chan string, 1000), status: make(chan int, 1)}
 	go func() { // it ends with the terminal
 		buf := make([]byte, 4096)
@@ -59,22 +43,54 @@ func watching(t *testing.T, terminalName string, undo func()) *seat {
 			s.texts <- string(buf[:n])
 		}
 	}()
-	ended := make(chan struct{})
+	over := make(chan struct{})
 	go func() {
-		defer close(ended)
-		status, err := watcher{c: c, out: inner, errs: inner, format: "text"}.follow(t.Context(), client.Of{Change: "c-7"})
+		defer close(over)
+		s.status <- run(inner, server.URL)
+	}()
+	t.Cleanup(func() {
+		<-over
+		os.Stdin = stdin
+		inner.Close()
+		server.Close()
+	})
+	return s
+}
+
+// tells tells that a change is under way, and no more.
+func tells(w http.ResponseWriter, r *http.Request) {
+	data, err := json.Marshal(client.Progress{Event: client.Watching, Rollout: client.Rollout{Change: client.Change{ID: "c-7", State: client.Watching}}})
+	if err != nil {
+		panic(err)
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	fmt.Fprintf(w, "event: progress\ndata: %s\n\n", data)
+	_ = http.NewResponseController(w).Flush()
+	<-r.Context().Done()
+}
+
+// watching sits somebody down who watches c-7. undo is what the node does when it is asked for one.
+func watching(t *testing.T, terminalName string, undo func()) *seat {
+	t.Helper()
+	return sits(t, terminalName, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			tells(w, r)
+			return
+		}
+		undo()
+		fmt.Fprint(w, "{}")
+	}), func(terminal *os.File, address string) int {
+		c, err := client.New(client.Options{Address: address})
+		if err != nil {
+			t.Error(err)
+			return exitFailed
+		}
+		status, err := watcher{c: c, out: terminal, errs: terminal, format: "text"}.follow(t.Context(), client.Of{Change: "c-7"})
 		if err != nil {
 			t.Error(err)
 		}
-		s.status <- status
-	}()
-	t.Cleanup(func() {
-		<-ended
-		os.Stdin = stdin
-		inner.Close()
-		node.Close()
+		return status
 	})
-	return s
 }
 
 // sees waits for a text on the screen.
@@ -101,7 +117,7 @@ func (s *seat) presses(keys string) {
 // A node that was asked to undo may be gone: who presses Ctrl-C then leaves at once, and who
 // presses q when it has answered.
 func TestKeysAreHeardWhileTheNodeDoesNotAnswer(t *testing.T) {
-	for key, want := range map[string]int{"q": 0, "\x03": exitFailed, "qu\x03": exitFailed} {
+	for key, want := range map[string]int{"q": 0, "\x03": notWatched, "qu\x03": notWatched} {
 		asked, over := make(chan struct{}), make(chan struct{})
 		s := watching(t, "xterm", func() { close(asked); <-over })
 		s.sees("leave it running")
@@ -137,5 +153,37 @@ func TestWhereNothingCanBeDrawnOverThereAreLines(t *testing.T) {
 				t.Errorf("with keys to press: %t, want %t: %q", got, drawn, s.seen)
 			}
 		})
+	}
+}
+
+// Who presses Ctrl-C wants no more of it.
+func TestCtrlCDeploysNoMoreOfSeveralServices(t *testing.T) {
+	dir := folder(t)
+	for _, name := range []string{"one", "two"} {
+		write(t, dir, name+".yaml", fmt.Sprintf("service: %s\nhosts: [%s.example]\nroutes: [{match: {path: /*}, redirect: {to: /x}}]\n", name, name))
+	}
+	var submitted atomic.Int64
+	s := sits(t, "xterm", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodPost:
+			fmt.Fprintf(w, `{"id": "c-%d"}`, submitted.Add(1))
+		case http.MethodGet:
+			tells(w, r)
+		}
+	}), func(terminal *os.File, address string) int {
+		cmd := deployCommand()
+		cmd.SetOut(terminal)
+		cmd.SetErr(terminal)
+		cmd.SetArgs([]string{"--address", address, dir})
+		err := cmd.ExecuteContext(t.Context())
+		if said, ok := errors.AsType[*saidError](err); ok {
+			return said.status
+		}
+		return 0
+	})
+	s.sees("leave it running")
+	s.presses("\x03")
+	if got := <-s.status; got != exitFailed || submitted.Load() != 1 {
+		t.Errorf("status %d and %d changes, want %d and 1", got, submitted.Load(), exitFailed)
 	}
 }

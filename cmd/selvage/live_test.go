@@ -44,10 +44,10 @@ func TestABlockIsDrawnOverItselfAtEveryWidth(t *testing.T) {
 func TestWhoStopsWatchingIsToldThatItGoesOn(t *testing.T) {
 	const goes = "c-7 goes on by itself: selvage rollout status c-7\n"
 	var out, errs strings.Builder
-	if status := (&lines{w: &out, errs: &errs}).left("c-7"); status != exitFailed || out.String() != "" || errs.String() != goes {
+	if status := (&lines{w: &out, errs: &errs}).left("c-7"); status != notWatched || out.String() != "" || errs.String() != goes {
 		t.Errorf("in a pipe: %d, %q, %q", status, out.String(), errs.String())
 	}
-	for quit, want := range map[bool]int{true: 0, false: exitFailed} {
+	for quit, want := range map[bool]int{true: 0, false: notWatched} {
 		var out strings.Builder
 		b := &block{w: &out, quit: quit, size: func() (int, int) { return 80, 24 }}
 		if status := b.left("c-7"); status != want || !strings.Contains(out.String(), strings.TrimSuffix(goes, "\n")) {
@@ -70,5 +70,13 @@ func TestAKeyThatDoesNothingSaysWhy(t *testing.T) {
 	before := out.Len()
 	if b.answered(errors.New("it is undone")); out.Len() > before {
 		t.Errorf("something is drawn behind the receipt: %q", out.String()[before:])
+	}
+}
+
+func TestOfSeveralRolloutsTheWorstIsTheExitStatus(t *testing.T) {
+	for _, tt := range [][3]int{{0, 0, 0}, {0, exitHeld, exitHeld}, {exitHeld, exitFailed, exitFailed}, {exitFailed, exitHeld, exitFailed}, {exitFailed, 0, exitFailed}} {
+		if got := worse(tt[0], tt[1]); got != tt[2] {
+			t.Errorf("%d and %d: got %d, want %d", tt[0], tt[1], got, tt[2])
+		}
 	}
 }

@@ -123,8 +123,8 @@ func (f *purgeFlags) guard(cmd *cobra.Command, c *client.Client, service string)
 	}
 	watch := watcher{c: c, out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), format: f.format}
 	status, err := watch.follow(cmd.Context(), client.Of{Change: change.ID})
-	if err == nil && status > 0 {
-		return &saidError{status}
+	if err == nil {
+		return ended(status)
 	}
 	return f.on.advise(err)
 }

@@ -43,8 +43,8 @@ func rolloutStatusCommand() *cobra.Command {
 			}
 			if watch {
 				status, err := watcher{c: c, out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), format: format}.follow(cmd.Context(), of(args, service))
-				if err == nil && status > 0 {
-					err = &saidError{status}
+				if err == nil {
+					return ended(status)
 				}
 				return on.advise(err)
 			}
