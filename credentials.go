@@ -22,8 +22,9 @@ func IsCredentialField(name string) bool { return slices.Contains(credentialFiel
 // ParseAuthorities reads the certificates of a file in the textual form of RFC 7468, whose
 // holders' signatures are believed. Each must be whole: one that is cut off, a key beside
 // them or a file without any is an error, which does not name the file. Text between them
-// is nothing, nor is a certificate in lines that begin with #. What has expired is read as the others are: its clients are refused by the
-// date when they come, and a node must not depend on the day for whether it starts.
+// is nothing, nor is a certificate in lines that begin with #. What has expired is read as the
+// others are: its clients are refused by the date when they come, and a node must not depend on
+// the day for whether it starts.
 func ParseAuthorities(text []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	begun, n := 0, 0

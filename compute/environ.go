@@ -56,7 +56,7 @@ func newEnviron(p *Program) *environ {
 	return e
 }
 
-// value is what the program is told of a variable now.
+// variable is what the program is told now of one of its variables.
 func (b *sandbox) variable(i int) string {
 	e := b.environ
 	if i != e.trace {

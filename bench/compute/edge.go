@@ -50,12 +50,12 @@ func (b *bench) start(ctx context.Context, functions map[string]string) (*node, 
 	if err := os.WriteFile(filepath.Join(b.dir, "node.yaml"), []byte(conf), 0o600); err != nil {
 		return nil, err
 	}
-	return b.launch(ctx, &node{address: address, log: filepath.Join(b.dir, "node.log")}, "/nothing",
+	return b.launch(ctx, &node{address: address, log: filepath.Join(b.dir, "node.log")},
 		filepath.Join(b.dir, "selvage"), "run", "-c", filepath.Join(b.dir, "node.yaml"), filepath.Join(b.dir, "service.yaml"))
 }
 
 // launch starts a server on core 0, and waits until it answers a path that it does not have.
-func (b *bench) launch(ctx context.Context, n *node, nothing string, command ...string) (*node, error) {
+func (b *bench) launch(ctx context.Context, n *node, command ...string) (*node, error) {
 	if conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", n.address); err == nil {
 		conn.Close()
 		return nil, fmt.Errorf("somebody else answers at %s: end it first", n.address)
@@ -77,7 +77,7 @@ func (b *bench) launch(ctx context.Context, n *node, nothing string, command ...
 		_ = n.cmd.Wait() // why it ended is in its log
 	}()
 	began := time.Now()
-	if err := n.until(ctx, nothing, http.StatusNotFound); err != nil {
+	if err := n.until(ctx, "/nothing", http.StatusNotFound); err != nil {
 		n.stop()
 		text, _ := os.ReadFile(n.log)
 		return nil, fmt.Errorf("start %s: %w:\n%s", command[0], err, text)
