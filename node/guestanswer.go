@@ -173,6 +173,9 @@ func (w *guestAnswer) finish(err error, usage compute.Usage) {
 	case err == nil && w.cut:
 		err = errUnfinished
 	}
+	if err != nil && !w.ready && w.body != nil {
+		w.body.gone.Store(true) // what answers instead has it, and a program that goes on does not get it first
+	}
 	w.trailersLocked()
 	w.usage, w.err, w.ended = usage, err, true
 	w.changed.Broadcast()
@@ -313,12 +316,12 @@ func guestBodyOf(req *http.Request) *guestBody {
 
 // Read implements io.Reader.
 func (b *guestBody) Read(p []byte) (int, error) {
-	b.touched.Store(true)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.gone.Load() {
 		return 0, http.ErrBodyReadAfterClose
 	}
+	b.touched.Store(true)
 	return b.ReadCloser.Read(p)
 }
 
