@@ -67,25 +67,53 @@ func (e *edge) lead(ctx context.Context) {
 	loops.Wait()
 }
 
-// noteWait is how long the store may take to note what a file says.
-const noteWait = 10 * time.Second
+// noteWait is how long the store may take to note what a file says, noteAgain how long
+// nobody asks it again when it did not.
+const (
+	noteWait  = 10 * time.Second
+	noteAgain = time.Second
+)
 
-// note puts what the files say into the log of changes, until ctx ends.
+// note puts what the files say into the log of changes, until ctx ends. What the store
+// does not take it is asked to take again: a machine that is busy with its start may
+// keep it for longer than noteWait, and nobody reads the file a second time.
 func (e *edge) note(ctx context.Context) {
-	for {
+	for ctx.Err() == nil {
 		var f files
 		select {
 		case f = <-e.guard.read:
 		case <-ctx.Done():
 			return
 		}
-		for _, s := range f.services {
-			wait, cancel := context.WithTimeout(ctx, noteWait)
-			err := e.guard.changes.Local(wait, s, f.outside[s.Service], "node "+string(e.name), f.why)
-			cancel()
-			if err != nil && ctx.Err() == nil {
-				e.log.Warn("a file's service is served, and is not in the log of changes", "service", s.Service, "error", err)
+		f.services = e.noteOnce(ctx, f, true)
+		for len(f.services) > 0 && ctx.Err() == nil {
+			select {
+			case <-time.After(noteAgain):
+				f.services = e.noteOnce(ctx, f, false)
+			case f = <-e.guard.read:
+				f.services = e.noteOnce(ctx, f, true)
+			case <-ctx.Done():
 			}
 		}
 	}
+}
+
+// noteOnce asks the store to note what the files say, and returns what it is to be asked
+// again. say: nobody said yet what it does not take.
+func (e *edge) noteOnce(ctx context.Context, f files, say bool) (again []selvage.Service) {
+	for _, s := range f.services {
+		wait, cancel := context.WithTimeout(ctx, noteWait)
+		err := e.guard.changes.Local(wait, s, f.outside[s.Service], "node "+string(e.name), f.why)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		if selvage.KindOf(err) != selvage.Invalid {
+			again = append(again, s)
+		}
+		if say {
+			e.log.Warn("a file's service is served, and is not in the log of changes", "service", s.Service, "error", err)
+		}
+	}
+	return again
 }
