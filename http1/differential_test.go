@@ -131,13 +131,13 @@ func TestValidRequestsAreAnsweredAsByNetHTTP(t *testing.T) {
 			}
 			text := fmt.Sprintf(head, "/a/b?"+q)
 			std := dialTest(t, s.Listener.Addr().String())
-			_ = std.SetDeadline(time.Now().Add(20 * time.Second))
+			_ = std.SetDeadline(time.Now().Add(patience))
 			_, _ = io.WriteString(std, text+probe)
 			want := readAnswers(t, bufio.NewReader(std), []string{method, "GET"})
 			std.Close()
 			for _, d := range serverDrivers {
 				client, wait := connectTo(t, d, ours)
-				_ = client.SetDeadline(time.Now().Add(20 * time.Second))
+				_ = client.SetDeadline(time.Now().Add(patience))
 				_, _ = io.WriteString(client, text+probe)
 				got := readAnswers(t, bufio.NewReader(client), []string{method, "GET"})
 				client.Close()

@@ -16,6 +16,9 @@ import (
 	"github.com/selvage-edge/selvage/record"
 )
 
+// patience bounds every wait on real time. It is reached only by a test that fails.
+const patience = time.Minute
+
 // pipe is one direction of a connection in memory: 64 KiB that are written but
 // not read, an end, and a reset.
 type pipe struct {
@@ -233,7 +236,7 @@ func connectTo(t testing.TB, d serverDriver, s *Server) (client net.Conn, wait f
 func talk(t testing.TB, d serverDriver, s *Server, text string) string {
 	t.Helper()
 	client, wait := connectTo(t, d, s)
-	_ = client.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = client.SetDeadline(time.Now().Add(patience))
 	go func() { _, _ = io.WriteString(client, text) }()
 	answer, err := io.ReadAll(client)
 	if err != nil && !strings.Contains(err.Error(), "reset") {

@@ -151,7 +151,7 @@ func TestIdleConnectionsHoldNoBuffer(t *testing.T) {
 // waitParked waits until the only connection of s waits.
 func waitParked(t *testing.T, s *Server) *conn {
 	t.Helper()
-	for range 10000 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		s.mu.Lock()
 		for c := range s.conns {
 			if c.parked.Load() {
@@ -160,7 +160,6 @@ func waitParked(t *testing.T, s *Server) *conn {
 			}
 		}
 		s.mu.Unlock()
-		time.Sleep(time.Millisecond)
 	}
 	t.Fatal("the connection never waits")
 	return nil

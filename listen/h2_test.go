@@ -29,7 +29,11 @@ type raw struct {
 
 func newRaw(t *testing.T, addr string, settings ...http2.Setting) *raw {
 	t.Helper()
-	c := dial(t, addr)
+	return rawOn(t, dial(t, addr), settings...)
+}
+
+func rawOn(t *testing.T, c net.Conn, settings ...http2.Setting) *raw {
+	t.Helper()
 	_, _ = io.WriteString(c, preface)
 	r := &raw{t: t, c: c, fr: http2.NewFramer(c, c), next: 1}
 	r.fr.AllowIllegalWrites = true
@@ -475,63 +479,61 @@ func TestClientThatLeavesIsRecorded(t *testing.T) {
 	}
 }
 
-// The deadlines of these tests are real but short: sockets do not know virtual time.
-const short = 150 * time.Millisecond
-
 func TestBodyThatStopsIsGivenUp(t *testing.T) {
 	got := make(chan error, 1)
-	e := start(t, func(w http.ResponseWriter, r *http.Request) {
+	onVirtualTime(t, selvage.Deadlines{Body: selvage.Duration(time.Minute)}, func(w http.ResponseWriter, r *http.Request) {
 		_, err := io.Copy(io.Discard, r.Body)
 		got <- err
 		w.WriteHeader(http.StatusRequestTimeout)
-	}, func(g *Group) { g.Deadlines = selvage.Deadlines{Body: selvage.Duration(10 * short)} })
-	r := newRaw(t, plain(t, e))
-	id := r.send(false, with(":method: POST")...)
-	for range 4 { // slow, but it goes on; far from the deadline, which a busy machine may stretch
-		_ = r.fr.WriteData(id, false, []byte("x"))
-		time.Sleep(short / 4)
-	}
-	if s := r.answer(id); s != "408" {
-		t.Errorf("answer %s, want the handler's", s)
-	}
-	if err := <-got; err == nil {
-		t.Error("the body ended without an error")
-	}
-	if rec := e.record(t, 0); rec.LimitHit != "deadline_body" || rec.Request.BodyBytes != 4 {
-		t.Errorf("limit %q after %d bytes, want deadline_body after 4", rec.LimitHit, rec.Request.BodyBytes)
-	}
+	}, func(t *testing.T, e *edge, dial func() net.Conn) {
+		r := rawOn(t, dial())
+		id := r.send(false, with(":method: POST")...)
+		for range 4 { // slow, but it goes on
+			_ = r.fr.WriteData(id, false, []byte("x"))
+			time.Sleep(59 * time.Second)
+		}
+		if s := r.answer(id); s != "408" {
+			t.Errorf("answer %s, want the handler's", s)
+		}
+		if err := <-got; err == nil {
+			t.Error("the body ended without an error")
+		}
+		if rec := e.record(t, 0); rec.LimitHit != "deadline_body" || rec.Request.BodyBytes != 4 || rec.Timing.End != 4*time.Minute-3*time.Second {
+			t.Errorf("limit %q after %d bytes and %v, want deadline_body after 4 and a minute more", rec.LimitHit, rec.Request.BodyBytes, rec.Timing.End)
+		}
+	})
 }
 
 func TestClientThatTakesNothingIsCut(t *testing.T) {
 	for _, size := range []int{1 << 10, 1 << 20} { // what net/http holds back, and what the handler waits for
 		got := make(chan error, 1)
-		e := start(t, func(w http.ResponseWriter, r *http.Request) {
+		onVirtualTime(t, selvage.Deadlines{Write: selvage.Duration(time.Minute)}, func(w http.ResponseWriter, r *http.Request) {
 			_, err := w.Write(make([]byte, size))
 			got <- err
-		}, func(g *Group) { g.Deadlines = selvage.Deadlines{Write: selvage.Duration(short)} })
-		r := newRaw(t, plain(t, e), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
-		id := r.send(true, head...)
-		if s := r.answer(id); s != "200" {
-			t.Fatalf("answer %s", s)
-		}
-		if s := r.end(id); s != "reset INTERNAL_ERROR" {
-			t.Errorf("%d bytes: the stream ended with %q, want a reset", size, s)
-		}
-		if err := <-got; (err != nil) != (size > 4096) {
-			t.Errorf("%d bytes: the handler's write ended with %v", size, err)
-		}
-		rec := e.record(t, 0)
-		if size > 4096 && (rec.LimitHit != "deadline_write" || rec.WhyBad != record.ClientGone || !rec.Answer.Broken) {
-			t.Errorf("limit %q, %q, %+v; want deadline_write", rec.LimitHit, rec.WhyBad, rec.Answer)
-		}
-		e.end()
+		}, func(t *testing.T, e *edge, dial func() net.Conn) {
+			r := rawOn(t, dial(), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+			id := r.send(true, head...)
+			if s := r.answer(id); s != "200" {
+				t.Fatalf("answer %s", s)
+			}
+			if s := r.end(id); s != "reset INTERNAL_ERROR" {
+				t.Errorf("%d bytes: the stream ended with %q, want a reset", size, s)
+			}
+			if err := <-got; (err != nil) != (size > 4096) {
+				t.Errorf("%d bytes: the handler's write ended with %v", size, err)
+			}
+			rec := e.record(t, 0)
+			if size > 4096 && (rec.LimitHit != "deadline_write" || rec.WhyBad != record.ClientGone || !rec.Answer.Broken) {
+				t.Errorf("limit %q, %q, %+v; want deadline_write", rec.LimitHit, rec.WhyBad, rec.Answer)
+			}
+		})
 	}
 }
 
 func TestRequestThatTakesTooLongInAllIsEnded(t *testing.T) {
 	for _, path := range []string{"/silent", "/half"} {
 		cause := make(chan error, 1)
-		e := start(t, func(w http.ResponseWriter, r *http.Request) {
+		onVirtualTime(t, selvage.Deadlines{Total: selvage.Duration(time.Minute)}, func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/half" {
 				_, _ = io.WriteString(w, "half")
 				w.(http.Flusher).Flush()
@@ -539,40 +541,42 @@ func TestRequestThatTakesTooLongInAllIsEnded(t *testing.T) {
 			<-r.Context().Done()
 			cause <- context.Cause(r.Context())
 			panic(http.ErrAbortHandler)
-		}, func(g *Group) { g.Deadlines = selvage.Deadlines{Total: selvage.Duration(short)} })
-		r := newRaw(t, plain(t, e))
-		id := r.send(true, with(":path: "+path)...)
-		want := "503"
-		if path == "/half" {
-			want = "200"
-		}
-		if s := r.answer(id); s != want {
-			t.Errorf("%s: %s, want %s", path, s, want)
-		}
-		if path == "/half" {
-			if s := r.end(id); s == "end" {
-				t.Errorf("%s: the answer looks whole", path)
+		}, func(t *testing.T, e *edge, dial func() net.Conn) {
+			r := rawOn(t, dial())
+			id := r.send(true, with(":path: "+path)...)
+			want := "503"
+			if path == "/half" {
+				want = "200"
 			}
-		}
-		if err := <-cause; !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s: the context ended with %v", path, err)
-		}
-		if rec := e.record(t, 0); rec.WhyBad != record.DeadlineTotal || rec.LimitHit != "deadline_total" || fmt.Sprint(rec.Answer.Status) != want {
-			t.Errorf("%s: record %q %q %d", path, rec.WhyBad, rec.LimitHit, rec.Answer.Status)
-		}
-		e.end()
+			if s := r.answer(id); s != want {
+				t.Errorf("%s: %s, want %s", path, s, want)
+			}
+			if path == "/half" {
+				if s := r.end(id); s == "end" {
+					t.Errorf("%s: the answer looks whole", path)
+				}
+			}
+			if err := <-cause; !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: the context ended with %v", path, err)
+			}
+			if rec := e.record(t, 0); rec.WhyBad != record.DeadlineTotal || rec.LimitHit != "deadline_total" || fmt.Sprint(rec.Answer.Status) != want || rec.Timing.End != time.Minute {
+				t.Errorf("%s: record %q %q %d after %v", path, rec.WhyBad, rec.LimitHit, rec.Answer.Status, rec.Timing.End)
+			}
+		})
 	}
 }
 
 func TestIdleHTTP2ConnectionIsClosed(t *testing.T) {
-	e := start(t, hello, func(g *Group) { g.Deadlines = selvage.Deadlines{Idle: selvage.Duration(short)} })
-	r := newRaw(t, plain(t, e))
-	if s := r.answer(r.send(true, head...)); s != "200" {
-		t.Fatalf("answer %s", s)
-	}
-	if s := r.answer(99); s != "goaway NO_ERROR" {
-		t.Errorf("%s, want a graceful end", s)
-	}
+	onVirtualTime(t, selvage.Deadlines{Idle: selvage.Duration(time.Minute)}, hello, func(t *testing.T, _ *edge, dial func() net.Conn) {
+		r := rawOn(t, dial())
+		if s := r.answer(r.send(true, head...)); s != "200" {
+			t.Fatalf("answer %s", s)
+		}
+		begin := time.Now()
+		if s := r.answer(99); s != "goaway NO_ERROR" || time.Since(begin) != time.Minute {
+			t.Errorf("%s after %v, want a graceful end after a minute", s, time.Since(begin))
+		}
+	})
 }
 
 // A flood of requests that are reset at once must not run more handlers than

@@ -20,11 +20,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/edgetest"
 	"github.com/selvage-edge/selvage/http1"
 	"github.com/selvage-edge/selvage/record"
 )
@@ -78,14 +80,16 @@ func (n *notes) record(t *testing.T, i int) record.Record {
 	return r
 }
 
+// patience bounds every wait on real time. It is reached only by a test that fails.
+const patience = time.Minute
+
 // eventually waits for what other goroutines are about to do.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 2000 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	t.Fatalf("waited in vain for %s", what)
 }
@@ -131,6 +135,29 @@ func (e *edge) listenOn(t *testing.T, l selvage.Listener, conf selvage.TLS) stri
 		t.Fatal(err)
 	}
 	return e.Addrs()[0].String()
+}
+
+// onVirtualTime runs a group with deadlines on a network in memory, where nothing but a deadline lets time go by.
+func onVirtualTime(t *testing.T, waits selvage.Deadlines, handler http.HandlerFunc, test func(t *testing.T, e *edge, dial func() net.Conn)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		var network edgetest.Network
+		e := start(t, handler, func(g *Group) {
+			g.Listen, g.Deadlines = network.Listen, waits
+		})
+		defer e.end()
+		if err := e.Apply([]selvage.Listener{{Address: "192.0.2.1:80"}}, selvage.TLS{}); err != nil {
+			t.Fatal(err)
+		}
+		test(t, e, func() net.Conn {
+			c, err := network.Dial(t.Context(), "tcp", "192.0.2.1:80")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { c.Close() })
+			return c
+		})
+	})
 }
 
 func plain(t *testing.T, e *edge) string {
@@ -187,7 +214,7 @@ func dial(t *testing.T, addr string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second)) // so that a defect does not hang the test
+	_ = c.SetDeadline(time.Now().Add(patience)) // so that a defect does not hang the test
 	return c
 }
 

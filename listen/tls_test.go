@@ -25,7 +25,7 @@ func shake(addr, name string, conf *tls.Config) (string, error) {
 		conf = &tls.Config{InsecureSkipVerify: true} // the test looks at the certificate itself
 	}
 	conf.ServerName = name
-	c, err := tls.DialWithDialer(&net.Dialer{Timeout: 20 * time.Second}, "tcp", addr, conf)
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", addr, conf)
 	if err != nil {
 		return "", err
 	}
