@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -124,36 +125,45 @@ func work(ctx context.Context, g *Guest) {
 }
 
 func TestAHostileProgramIsEndedByItsLimit(t *testing.T) {
-	e := newTestEngine(t, Options{})
 	for name, c := range hostile {
 		t.Run(name, func(t *testing.T) {
-			abi := &testABI{version: new(int), slow: work}
-			limits := Limits{}
-			if c.limit == LimitWall {
-				limits.Wall, limits.CPU = 50*time.Millisecond, time.Hour
-				abi.slow = func(ctx context.Context, _ *Guest) { <-ctx.Done() }
+			if c.limit == LimitWall { // which goes by while nobody computes: on virtual time it is never over too soon
+				synctest.Test(t, func(t *testing.T) { wantEndedBy(t, c.text, c.limit) })
+				return
 			}
-			if c.limit == LimitStack {
-				limits.CPU = time.Minute
-			}
-			f := compileText(t, e, c.text, Program{ABI: abi, Limits: limits})
-			for range 2 { // once in a sandbox that starts, once in another
-				answers, in, err := ask(t.Context(), f, 1)
-				limit, ok := errors.AsType[*LimitError](err)
-				if !ok || limit.Name != c.limit || len(answers) != 1 {
-					t.Fatalf("got %v after %d answers, want the limit %s", err, len(answers), c.limit)
-				}
-				if len(in.Usage.Hit) != 1 || in.Usage.Hit[0] != c.limit {
-					t.Errorf("got %v as what was hit", in.Usage.Hit)
-				}
-				if limit.Trap == nil || len(limit.Trap.Stack) == 0 {
-					t.Errorf("the error has no stack: %+v", limit)
-				}
-				if c.limit == LimitCPU && (in.Usage.Ticks < 1 || in.Usage.CPU < 50*time.Millisecond) {
-					t.Errorf("got %d ticks in %v", in.Usage.Ticks, in.Usage.CPU)
-				}
-			}
+			wantEndedBy(t, c.text, c.limit)
 		})
+	}
+}
+
+// wantEndedBy lets a hostile program be ended, and looks at what is said of that.
+func wantEndedBy(t *testing.T, text string, want LimitName) {
+	t.Helper()
+	abi := &testABI{version: new(int), slow: work}
+	limits := Limits{}
+	if want == LimitWall {
+		limits.CPU = time.Hour
+		abi.slow = func(ctx context.Context, _ *Guest) { <-ctx.Done() }
+	}
+	if want == LimitStack {
+		limits.CPU = time.Minute
+	}
+	f := compileText(t, newTestEngine(t, Options{}), text, Program{ABI: abi, Limits: limits})
+	for range 2 { // once in a sandbox that starts, once in another
+		answers, in, err := ask(t.Context(), f, 1)
+		limit, ok := errors.AsType[*LimitError](err)
+		if !ok || limit.Name != want || len(answers) != 1 {
+			t.Fatalf("got %v after %d answers, want the limit %s", err, len(answers), want)
+		}
+		if len(in.Usage.Hit) != 1 || in.Usage.Hit[0] != want {
+			t.Errorf("got %v as what was hit", in.Usage.Hit)
+		}
+		if limit.Trap == nil || len(limit.Trap.Stack) == 0 {
+			t.Errorf("the error has no stack: %+v", limit)
+		}
+		if want == LimitCPU && (in.Usage.Ticks < 1 || in.Usage.CPU < 50*time.Millisecond) {
+			t.Errorf("got %d ticks in %v", in.Usage.Ticks, in.Usage.CPU)
+		}
 	}
 }
 

@@ -124,10 +124,17 @@ func TestWebSocketLastsUntilTheEndOfTheDrain(t *testing.T) {
 	began := time.Now() // no later than the drain does
 	p.signal(syscall.SIGTERM)
 	p.says("draining")
-	echo(t, ws, "while it drains")
-	if _, _, err = ws.Read(t.Context()); err == nil {
-		t.Error("the WebSocket had a message that nobody sent")
+	const said = "while it drains"
+	err = ws.Write(t.Context(), websocket.MessageText, []byte(said))
+	if _, got, failed := ws.Read(t.Context()); err == nil && failed == nil {
+		if string(got) != said {
+			t.Errorf("while it drains: got %q, want %q", got, said)
+		}
+		if _, _, err = ws.Read(t.Context()); err == nil {
+			t.Error("the WebSocket had a message that nobody sent")
+		}
 	}
+	// Where all of it took longer than the drain nothing came back, which is right.
 	if lasted := time.Since(began); lasted < drain {
 		t.Errorf("the WebSocket was ended after %v of a drain of %v: %v", lasted, drain, err)
 	}

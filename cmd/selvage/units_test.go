@@ -159,7 +159,10 @@ func (s *shaken) shake(t *testing.T) (stop func()) {
 		serial, err := s.one(ctx, addr, address)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.serials[serial]++; err != nil {
+		if serial != "" {
+			s.serials[serial]++
+		}
+		if err != nil {
 			s.refused.Add(1)
 		}
 	})
