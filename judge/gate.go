@@ -16,6 +16,10 @@ type Gate struct {
 	// Short is how many a canary that had been as bad as the baseline from the start would need still;
 	// -1 as for More. At 0 it is not for want of makings that the gate is closed.
 	Short int64
+	// Trap is a fingerprint that speaks against the canary and that is not shown to be rare. It keeps gates
+	// beyond one half shut: at even shares it is told apart with few hits, and hardly beyond.
+	Trap string
+	Only bool // nothing else keeps it shut: Proof and More are of the trap
 }
 
 // Epsilon is how much worse a change must be to be kept from the next position:
@@ -43,14 +47,15 @@ func (p *process) proof(k Indicator, epsilon float64) float64 {
 	return sum
 }
 
-// Gate judges the gate with this ε. odds are canary : baseline of the makings to
+// Gate judges the gate of a position with this [Schedule.Exposure]. odds are canary : baseline of the makings to
 // come, for the prediction. A node that was not heard holds nothing up: it
 // adds no makings.
-func (p *Panel) Gate(epsilon, odds float64, elapsed time.Duration) Gate {
-	return p.gate(p.Evidence(elapsed), epsilon, odds)
+func (p *Panel) Gate(next, odds float64, elapsed time.Duration) Gate {
+	return p.gate(p.Evidence(elapsed), next, odds)
 }
 
-func (p *Panel) gate(e Evidence, epsilon, odds float64) Gate {
+func (p *Panel) gate(e Evidence, next, odds float64) Gate {
+	epsilon := Epsilon(next)
 	g := Gate{Epsilon: epsilon, Proof: math.Inf(1), Makings: p.tally.N[canary]}
 	for k := range Indicator(Indicators) {
 		if v := p.merged.proof(k, epsilon); v < g.Proof {
@@ -60,7 +65,24 @@ func (p *Panel) gate(e Evidence, epsilon, odds float64) Gate {
 		g.More, g.Short = later(g.More, more), later(g.Short, all)
 	}
 	g.Open = g.Proof >= math.Log(1/Beta) && e.Most() < math.Log(held)
+	if next > 0.5 && e.Hits > 0 {
+		g.trapped(e)
+	}
 	return g
+}
+
+// trapped shuts the gate if the trap that is accused is not shown to be rare. Makings show it, and
+// time does not, so that a stray trap of a good change is made up for and one in a thousand is not.
+func (g *Gate) trapped(e Evidence) {
+	proof, more := rare(e.Hits, g.Makings)
+	if proof >= math.Log(1/Beta) {
+		return
+	}
+	g.Trap = e.Accused
+	if g.Open {
+		g.Open, g.Only = false, true
+		g.Proof, g.More, g.Weakest = proof, more, Trap
+	}
 }
 
 // later is the larger of two predictions; -1 is never.

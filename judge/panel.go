@@ -100,6 +100,8 @@ type Evidence struct {
 	Lead       Indicator // the one that says most
 	Prints     float64
 	Print      string // the fingerprint that says most; empty if there is none
+	Accused    string // the one with most hits of those that speak against the canary, however little
+	Hits       int64  // the canary's, of all those
 }
 
 // Most is the larger of the two.
@@ -127,9 +129,7 @@ func (p *Panel) Evidence(elapsed time.Duration) Evidence {
 		}
 		for name, e := range r.Prints {
 			if i, ok := p.order[name]; ok {
-				for j := range e {
-					prints[i][j] += e[j]
-				}
+				prints[i].add(&e)
 			}
 		}
 		if !r.Lost && at.life >= p.newest(at.node) {
@@ -171,9 +171,17 @@ func (p *Panel) weigh(elapsed time.Duration, joined *[Indicators][undos]float64,
 		out.Prints = addExp(mergedPrints, alonePrints-n) - math.Ln2
 	}
 	out.Lead = lead
+	var most int64
 	for name, i := range p.order {
 		if i == print {
 			out.Print = name
+		}
+		if e := &prints[i]; e.accuses() {
+			n := e.Hits[canary]
+			out.Hits += n
+			if n > most || n == most && name < out.Accused {
+				most, out.Accused = n, name
+			}
 		}
 	}
 	return out

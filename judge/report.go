@@ -93,7 +93,7 @@ type stratumState struct {
 
 type printState struct {
 	Name string
-	Proc PrintEvidence
+	Proc [len(abovePrint)]float64
 	Hits [2]int64
 }
 
@@ -104,7 +104,7 @@ func (b *Book) Export() ([]byte, error) {
 		st.Strata = append(st.Strata, stratumState{s.name, s.epoch, s.proc, s.tally})
 	}
 	for name, i := range b.prints.order {
-		st.Prints = append(st.Prints, printState{name, b.prints.proc[i], b.prints.hits[i]})
+		st.Prints = append(st.Prints, printState{name, b.prints.proc[i].Undo, b.prints.proc[i].Hits})
 	}
 	slices.SortFunc(st.Prints, func(x, y printState) int { return cmp.Compare(b.prints.order[x.Name], b.prints.order[y.Name]) })
 	return json.Marshal(st)
@@ -135,10 +135,11 @@ func Import(o Options, data []byte) (*Book, error) {
 	}
 	for _, p := range st.Prints {
 		i, ok := b.prints.index(p.Name)
-		if !ok || i != len(b.prints.proc)-1 || !sane(p.Proc[:]...) || p.Hits[0] < 0 || p.Hits[1] < 0 {
+		e := PrintEvidence{p.Proc, p.Hits}
+		if !ok || i != len(b.prints.proc)-1 || !e.sane() {
 			return nil, fmt.Errorf("read judging state: fingerprint %q is damaged", p.Name)
 		}
-		b.prints.proc[i], b.prints.hits[i] = p.Proc, p.Hits
+		b.prints.proc[i] = e
 	}
 	return b, nil
 }
@@ -192,7 +193,7 @@ func (r *Report) sane() bool {
 		return false
 	}
 	for _, e := range r.Prints {
-		if !sane(e[:]...) {
+		if !e.sane() {
 			return false
 		}
 	}

@@ -45,7 +45,7 @@ func (p *Panel) Verdict(elapsed time.Duration, next, odds float64) Verdict {
 	e := p.Evidence(elapsed)
 	v := Verdict{
 		Word: Watching, Unit: "makings", After: elapsed, Lead: e.Lead, Evidence: e.Most(),
-		Gate: p.gate(e, Epsilon(next), odds),
+		Gate: p.gate(e, next, odds),
 	}
 	if e.Prints > e.Indicators {
 		v.Fingerprint, v.Lead = e.Print, Trap
@@ -77,6 +77,9 @@ func (v Verdict) String() string {
 		return v.grave(unit)
 	}
 	switch {
+	case v.Gate.Only:
+		return fmt.Sprintf("watching: %s %s so far, about %s more without another trap show that it is rare (%s)",
+			count(v.Gate.Makings), unit, count(v.Gate.More), v.Gate.Trap)
 	case v.Gate.More < 0:
 		return fmt.Sprintf("watching: %s %s so far; as things go, ε = %s is never shown for %s",
 			count(v.Gate.Makings), unit, percent(v.Gate.Epsilon), v.Gate.Weakest)

@@ -60,10 +60,7 @@ func (e looked) apply(d *document, now time.Time) error {
 	case quiet:
 		e.quiet(d, now)
 	case holdingBack:
-		if r.Stood >= judge.HoldFor && !r.Held {
-			r.to(watched)
-			d.note("step", "the control gets it too", now)
-		}
+		e.holdBack(d, now)
 	case watched:
 		e.watch(d, now)
 	case doubted:
@@ -131,8 +128,9 @@ func (e looked) spread(d *document, now time.Time) {
 	}
 	next, _ := r.plan().Next(r.At)
 	switch {
-	case e.verdict.Word == judge.Open && next.Share > 0.5 && e.verdict.Fingerprint != "" && e.verdict.Evidence > 0:
-		// A trap that is too rare for the gates is told apart at even shares, and hardly beyond.
+	case e.verdict.Gate.Only && r.Stood >= judge.HoldFor:
+		// A control of 5 % for as long would say less than these even shares did.
+		d.promote(watched, fmt.Sprintf("its trap was not told apart in %s at even shares: %s", judge.HoldFor, e.verdict.Gate.Trap), now)
 	case e.verdict.Word == judge.Open:
 		r.move(next)
 		if _, last := r.plan().Next(next); last {
@@ -186,6 +184,9 @@ func (e looked) quiet(d *document, now time.Time) {
 		return
 	case e.verdict.Word == judge.Open && r.Stood >= judge.StepEvery:
 		d.promote(watched, e.verdict.String(), now)
+	case e.verdict.Gate.Only: // there is traffic enough for gates, and they say what else is to be seen
+		r.to(spreading)
+		d.note("step", "half and half until a trap is told apart: "+e.verdict.Gate.Trap, now)
 	case e.verdict.Evidence >= math.Log(quietAgainst):
 		return
 	case r.Stood >= after && e.verdict.Gate.Short == 0:
@@ -249,6 +250,21 @@ func (d *document) thaw(words string, now time.Time) {
 	d.note("released", words, now)
 }
 
+// holdBack waits for the end of the control. A trap that showed only now is
+// compared at even shares: at these a hit says hardly anything.
+func (e looked) holdBack(d *document, now time.Time) {
+	r := d.Rollout
+	switch {
+	case e.verdict.Gate.Trap != "":
+		r.to(doubted)
+		r.move(judge.Position{Share: 0.5, POPs: max(len(r.POPs), 1)})
+		d.note("step", "a trap that the old revision does not have: half of the units go back to it, to compare: "+e.verdict.Gate.Trap, now)
+	case r.Stood >= judge.HoldFor && !r.Held:
+		r.to(watched)
+		d.note("step", "the control gets it too", now)
+	}
+}
+
 // watch looks at the level of what is promoted, for an hour. An alarm alone
 // undoes nothing: half of the units go back to the old revision, and the
 // comparison decides.
@@ -280,6 +296,8 @@ func (e looked) doubt(d *document, now time.Time) {
 	case e.bads > r.Since.Bad || r.Frozen || r.Held:
 		r.Since.Bad, r.Stood = e.bads, 0
 		return
+	case e.verdict.Gate.Trap != "" && r.Promoted < watchFor:
+		return // it is told apart, or shown to be rare
 	case e.verdict.Word != judge.Open && r.Stood < doubtFor:
 		return
 	case r.Stood < judge.StepEvery:

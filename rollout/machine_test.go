@@ -70,6 +70,11 @@ func made(n, bad int64) func(*looked) {
 func rates(all, canary float64) func(*looked) {
 	return func(e *looked) { e.rate, e.canary = all, canary }
 }
+
+// trapped has nothing but a trap keep the gate shut.
+func trapped(e *looked) {
+	e.verdict.Gate = judge.Gate{Trap: "boom", Only: true, More: 5000, Weakest: judge.Trap}
+}
 func working(e *looked)                    { e.working = 1 }
 func advised(a judge.Advice) func(*looked) { return func(e *looked) { e.advice = a } }
 
@@ -107,7 +112,11 @@ var transitions = []struct {
 	{"a gate is closed", spreading, []func(*rollout){stood(time.Hour)}, seen(judge.Watching, need(10)), spreading, 0.01, "old", ""},
 	{"more POPs take part", spreading, []func(*rollout){at(0.02, 1), stood(time.Minute)}, seen(judge.Open), spreading, 0.02, "old", "step"},
 	{"the last gate promotes", spreading, []func(*rollout){at(0.5, 3), stood(time.Minute)}, seen(judge.Open), holdingBack, 0.95, "old", client.Promoted},
-	{"a rare trap is told apart at even shares", spreading, []func(*rollout){at(0.5, 3), stood(time.Minute)}, seen(judge.Open, func(e *looked) { e.verdict.Fingerprint, e.verdict.Evidence = "boom", 1 }), spreading, 0.5, "old", ""},
+	{"a trap is told apart at even shares", spreading, []func(*rollout){at(0.5, 3), stood(judge.HoldFor - 2*time.Second)}, seen(judge.Watching, trapped), spreading, 0.5, "old", ""},
+	{"a trap is no want of traffic", spreading, []func(*rollout){at(0.5, 3), stood(time.Minute)}, seen(judge.Watching, trapped, rates(0.1, 0.1)), spreading, 0.5, "old", ""},
+	{"a trap that nothing shows to be rare is not waited for for ever", spreading, []func(*rollout){at(0.5, 3), stood(judge.HoldFor)}, seen(judge.Watching, trapped), watched, 0, "new", client.Promoted},
+	{"a trap that was held by hand is", spreading, []func(*rollout){at(0.5, 3), stood(time.Hour), func(r *rollout) { r.HoldBy = "mira" }}, seen(judge.Watching, trapped), spreading, 0.5, "old", ""},
+	{"a trap beside a gate that is shut", spreading, []func(*rollout){at(0.5, 3), stood(time.Hour)}, seen(judge.Watching, trapped, func(e *looked) { e.verdict.Gate.Only = false }), spreading, 0.5, "old", ""},
 	{"too little traffic", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(100_000)), quiet, 0.5, "old", "step"},
 	{"a bad canary is not too little traffic", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(100_000), made(10, 2), func(e *looked) { e.verdict.Evidence = 1 }), spreading, 0.01, "old", ""},
 	{"a bad canary without a baseline is not either", spreading, []func(*rollout){stood(time.Minute)}, seen(judge.Watching, need(-1), made(10, 2)), spreading, 0.01, "old", ""},
@@ -137,6 +146,8 @@ var transitions = []struct {
 	{"quiet and convicted", quiet, nil, seen(judge.Undone), undone, 0, "old", client.Undone},
 	{"quiet and a gate opens", quiet, []func(*rollout){stood(time.Minute)}, seen(judge.Open, made(500, 0)), watched, 0, "new", client.Promoted},
 	{"held back long enough", holdingBack, []func(*rollout){stood(judge.HoldFor)}, seen(judge.Watching), watched, 0, "new", "step"},
+	{"quiet with traffic for gates, and a trap", quiet, []func(*rollout){stood(time.Minute), func(r *rollout) { r.Since = Level{1, 1} }}, seen(judge.Watching, trapped, made(2000, 1)), spreading, 0.5, "old", "step"},
+	{"held back, and the first trap comes", holdingBack, nil, seen(judge.Watching, trapped), doubted, 0.5, "old", "step"},
 	{"held back", holdingBack, nil, seen(judge.Watching), holdingBack, 0.95, "old", ""},
 	{"convicted while held back", holdingBack, nil, seen(judge.Undone), undone, 0, "old", client.Undone},
 	{"watched", watched, nil, seen(judge.Watching), watched, 0, "new", ""},
@@ -144,6 +155,9 @@ var transitions = []struct {
 	{"an alarm compares", watched, nil, seen(judge.Watching, func(e *looked) { e.alarm = true }), doubted, 0.5, "old", "step"},
 	{"doubted and convicted", doubted, nil, seen(judge.Undone), undone, 0, "old", client.Undone},
 	{"doubted and calm", doubted, []func(*rollout){stood(doubtFor), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching), watched, 0, "new", "step"},
+	{"doubted for a trap", doubted, []func(*rollout){stood(time.Hour), func(r *rollout) { r.Since, r.Promoted = Level{1, 0}, time.Minute }}, seen(judge.Watching, trapped), doubted, 0.5, "old", ""},
+	{"doubted for a trap that is shown to be rare", doubted, []func(*rollout){stood(time.Minute), func(r *rollout) { r.Since, r.Promoted = Level{1, 0}, time.Minute }}, seen(judge.Open), watched, 0, "new", "step"},
+	{"doubted for a trap for an hour", doubted, []func(*rollout){stood(time.Hour), func(r *rollout) { r.Since, r.Promoted = Level{1, 0}, watchFor }}, seen(judge.Watching, trapped), watched, 0, "new", "step"},
 	{"doubted with bads", doubted, []func(*rollout){stood(doubtFor), func(r *rollout) { r.Since = Level{1, 0} }}, seen(judge.Watching, made(9, 3)), doubted, 0.5, "old", ""},
 	{"undone by hand", spreading, nil, wanted{what: "undo", who: "mira"}, undone, 0, "old", client.Undone},
 	{"undone by hand after all", finished, nil, wanted{what: "undo", who: "mira"}, undone, 0, "old", client.Undone},

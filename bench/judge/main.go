@@ -202,20 +202,42 @@ func (b *bench) scheduled() {
 		}
 		b.printf(" | not compared | not compared |\n")
 	}
+	b.rareTrap()
 	for _, rate := range []float64{1000, 100, 10} {
-		b.printf("| healthy, %g rps", rate)
-		for _, pops := range []int{1, 3} {
-			rs := b.play(b.few(), settings{rate: rate, pops: pops, classes: 4, length: 30 * time.Minute, bad: rates(0.001, 0.001), kind: judge.OriginError})
-			var to []float64
-			for _, r := range rs {
-				to = append(to, r.at.Seconds())
-			}
-			b.printf(" | %.0f s; undone %d, quiet %d of %d", median(to), count(rs, func(r result) bool { return r.undone }),
-				count(rs, func(r result) bool { return r.quiet }), len(rs))
-		}
-		b.printf(" | 6 min | 40 min |\n")
+		b.healthy(fmt.Sprintf("healthy, %g rps", rate), settings{rate: rate, bad: rates(0.001, 0.001), kind: judge.OriginError})
 	}
+	b.healthy("healthy, 1000 rps, both trap on 1 in 20,000", settings{rate: 1000, bad: rates(0.00005, 0.00005), kind: judge.Trap, print: "trap"})
+	b.healthy("1000 rps, the new one alone traps on 1 in 20,000", settings{rate: 1000, bad: rates(0, 0.00005), kind: judge.Trap, print: "trap"})
 	b.printf("\n\"Quiet\" counts runs in which some step was predicted to need over two minutes and the rollout would change to quiet mode. The others' times of healthy changes are the sums of their documented steps.\n\n")
+}
+
+// rareTrap counts those that are undone before they are promoted: the others did not trap until then.
+func (b *bench) rareTrap() {
+	b.printf("| a trap on 1 in 1,000")
+	for _, pops := range []int{1, 3} {
+		rs := b.play(b.few(), settings{rate: 1000, pops: pops, classes: 4, length: 20 * time.Minute, bad: rates(0, 0.001), kind: judge.Trap, print: "trap"})
+		let := count(rs, func(r result) bool { return !r.undone })
+		unseen := count(rs, func(r result) bool { return !r.undone && r.bads == 0 })
+		b.printf(" | %.0f / %.1f s (%d of %d); to 95 %%: %d, of these %d without one trap", of(rs, bads), of(rs, at), len(rs)-let, len(rs), let, unseen)
+	}
+	b.printf(" | not compared | not compared |\n")
+}
+
+// healthy is a row of what is to be promoted.
+func (b *bench) healthy(name string, s settings) {
+	b.printf("| %s", name)
+	s.classes, s.length = 4, 30*time.Minute
+	for _, pops := range []int{1, 3} {
+		s.pops = pops
+		rs := b.play(b.few(), s)
+		var to []float64
+		for _, r := range rs {
+			to = append(to, r.at.Seconds())
+		}
+		b.printf(" | %.0f s; undone %d, quiet %d of %d", median(to), count(rs, func(r result) bool { return r.undone }),
+			count(rs, func(r result) bool { return r.quiet }), len(rs))
+	}
+	b.printf(" | 6 min | 40 min |\n")
 }
 
 func (b *bench) convict() {

@@ -24,7 +24,7 @@ type settings struct {
 	bad     func(at time.Duration, pop int, canary bool) float64
 	kind    judge.Indicator
 	slow    float64 // the canary's latency is this many times the baseline's; 1 if zero
-	print   string  // a bad of the canary has this fingerprint
+	print   string  // of what is bad
 }
 
 // result is how a change fared.
@@ -190,9 +190,9 @@ func (w *world) outcome(at time.Duration, pop int, canary bool) judge.Outcome {
 	}
 	if w.rng.Float64() < w.bad(at, pop, canary) {
 		o.Bad, o.NoBody = o.Bad.With(w.kind), true
+		o.Fingerprint = w.print
 		if canary {
 			w.out.bads++
-			o.Fingerprint = w.print
 		}
 	}
 	return o
