@@ -139,7 +139,7 @@ func (c *checker) functionLimits(at string, f *Function) {
 func (c *checker) onFunctionFailure(at string, s *Service, name FunctionName, f *Function) {
 	switch {
 	case f.OnFailure == FailWithDefault && f.Default == nil:
-		c.mistake(at+".on_failure", "add default: {status: 503, body: …}", "it has no default answer")
+		c.mistake(at+".on_failure", "add default: {status: 503, body: ...}", "it has no default answer")
 	case f.OnFailure != FailWithDefault && f.Default != nil:
 		c.keyMistake(at+".default", "write on_failure: default", "the default answer is never used")
 	}

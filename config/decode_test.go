@@ -197,7 +197,7 @@ shop.yaml:4:1: directives are not supported
        | ^`},
 	{"a reference within braces", "service", "owner: {a: ${env:X}}\n", `shop.yaml:1:13: ',' or '}' must be specified
      1 | owner: {a: ${env:X}}
-       |             ^ within braces ${…} needs quotes`},
+       |             ^ within braces ${...} needs quotes`},
 	{"not UTF-8", "service", "service: a\nowner: \"Zoë \xff\"\n", `shop.yaml:2:13: byte 0xFF is not UTF-8
      2 | owner: "Zoë �"
        |             ^ take it away`},

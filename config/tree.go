@@ -293,7 +293,7 @@ func syntaxProblem(src *source, err error) selvage.Problem {
 	case strings.Contains(p.Message, "'\t'"):
 		p.Message, p.Hint = "a tab cannot indent", "indent with spaces"
 	case strings.Contains(line, "${"):
-		p.Hint = "within braces ${…} needs quotes"
+		p.Hint = "within braces ${...} needs quotes"
 	case strings.Contains(line, "*"):
 		p.Hint = "as text a * needs quotes"
 	}

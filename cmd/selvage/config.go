@@ -23,7 +23,7 @@ func configCommand() *cobra.Command {
 func configShowCommand() *cobra.Command {
 	f := new(runFlags)
 	cmd := &cobra.Command{
-		Use:   "show [-c NODE.yaml] [SERVICE.yaml|FOLDER…]",
+		Use:   "show [-c NODE.yaml] [SERVICE.yaml|FOLDER...]",
 		Short: "Print the whole configuration with every default",
 		Args:  cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -34,7 +34,7 @@ func configShowCommand() *cobra.Command {
 			if err != nil {
 				return sayProblems(cmd, err)
 			}
-			_, err = cmd.OutOrStdout().Write(out)
+			_, err = asIs(cmd.OutOrStdout()).Write(out)
 			return err
 		},
 		ValidArgsFunction: yamlFiles,
@@ -102,7 +102,7 @@ func configSchemaCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = cmd.OutOrStdout().Write(schema)
+			_, err = asIs(cmd.OutOrStdout()).Write(schema)
 			return err
 		},
 	}

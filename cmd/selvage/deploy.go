@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -25,7 +24,7 @@ type deployFlags struct {
 func deployCommand() *cobra.Command {
 	f := new(deployFlags)
 	cmd := &cobra.Command{
-		Use:   "deploy [flags] FILE|FOLDER…",
+		Use:   "deploy [flags] FILE|FOLDER...",
 		Short: "Change a service, watched: what is bad is undone by itself",
 		Long: `Deploy a service file with the files that it names, and watch it.
 
@@ -82,6 +81,7 @@ func (f *deployFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	ctx := cmd.Context()
+	watch := newWatcher(cmd, c, f.format)
 	var worst int
 	for _, b := range bundles {
 		if err := send(ctx, c, b); err != nil {
@@ -100,7 +100,7 @@ func (f *deployFlags) run(cmd *cobra.Command, args []string) error {
 			}
 			continue
 		}
-		status, err := watcher{c: c, out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), format: f.format}.follow(ctx, client.Of{Change: change.ID})
+		status, err := watch.follow(ctx, client.Of{Change: change.ID})
 		if err != nil {
 			return f.on.advise(err)
 		}
@@ -125,12 +125,6 @@ func orNothing(revision string) string {
 		return "nothing"
 	}
 	return revision
-}
-
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
 }
 
 // packAll packs the service files of arguments. All of them are read before
@@ -184,7 +178,7 @@ func planCommand() *cobra.Command {
 	var on target
 	var format string
 	cmd := &cobra.Command{
-		Use:   "plan [flags] FILE|FOLDER…",
+		Use:   "plan [flags] FILE|FOLDER...",
 		Short: "What a deploy would change, without changing it",
 		Long: `Compare a service file with what runs, by routes and origins and not by lines.
 The files that it names are compared by what is in them.`,
@@ -335,7 +329,7 @@ func columnsOf(w io.Writer) int {
 	if !isTerminal(w) {
 		return 0
 	}
-	columns, _, err := term.GetSize(int(w.(*os.File).Fd()))
+	columns, _, err := term.GetSize(int(w.(descriptor).Fd()))
 	if err != nil {
 		return maxColumns
 	}
@@ -343,6 +337,6 @@ func columnsOf(w io.Writer) int {
 }
 
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	d, ok := w.(descriptor)
+	return ok && term.IsTerminal(int(d.Fd()))
 }

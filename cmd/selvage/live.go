@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/selvage-edge/selvage/client"
@@ -53,6 +54,12 @@ type watcher struct {
 	c         *client.Client
 	out, errs io.Writer
 	format    string
+	keyboard  *keyboard // of all that are watched one after the other
+}
+
+// newWatcher is for all that a command watches.
+func newWatcher(cmd *cobra.Command, c *client.Client, format string) watcher {
+	return watcher{c: c, out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), format: format, keyboard: new(keyboard)}
 }
 
 // follow gives the exit status, or [notWatched].
@@ -62,7 +69,7 @@ func (w watcher) follow(ctx context.Context, of client.Of) (int, error) {
 	var show screen = &lines{w: w.out, errs: w.errs, quiet: w.format == "json"}
 	if w.format != "json" && isTerminal(w.out) && os.Getenv("TERM") != "dumb" { // that one cannot draw over anything
 		b := &block{w: w.out, u: newUI(os.Stdout), c: w.c, of: of}
-		if err := b.keys(ctx, stop); err != nil {
+		if err := b.keys(ctx, w.keyboard, stop); err != nil {
 			return exitFailed, err
 		}
 		defer b.end()
@@ -217,6 +224,7 @@ type block struct {
 	of   client.Of
 	size func() (columns, rows int) // of the terminal now; nil: as it says itself
 	raw  *term.State
+	deaf func() // ends the listening to the keyboard, where raw is set
 
 	mu      sync.Mutex // guards what follows: the keyboard draws too
 	quit    bool       // with q
@@ -226,68 +234,9 @@ type block struct {
 	stays   bool       // nothing is drawn any more
 }
 
-// keys listens to the keyboard, if there is one, until ctx ends: u undoes, h
-// holds, q leaves.
-func (b *block) keys(ctx context.Context, stop context.CancelFunc) error {
-	in := int(os.Stdin.Fd())
-	if !term.IsTerminal(in) {
-		return nil
-	}
-	state, err := term.MakeRaw(in)
-	if err != nil {
-		return fmt.Errorf("listen to the keyboard: %w", err)
-	}
-	b.raw = state
-	go b.hear(ctx, os.Stdin, stop) // it ends with the process at the latest: a read of a terminal cannot be ended
-	return nil
-}
-
-// hear reads keys. A node that does not answer keeps nobody from leaving.
-func (b *block) hear(ctx context.Context, keyboard io.Reader, stop context.CancelFunc) {
-	var asked sync.WaitGroup
-	key := make([]byte, 1)
-	for leaving := false; ctx.Err() == nil; {
-		if n, err := keyboard.Read(key); err != nil || n == 0 {
-			return
-		}
-		switch k := key[0]; {
-		case k == 3 || k == 4: // Ctrl-C
-			stop()
-			return
-		case leaving:
-		case k == 'u' || k == '\r': // the stream tells what came of it
-			asked.Go(func() { b.ask(ctx, b.c.Undo) })
-		case k == 'h':
-			asked.Go(func() { b.ask(ctx, b.c.Hold) })
-		case k == 'q':
-			leaving = true
-			go func() { // an undo that was asked for is not given up; Ctrl-C does not wait for it
-				if asked.Wait(); ctx.Err() == nil {
-					b.leave(stop)
-				}
-			}()
-		}
-	}
-}
-
 func (b *block) ask(ctx context.Context, what func(context.Context, client.Of, string) (*client.Rollout, error)) {
 	if _, err := what(ctx, b.of, "at the terminal"); ctx.Err() == nil {
 		b.answered(err)
-	}
-}
-
-// leave is for who has pressed q.
-func (b *block) leave(stop context.CancelFunc) {
-	b.mu.Lock()
-	b.quit = true
-	b.mu.Unlock()
-	stop()
-}
-
-func (b *block) end() {
-	if b.raw != nil {
-		_ = term.Restore(int(os.Stdin.Fd()), b.raw) // nothing can be done about a terminal that is gone
-		b.raw = nil
 	}
 }
 
@@ -306,7 +255,8 @@ func (b *block) answered(err error) {
 func (b *block) withKeysLocked() string {
 	text := b.page + "\n  " + b.u.dim("u, Enter  undo now      h  hold      q  leave it running") + "\n"
 	if b.refused != "" {
-		text += "  " + b.u.sign(signBad) + " " + b.refused + "\n"
+		columns, _ := b.terminal()
+		text += "  " + b.u.sign(signBad) + " " + strings.TrimLeft(wrapAt(columns, b.refused, "    "), " ")
 	}
 	return text
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -85,7 +86,7 @@ func watching(t *testing.T, terminalName string, undo func()) *seat {
 			t.Error(err)
 			return exitFailed
 		}
-		status, err := watcher{c: c, out: terminal, errs: terminal, format: "text"}.follow(t.Context(), client.Of{Change: "c-7"})
+		status, err := watcher{c: c, out: terminal, errs: terminal, format: "text", keyboard: new(keyboard)}.follow(t.Context(), client.Of{Change: "c-7"})
 		if err != nil {
 			t.Error(err)
 		}
@@ -156,14 +157,15 @@ func TestWhereNothingCanBeDrawnOverThereAreLines(t *testing.T) {
 	}
 }
 
-// Who presses Ctrl-C wants no more of it.
-func TestCtrlCDeploysNoMoreOfSeveralServices(t *testing.T) {
+// deploying sits somebody down who deploys two services, one after the other. It counts the changes.
+func deploying(t *testing.T) (s *seat, submitted *atomic.Int64) {
+	t.Helper()
 	dir := folder(t)
 	for _, name := range []string{"one", "two"} {
 		write(t, dir, name+".yaml", fmt.Sprintf("service: %s\nhosts: [%s.example]\nroutes: [{match: {path: /*}, redirect: {to: /x}}]\n", name, name))
 	}
-	var submitted atomic.Int64
-	s := sits(t, "xterm", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	submitted = new(atomic.Int64)
+	return sits(t, "xterm", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
 		case http.MethodPost:
 			fmt.Fprintf(w, `{"id": "c-%d"}`, submitted.Add(1))
@@ -180,10 +182,60 @@ func TestCtrlCDeploysNoMoreOfSeveralServices(t *testing.T) {
 			return said.status
 		}
 		return 0
-	})
+	}), submitted
+}
+
+// Who presses Ctrl-C wants no more of it.
+func TestCtrlCDeploysNoMoreOfSeveralServices(t *testing.T) {
+	s, submitted := deploying(t)
 	s.sees("leave it running")
 	s.presses("\x03")
 	if got := <-s.status; got != exitFailed || submitted.Load() != 1 {
 		t.Errorf("status %d and %d changes, want %d and 1", got, submitted.Load(), exitFailed)
+	}
+}
+
+// A read of a terminal cannot be ended: the first one's must not take what is typed for the second.
+func TestEveryOneOfSeveralDeploysHearsItsFirstKey(t *testing.T) {
+	s, submitted := deploying(t)
+	for range 2 {
+		s.sees("leave it running")
+		s.presses("q")
+		s.sees("goes on by itself")
+		_, s.seen, _ = strings.Cut(s.seen, "goes on by itself")
+	}
+	if got := <-s.status; got != 0 || submitted.Load() != 2 {
+		t.Errorf("status %d and %d changes, want 0 and 2", got, submitted.Load())
+	}
+}
+
+func TestWhatIsTypedWhileNothingIsWatchedIsLost(t *testing.T) {
+	from, typist := io.Pipe()
+	k := new(keyboard)
+	typed, deaf := k.listen(from)
+	typing := func(key string) {
+		if _, err := typist.Write([]byte(key)); err != nil { // it ends when the key was read
+			t.Error(err)
+		}
+	}
+	typing("u")
+	if key := <-typed; key != 'u' {
+		t.Errorf("heard %q", key)
+	}
+	deaf()
+	typing("u")
+	typing("u") // now the one before is gone
+	typed, deaf = k.listen(from)
+	defer deaf()
+	typist.Close()
+	var heard []byte
+	for key := range typed {
+		heard = append(heard, key)
+	}
+	if len(heard) > 1 { // the last one may have been on its way
+		t.Errorf("heard %q", heard)
+	}
+	if _, open := <-func() <-chan byte { typed, _ := k.listen(from); return typed }(); open {
+		t.Error("a keyboard that is gone is heard")
 	}
 }

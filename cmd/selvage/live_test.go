@@ -13,7 +13,7 @@ import (
 func TestABlockIsDrawnOverItselfAtEveryWidth(t *testing.T) {
 	columns, rows := 80, 24
 	var out strings.Builder
-	b := &block{w: &out, u: ui{colour: true, utf8: true}, size: func() (int, int) { return columns, rows }}
+	b := &block{w: &out, u: ui{colour: true}, size: func() (int, int) { return columns, rows }}
 	draw := func(text string, stays bool) string {
 		out.Reset()
 		b.drawLocked(text, stays)
@@ -58,13 +58,20 @@ func TestWhoStopsWatchingIsToldThatItGoesOn(t *testing.T) {
 
 func TestAKeyThatDoesNothingSaysWhy(t *testing.T) {
 	var out strings.Builder
-	b := &block{w: &out, size: func() (int, int) { return 80, 24 }}
+	columns := 80
+	b := &block{w: &out, size: func() (int, int) { return columns, 24 }}
 	b.show(&client.Progress{Rollout: client.Rollout{Change: client.Change{ID: "c-7", State: client.Watching}}})
 	b.answered(nil)
 	b.answered(errors.New("the role operator is needed for this"))
 	b.show(&client.Progress{Rollout: client.Rollout{Change: client.Change{ID: "c-7", State: client.Watching}}})
-	if n := strings.Count(out.String(), "x the role operator is needed for this"); n != 2 {
+	if n := strings.Count(out.String(), "■ the role operator is needed for this"); n != 2 {
 		t.Errorf("it was said %d times\n%s", n, out.String())
+	}
+	columns = 30
+	const why = "undo c-7: the node answers 403: the role operator is needed for this"
+	b.answered(errors.New(why))
+	if got := strings.Join(strings.Fields(out.String()), " "); !strings.HasSuffix(got, "■ "+why) {
+		t.Errorf("on a narrow terminal: %q", got)
 	}
 	b.receipt(&client.Rollout{Change: client.Change{ID: "c-7", State: client.Undone}})
 	before := out.Len()

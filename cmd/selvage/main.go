@@ -40,6 +40,9 @@ func run(args []string) int {
 	defer stop()
 	cmd := root()
 	cmd.SetArgs(args)
+	errs := newStream(os.Stderr)
+	cmd.SetOut(newStream(os.Stdout))
+	cmd.SetErr(errs)
 	err := cmd.ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -48,9 +51,9 @@ func run(args []string) int {
 		return said.status
 	}
 	out := newUI(os.Stderr)
-	fmt.Fprintf(os.Stderr, "%s %v\n", out.bad("selvage:"), err)
+	fmt.Fprintf(errs, "%s %v\n", out.bad("selvage:"), err)
 	if usage, ok := errors.AsType[*usageError](err); ok {
-		fmt.Fprintf(os.Stderr, "try: %s --help\n", usage.command)
+		fmt.Fprintf(errs, "try: %s --help\n", usage.command)
 		return exitUsage
 	}
 	return exitFailed
@@ -205,7 +208,7 @@ func completionCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			out := cmd.OutOrStdout()
+			out := asIs(cmd.OutOrStdout())
 			switch args[0] {
 			case "bash":
 				return cmd.Root().GenBashCompletionV2(out, true)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +24,7 @@ type purgeFlags struct {
 func purgeCommand() *cobra.Command {
 	f := new(purgeFlags)
 	cmd := &cobra.Command{
-		Use:   "purge [flags] tag:NAME|URL|service:NAME…",
+		Use:   "purge [flags] tag:NAME|URL|service:NAME...",
 		Short: "Make every node forget answers, with a receipt from each",
 		Long: `Make every node forget answers, and wait until each has said that it did.
 
@@ -103,9 +102,7 @@ func (f *purgeFlags) run(cmd *cobra.Command, args []string) error {
 		return f.on.advise(err)
 	}
 	if f.format == "json" {
-		enc := json.NewEncoder(cmd.OutOrStdout())
-		enc.SetIndent("", "  ")
-		err = enc.Encode(p)
+		err = printJSON(cmd.OutOrStdout(), p)
 	} else {
 		purgePage{cmd.OutOrStdout(), newUI(os.Stdout), time.Now(), f.timeout}.show(p)
 	}
@@ -121,8 +118,7 @@ func (f *purgeFlags) guard(cmd *cobra.Command, c *client.Client, service string)
 	if err != nil {
 		return f.on.advise(err)
 	}
-	watch := watcher{c: c, out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), format: f.format}
-	status, err := watch.follow(cmd.Context(), client.Of{Change: change.ID})
+	status, err := newWatcher(cmd, c, f.format).follow(cmd.Context(), client.Of{Change: change.ID})
 	if err == nil {
 		return ended(status)
 	}
@@ -192,9 +188,5 @@ func (g purgePage) bar(ms, slowest float64) string {
 	if slowest > 0 {
 		n = max(1, int(ms/slowest*barColumns+0.5))
 	}
-	block := "="
-	if g.u.utf8 {
-		block = "█"
-	}
-	return g.u.dim(strings.Repeat(block, n))
+	return g.u.dim(strings.Repeat("█", n))
 }

@@ -147,7 +147,7 @@ that before the file, that before the default.
 | SELVAGE_CONFIG, SELVAGE_LISTEN, SELVAGE_ADMIN, SELVAGE_DATA, SELVAGE_ADDRESS, SELVAGE_COLOR | The defaults of the flags of these names. |
 | SELVAGE_TOKEN | The token for an admin address. There is no flag for it: flags stand in the list of processes. |
 | XDG_CONFIG_HOME, XDG_STATE_HOME, STATE_DIRECTORY | Where files are looked for and where the data folder is, if nobody says. |
-| NO_COLOR, TERM, LANG, LC_ALL, LC_CTYPE | No colour if NO_COLOR is set or TERM is dumb, on which a rollout is followed in lines; other glyphs without UTF-8. |
+| NO_COLOR, TERM, LANG, LC_ALL, LC_CTYPE | No colour if NO_COLOR is set or TERM is dumb, on which a rollout is followed in lines; without UTF-8 in the locale all that is for people is ASCII, and JSON and files are as they are. |
 | NOTIFY_SOCKET, LISTEN_FDS, LISTEN_PID | systemd is told of the node's states, and its sockets are served where their addresses are in the node file. |
 | GOGC, GOMEMLIMIT | The garbage collector's, as for every Go program. |
 

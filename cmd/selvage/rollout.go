@@ -42,7 +42,7 @@ func rolloutStatusCommand() *cobra.Command {
 				return err
 			}
 			if watch {
-				status, err := watcher{c: c, out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), format: format}.follow(cmd.Context(), of(args, service))
+				status, err := newWatcher(cmd, c, format).follow(cmd.Context(), of(args, service))
 				if err == nil {
 					return ended(status)
 				}

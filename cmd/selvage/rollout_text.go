@@ -188,12 +188,6 @@ func (g rolloutPage) bar(toOne, bound float64, undo bool) string {
 	if undo {
 		full, sgr = "█", "1;33"
 	}
-	if !g.u.utf8 {
-		full, rest = "=", "."
-		if undo {
-			full = "#"
-		}
-	}
 	return g.u.paint(sgr, strings.Repeat(full, n)) + g.u.dim(strings.Repeat(rest, barCells-n))
 }
 

@@ -57,7 +57,7 @@ func TestTheLogOfChangesFitsTheTerminal(t *testing.T) {
 	c := client.Change{ID: "c-7", Kind: "revision", Service: "shop", Who: "mira", Why: "prices in euro", State: client.Promoted, From: "0123456789abcdef", To: "fedcba9876543210"}
 	for columns, lines := range map[int]int{0: 1, 80: 2, 120: 1} {
 		var out bytes.Buffer
-		changeTable(&out, ui{utf8: true}, columns, []client.Change{c})
+		changeTable(&out, ui{}, columns, []client.Change{c})
 		got := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 		if len(got) != lines || !strings.HasSuffix(got[lines-1], `shop by mira "prices in euro"`) {
 			t.Errorf("%d columns: %q", columns, got)
@@ -80,7 +80,7 @@ func TestARunningRolloutFitsTheNarrowestTerminal(t *testing.T) {
 			{Name: "slower than q75", Bad: [2]int64{298, 315}}, {Name: "slower than q99", Bad: [2]int64{7, 27}},
 		},
 	}
-	got := rolloutPage{nil, ui{utf8: true}}.live(&r)
+	got := rolloutPage{nil, ui{}}.live(&r)
 	var under []int
 	for line := range strings.SplitSeq(got, "\n") {
 		if visible(line) > maxColumns {

@@ -45,7 +45,7 @@ func (f *runFlags) warn(lines []string) {
 func runCommand() *cobra.Command {
 	f := new(runFlags)
 	cmd := &cobra.Command{
-		Use:   "run [-c NODE.yaml] [SERVICE.yaml|FOLDER…]",
+		Use:   "run [-c NODE.yaml] [SERVICE.yaml|FOLDER...]",
 		Short: "Serve: the services of the files, or one origin without a file",
 		Long: `Serve until SIGTERM or Ctrl-C, which drain; a second one ends at once.
 SIGHUP reads the files again and keeps what runs if they are wrong.
@@ -282,7 +282,7 @@ func serve(cmd *cobra.Command, f *runFlags) error {
 		return sayProblems(cmd, err)
 	}
 	sayNotes(cmd.ErrOrStderr(), f.notes)
-	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+	log := slog.New(slog.NewTextHandler(asIs(cmd.ErrOrStderr()), nil))
 	opened, err := systemdSockets()
 	if err != nil {
 		return err

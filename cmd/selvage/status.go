@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -80,9 +79,7 @@ read from $SELVAGE_TOKEN.`,
 				return on.advise(err)
 			}
 			if format == "json" {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(s)
+				return printJSON(cmd.OutOrStdout(), s)
 			}
 			statusPage{cmd.OutOrStdout(), newUI(os.Stdout), time.Now()}.node(s)
 			return nil

@@ -10,9 +10,9 @@ import (
 	"github.com/selvage-edge/selvage"
 )
 
-// ui paints words for one stream: in colour on a terminal that wants it, with
-// glyphs where the locale has them. Colour never carries meaning alone.
-type ui struct{ colour, utf8 bool }
+// ui paints words for one stream: in colour on a terminal that wants it. Colour
+// never carries meaning alone.
+type ui struct{ colour bool }
 
 // colourVariable says when there is colour, one of colourChoices.
 const colourVariable = "SELVAGE_COLOR"
@@ -20,7 +20,7 @@ const colourVariable = "SELVAGE_COLOR"
 var colourChoices = []string{"auto", "always", "never"}
 
 func newUI(f *os.File) ui {
-	u := ui{utf8: localeIsUTF8()}
+	var u ui
 	switch os.Getenv(colourVariable) {
 	case "always":
 		u.colour = true
@@ -29,16 +29,6 @@ func newUI(f *os.File) ui {
 		u.colour = term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	}
 	return u
-}
-
-func localeIsUTF8() bool {
-	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
-		if v := os.Getenv(name); v != "" {
-			v = strings.ToLower(v)
-			return strings.Contains(v, "utf-8") || strings.Contains(v, "utf8")
-		}
-	}
-	return false
 }
 
 func (u ui) paint(sgr, s string) string {
@@ -64,21 +54,15 @@ const (
 	signBad
 )
 
-// sign is a state's glyph, or its form for a terminal without UTF-8.
+// sign is a state's glyph.
 func (u ui) sign(g glyph) string {
-	form := func(utf8, ascii string) string {
-		if u.utf8 {
-			return utf8
-		}
-		return ascii
-	}
 	switch g {
 	case signOK:
-		return u.ok(form("●", "*"))
+		return u.ok("●")
 	case signWatch:
-		return u.watch(form("▲", "!"))
+		return u.watch("▲")
 	}
-	return u.bad(form("■", "x"))
+	return u.bad("■")
 }
 
 // maxColumns is the width that is always there.
@@ -116,11 +100,13 @@ func (u ui) problems(ps selvage.Problems) string {
 }
 
 // wrap breaks words into lines that begin with a margin.
-func wrap(words, margin string) string {
+func wrap(words, margin string) string { return wrapAt(maxColumns, words, margin) }
+
+func wrapAt(columns int, words, margin string) string {
 	var b strings.Builder
 	line := margin
 	for w := range strings.FieldsSeq(words) {
-		if line != margin && len([]rune(line+w)) > maxColumns {
+		if line != margin && len([]rune(line+w)) > columns {
 			b.WriteString(strings.TrimRight(line, " ") + "\n")
 			line = margin
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +17,7 @@ import (
 func validateCommand() *cobra.Command {
 	var nodeFile, format string
 	cmd := &cobra.Command{
-		Use:   "validate [-c NODE.yaml] SERVICE.yaml|FOLDER…",
+		Use:   "validate [-c NODE.yaml] SERVICE.yaml|FOLDER...",
 		Short: "Say whether files are right, and every mistake if not",
 		Args:  cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -58,9 +57,7 @@ func validate(cmd *cobra.Command, nodeFile string, files []string, format string
 		if problems == nil {
 			problems = selvage.Problems{}
 		}
-		enc := json.NewEncoder(cmd.OutOrStdout())
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(problems); err != nil {
+		if err := printJSON(cmd.OutOrStdout(), problems); err != nil {
 			return err
 		}
 	} else if len(problems) > 0 {

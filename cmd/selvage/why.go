@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -82,9 +81,7 @@ func (f *whyFlags) run(cmd *cobra.Command, url string) error {
 		return f.on.advise(err)
 	}
 	if f.format == "json" {
-		enc := json.NewEncoder(cmd.OutOrStdout())
-		enc.SetIndent("", "  ")
-		return enc.Encode(w)
+		return printJSON(cmd.OutOrStdout(), w)
 	}
 	whyPage{cmd.OutOrStdout(), newUI(os.Stdout)}.show(w)
 	return nil
