@@ -95,5 +95,8 @@ func CompileApart(ctx context.Context, folder string, module io.Reader) (status 
 	if _, err := r.CompileModule(ctx, data); err != nil {
 		return refusedStatus, err
 	}
+	if err := inSmallPages(folder); err != nil {
+		return 1, fmt.Errorf("write compiled function: %w", err)
+	}
 	return 0, nil
 }

@@ -64,11 +64,19 @@ func setSlice(thread int, wish time.Duration) {
 	_ = unix.SchedSetAttr(thread, attr, 0)
 }
 
+// hasSlice says whether this thread has asked for a slice.
+func hasSlice(wish time.Duration) bool {
+	attr, err := unix.SchedGetAttr(0, 0)
+	return err == nil && attr.Runtime == uint64(wish)
+}
+
 // interruptibly runs a job on a thread that lets others interrupt it.
 func interruptibly(job func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	setSlice(0, ownSlice)
-	defer setSlice(0, 0)
+	if !hasSlice(ownSlice) { // else it is a part of another job
+		setSlice(0, ownSlice)
+		defer setSlice(0, 0)
+	}
 	job()
 }

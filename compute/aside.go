@@ -20,6 +20,9 @@ type aside struct {
 // beside is the process's: its processors are too.
 var beside aside
 
+// Beside runs long work beside requests: what a node does that gets another revision ready.
+func Beside(job func()) { beside.run(job) }
+
 func (a *aside) run(job func()) {
 	a.begin()
 	defer a.end()

@@ -34,7 +34,7 @@ func (m *meter) start(now time.Time) {
 }
 
 // begin is for a request in which nothing was computed yet.
-func (m *meter) begin(now time.Time) { m.cpu, m.yielded = 0, now.Add(yieldFirst-yieldAfter) }
+func (m *meter) begin(now time.Time) { m.cpu, m.yielded = 0, now.Add(longAfter-yieldAfter) }
 
 // tick adds what was used since the last look, and returns the sum. While the
 // guest waits that is nothing.

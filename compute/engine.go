@@ -68,13 +68,16 @@ type Checked struct {
 	// a program gets of it.
 	Unsupported map[string]uint32
 
-	digest  [32]byte // of the module
+	digest  [sha256.Size]byte
 	rules   wasm.Rules
 	metered *wasm.Metered
 }
 
 // Size is how many bytes it takes, as good as all of them the metered module's.
 func (c *Checked) Size() int64 { return c.metered.Size() }
+
+// Digest is the SHA-256 of the module.
+func (c *Checked) Digest() [sha256.Size]byte { return c.digest }
 
 // Engine compiles functions. It is safe for concurrent use.
 type Engine struct {
@@ -165,7 +168,11 @@ func Check(module []byte, p Program) (_ *Checked, err error) {
 		return nil, err
 	}
 	var metered *wasm.Metered
-	beside.run(func() { metered, err = p.meter(module) })
+	var digest [sha256.Size]byte
+	beside.run(func() {
+		digest = Digest(module)
+		metered, err = p.meter(module)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +181,7 @@ func Check(module []byte, p Program) (_ *Checked, err error) {
 	if err := errors.Join(f.link(), f.checkExports()); err != nil {
 		return nil, err
 	}
-	return &Checked{Unsupported: f.stubs, digest: sha256.Sum256(module), rules: p.rules(), metered: metered}, nil
+	return &Checked{Unsupported: f.stubs, digest: digest, rules: p.rules(), metered: metered}, nil
 }
 
 func (p *Program) setDefaults() {
@@ -197,7 +204,7 @@ func (p *Program) rules() wasm.Rules {
 
 // checked is what Check made of the module; nil if it has not seen it, or with other rules.
 func (p *Program) checked(module []byte) *wasm.Metered {
-	if c := p.Checked; c != nil && c.rules == p.rules() && c.digest == sha256.Sum256(module) {
+	if c := p.Checked; c != nil && c.rules == p.rules() && c.digest == Digest(module) {
 		return c.metered
 	}
 	return nil
@@ -227,7 +234,7 @@ const features = api.CoreFeaturesV2 | experimental.CoreFeaturesTailCall | experi
 
 // build compiles and links. The metered module is the only thing that it takes.
 func (e *Engine) build(ctx context.Context, metered *wasm.Metered, p Program) (_ *Function, err error) {
-	f := &Function{engine: e, program: p, metered: metered, digest: sha256.Sum256(metered.Module())}
+	f := &Function{engine: e, program: p, metered: metered, digest: Digest(metered.Module())}
 	f.handler, _ = p.ABI.(Handler)
 	if err := errors.Join(f.link(), f.checkExports()); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/selvage-edge/selvage/compute/wasm/asm"
@@ -44,6 +45,31 @@ func TestACompiledFileIsUsedAgain(t *testing.T) {
 	}
 	if s := compileKept(t, o, echo); s.Compiled != 0 || s.Loaded != 1 {
 		t.Errorf("got %+v, want none", s)
+	}
+}
+
+func TestFilesInSmallPagesAreAsTheyWere(t *testing.T) {
+	at := t.TempDir()
+	want := map[string]string{"engine/code": strings.Repeat("code", 2501), "engine/empty": ""}
+	if err := os.Mkdir(filepath.Join(at, "engine"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range want {
+		if err := os.WriteFile(filepath.Join(at, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := inSmallPages(at); err != nil {
+		t.Fatal(err)
+	}
+	if got := files(t, at); len(got) != len(want) {
+		t.Errorf("got the files %v", got)
+	}
+	for name, text := range want {
+		got, err := os.ReadFile(filepath.Join(at, name))
+		if err != nil || string(got) != text {
+			t.Errorf("%s has %d bytes, %v, want %d", name, len(got), err, len(text))
+		}
 	}
 }
 

@@ -5,16 +5,15 @@ import (
 	"time"
 )
 
-// A guest makes way for others after yieldFirst, and then after each yieldAfter.
+// A guest that has run for longAfter makes way for others, and then after each yieldAfter.
 // Most are done before: those that took turns from the beginning would only drive
-// each other's memory out of the processor's caches: sixteen Go programs at once
+// each other's memory out of the processor's caches: sixteen JavaScript programs at once
 // then take a fourth more. One that has computed for longAfter is long: of those no
 // more compute at once than leave a processor to the others, and they take turns, so
 // that however many there are a request beside them waits for a slice of one.
 const (
-	yieldFirst = 300 * time.Microsecond
-	yieldAfter = 100 * time.Microsecond
 	longAfter  = time.Millisecond
+	yieldAfter = 100 * time.Microsecond
 )
 
 // turns are what long guests compute with: each needs one, and a bell is in it.

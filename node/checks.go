@@ -2,7 +2,6 @@ package node
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -56,7 +55,7 @@ func (c *Checks) Function(f *selvage.Function, module []byte) (notes []string, e
 	for _, name := range slices.Sorted(maps.Keys(checked.Unsupported)) {
 		notes = append(notes, fmt.Sprintf("it imports %s, which is not here: a call answers %d (unsupported)", name, checked.Unsupported[name]))
 	}
-	sum := sha256.Sum256(module)
+	sum := checked.Digest()
 	c.keep(hex.EncodeToString(sum[:]), checked)
 	return notes, nil
 }

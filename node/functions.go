@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"log/slog"
@@ -216,14 +215,19 @@ func programKey(s *selvage.Service, name selvage.FunctionName) string {
 	return digestOf(s.Service, f, backendsOf(s, name).named)
 }
 
-// compile reads the module and compiles it.
-func (fs *functions) compile(ctx context.Context, s *selvage.Service, name selvage.FunctionName, ownFile bool) (*compute.Function, error) {
+// compile reads the module and compiles it, beside requests.
+func (fs *functions) compile(ctx context.Context, s *selvage.Service, name selvage.FunctionName, ownFile bool) (fn *compute.Function, err error) {
+	compute.Beside(func() { fn, err = fs.compileHere(ctx, s, name, ownFile) })
+	return fn, err
+}
+
+func (fs *functions) compileHere(ctx context.Context, s *selvage.Service, name selvage.FunctionName, ownFile bool) (*compute.Function, error) {
 	f := s.Functions[name]
 	module, err := os.ReadFile(f.Module)
 	if err != nil {
 		return nil, fmt.Errorf("read module: %w", err)
 	}
-	if sum := sha256.Sum256(module); f.Digest != "" && hex.EncodeToString(sum[:]) != f.Digest {
+	if sum := compute.Digest(module); f.Digest != "" && hex.EncodeToString(sum[:]) != f.Digest {
 		return nil, selvage.Errorf(selvage.Conflict, "module %s has changed since its file was read: read it again", f.Module)
 	}
 	p, err := fs.program(s, name, module, ownFile)

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/selvage-edge/selvage"
+	"github.com/selvage-edge/selvage/compute"
 	"github.com/selvage-edge/selvage/config"
 	"github.com/selvage-edge/selvage/node"
 )
@@ -105,7 +106,9 @@ func yamlFiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirec
 func (f *runFlags) loadAgain(errs io.Writer) func() (selvage.Config, error) {
 	return func() (selvage.Config, error) {
 		before := f.notes
-		conf, err := f.load()
+		var conf selvage.Config
+		var err error
+		compute.Beside(func() { conf, err = f.load() })
 		sayNotes(errs, slices.DeleteFunc(slices.Clone(f.notes), func(note string) bool { return slices.Contains(before, note) }))
 		return conf, err
 	}
