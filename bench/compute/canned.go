@@ -21,7 +21,7 @@ func (b *bench) startCanned(ctx context.Context) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.launch(ctx, &node{address: cannedAddress, log: filepath.Join(b.dir, "canned.log")}, own, "-canned")
+	return b.launch(ctx, &node{address: cannedAddress, log: filepath.Join(b.dir, "canned.log")}, own, "canned")
 }
 
 // serveCanned serves until somebody ends the process.

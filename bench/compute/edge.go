@@ -148,7 +148,7 @@ func (n *node) load(ctx context.Context, path string, d time.Duration) (rate, er
 	if err != nil {
 		return rate{}, err
 	}
-	out, err := exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c16", fmt.Sprintf("-d%ds", max(1, int(d.Seconds()))), "http://"+n.address+path).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c"+strconv.Itoa(conns), fmt.Sprintf("-d%ds", max(1, int(d.Seconds()))), "http://"+n.address+path).CombinedOutput()
 	if err != nil {
 		return rate{}, fmt.Errorf("wrk: %w: %s", err, out)
 	}
@@ -224,23 +224,28 @@ func (b *bench) edge(ctx context.Context) error {
 	for round := range b.rounds + 1 {
 		for k := range rows {
 			r := rows[(k+round)%len(rows)] // what comes first in one round comes last in the next
-			got, err := r.by.load(ctx, r.path, b.slice)
+			got, err := b.polled(ctx, r.by, r.path, b.slice)
+			if err != nil {
+				return fmt.Errorf("%s: %w", r.title, err)
+			}
+			woken, err := r.by.load(ctx, r.path, b.slice)
 			if err != nil {
 				return fmt.Errorf("%s: %w", r.title, err)
 			}
 			if round > 0 { // the first one warms
-				r.requests, r.cpu = append(r.requests, got.requests), append(r.cpu, got.cpu)
+				r.polled.add(got)
+				r.woken.add(woken)
 			}
-			b.say("edge, round %d of %d: %s %.0f/s, %.0f µs", round, b.rounds, r.title, got.requests, got.cpu)
+			b.say("edge, round %d of %d: %s %.0f/s, %.0f µs; asked by wrk %.0f/s, %.0f µs", round, b.rounds, r.title, got.requests, got.cpu, woken.requests, woken.cpu)
 		}
 	}
-	fmt.Fprint(&b.report, "\n## Hello through the whole edge\n\n16 connections that are kept. The first two rows are yardsticks: what the same node takes for an answer that no function makes,\nand what Go's own server takes that does nothing else, each in the same turns on the same core.\n\n| guest | requests/s | wanted | µs of CPU a request |\n|---|---:|---:|---:|\n")
+	fmt.Fprint(&b.report, "\n## Hello through the whole edge\n\n16 connections that are kept. The first two rows are yardsticks: what the same node takes for an answer that no function makes,\nand what Go's own server takes that does nothing else, each in the same turns on the same core. First a client that never sleeps, then wrk,\nwhich the server's processor has to wake for each answer.\n\n| guest | requests/s | wanted | µs of CPU a request | by wrk, requests/s | µs of CPU |\n|---|---:|---:|---:|---:|---:|\n")
 	for _, r := range rows {
 		wanted := ""
 		if r.target > 0 {
 			wanted = fmt.Sprintf("%.0f", r.target)
 		}
-		fmt.Fprintf(&b.report, "| %s | %.0f | %s | %.1f |\n", r.title, median(r.requests), wanted, median(r.cpu))
+		fmt.Fprintf(&b.report, "| %s | %.0f | %s | %.1f | %.0f | %.1f |\n", r.title, median(r.polled.requests), wanted, median(r.polled.cpu), median(r.woken.requests), median(r.woken.cpu))
 	}
 	return nil
 }
@@ -252,5 +257,12 @@ type edgeRow struct {
 	by     *node
 	target float64 // requests a second; 0: nobody wants so many
 
-	requests, cpu []float64
+	polled, woken rates
+}
+
+// rates are those of all slices.
+type rates struct{ requests, cpu []float64 }
+
+func (r *rates) add(one rate) {
+	r.requests, r.cpu = append(r.requests, one.requests), append(r.cpu, one.cpu)
 }

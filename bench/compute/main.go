@@ -42,7 +42,6 @@ type flags struct {
 	idle       int
 	only       string
 	out        string
-	canned     bool
 }
 
 // bench is what all parts share.
@@ -66,7 +65,7 @@ type part struct {
 func (b *bench) parts() []part {
 	rounds := time.Duration(b.rounds + 1)
 	return []part{
-		{"edge", b.edge, rounds*6*(b.slice+10*time.Second) + 5*time.Minute},
+		{"edge", b.edge, rounds*12*(b.slice+10*time.Second) + 5*time.Minute},
 		{"inside", b.inside, rounds*time.Minute + 10*time.Minute},
 		{"neighbour", b.neighbour, rounds*(4*(b.slice+10*time.Second)+2*time.Minute) + 5*time.Minute},
 		{"idle", b.idleFunctions, time.Duration(b.idle)*10*time.Second + 2*time.Minute},
@@ -81,10 +80,12 @@ func run() error {
 	flag.IntVar(&f.idle, "idle", 200, "idle functions for the memory figure; 0 leaves it out")
 	flag.StringVar(&f.only, "only", "", "parts to run, with commas between: edge, inside, neighbour, idle; empty runs all")
 	flag.StringVar(&f.out, "out", "doc/bench", "folder of the result; empty prints it only")
-	flag.BoolVar(&f.canned, "canned", false, "measure nothing, and be the server of canned answers that is a yardstick")
 	flag.Parse()
-	if f.canned {
+	switch flag.Arg(0) { // it starts itself again
+	case "canned":
 		return serveCanned()
+	case "poll":
+		return poll(flag.Args()[1:])
 	}
 	b := &bench{flags: f, began: time.Now()}
 	chosen, err := b.chosen()
