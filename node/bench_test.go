@@ -28,7 +28,7 @@ var armings = []struct {
 	{"nobody counts", rollout.Arms{}, nil, 26},
 	{"between rollouts", rollout.Arms{}, new(rollout.Watch), 27},
 	{"baseline", rollout.Arms{Change: "c-1", Canary: armed}, new(rollout.Watch), 27},
-	{"canary", rollout.Arms{Change: "c-1", Canary: armed, Share: 1}, new(rollout.Watch), 30},
+	{"canary", rollout.Arms{Change: "c-1", Canary: armed, Share: 1}, new(rollout.Watch), 28},
 }
 
 // armed is the revision that withArms has prepared beside that of the file.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -126,10 +125,8 @@ type cutContext struct {
 
 // cutCall is a function that waits for the end of a context, in a list.
 type cutCall struct {
-	of   *cutContext
 	f    func()
-	ran  atomic.Bool // or it is not to run
-	stop func() bool // the waiting for the parent
+	stop func() bool // its waiting for the parent; true, once, if it has not run and is not to
 	next *cutCall    // guarded by the context's mu
 }
 
@@ -140,7 +137,9 @@ func (c *cutContext) end() {
 	c.over, c.calls = true, nil
 	c.mu.Unlock()
 	for k := calls; k != nil; k = k.next {
-		k.run()
+		if k.stop() {
+			k.f()
+		}
 	}
 }
 
@@ -173,41 +172,24 @@ func (c *cutContext) Done() <-chan struct{} {
 	return done
 }
 
-// AfterFunc is what package context and package http1 ask of a context. f must not wait.
+// AfterFunc is what package context and package http1 ask of a context. f must not wait. It waits
+// for the parent, and a cut takes it from there: so it is run once at most, and takes no
+// memory here. What does not wait any more stays in the list to the request's end.
 func (c *cutContext) AfterFunc(f func()) (stop func() bool) {
+	stop = afterEnd(c.Context, f)
 	c.mu.Lock()
-	if c.over {
-		c.mu.Unlock()
-		go f() // package context calls us with a lock held that f needs; nobody waits for it
-		return func() bool { return false }
-	}
-	k := &c.first
-	if k.f != nil {
-		k = new(cutCall)
-	}
-	k.of, k.f, k.next = c, f, c.calls
-	c.calls = k
-	c.mu.Unlock()
-	k.stop = afterEnd(c.Context, k.run)
-	return k.forget
-}
-
-func (k *cutCall) run() {
-	if k.ran.CompareAndSwap(false, true) {
-		k.f()
-	}
-}
-
-// forget takes a call off the list and says whether it was not run.
-func (k *cutCall) forget() bool {
-	k.stop()
-	k.of.mu.Lock()
-	for p := &k.of.calls; *p != nil; p = &(*p).next {
-		if *p == k {
-			*p = k.next
-			break
+	over := c.over
+	if !over {
+		k := &c.first
+		if k.f != nil {
+			k = new(cutCall)
 		}
+		*k = cutCall{f, stop, c.calls}
+		c.calls = k
 	}
-	k.of.mu.Unlock()
-	return k.ran.CompareAndSwap(false, true)
+	c.mu.Unlock()
+	if over && stop() {
+		go f() // package context calls us with a lock held that f needs; nobody waits for it
+	}
+	return stop
 }
