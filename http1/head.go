@@ -43,8 +43,9 @@ type field struct {
 // headLimits bound a head, in bytes and fields.
 type headLimits struct{ head, target, fields int }
 
-// maxMethod is the longest method that is looked at. No registered one is longer than 17.
-const maxMethod = 64
+// maxMethod is the longest method that is looked at. No registered one is longer than 17; 77
+// characters may be in one (RFC 9110, section 5.6.2), and test kits try them all at once.
+const maxMethod = 128
 
 // reset makes h ready to parse a head of a kind.
 func (h *Head) reset(kind headKind) {

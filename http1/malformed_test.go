@@ -120,7 +120,7 @@ var malformed = []struct {
 	{"method with NUL", "GE\x00T /bad HTTP/1.1\r\nHOST\r\n", 400},
 	{"method beyond ASCII", "G\xc9T /bad HTTP/1.1\r\nHOST\r\n", 400},
 	{"method in braces", "{GET} /bad HTTP/1.1\r\nHOST\r\n", 400},
-	{"overlong method", strings.Repeat("M", 100) + " /bad HTTP/1.1\r\nHOST\r\n", 501},
+	{"overlong method", strings.Repeat("M", 129) + " /bad HTTP/1.1\r\nHOST\r\n", 501},
 	{"two spaces before the target", "GET  /bad HTTP/1.1\r\nHOST\r\n", 400},
 	{"two spaces behind the target", "GET /bad  HTTP/1.1\r\nHOST\r\n", 400},
 	{"tab before the target", "GET\t/bad HTTP/1.1\r\nHOST\r\n", 400},

@@ -190,7 +190,7 @@ func TestAmbiguousHTTP2RequestsAreRefused(t *testing.T) {
 		{"empty path", with(":path: "), "reset PROTOCOL_ERROR"},
 		{"space in the method", with(":method: GET /evil"), "400"},
 		{"colon in the method", with(":method: GET:"), "400"},
-		{"long method", with(":method: " + strings.Repeat("A", 65)), "501"},
+		{"long method", with(":method: " + strings.Repeat("A", 129)), "501"},
 		{"CONNECT", []string{":method: CONNECT", ":authority: a.example:443"}, "501"},
 		{"extended CONNECT", append(with(":method: CONNECT"), ":protocol: websocket"), "reset PROTOCOL_ERROR"},
 		{"line break in a value", with("x-a: a\r\nx-b: c"), "reset PROTOCOL_ERROR"},

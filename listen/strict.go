@@ -17,7 +17,7 @@ type refusal struct {
 }
 
 // maxMethod is the longest method that is looked at, as in package http1.
-const maxMethod = 64
+const maxMethod = 128
 
 func malformed(why string) *refusal { return &refusal{status: http.StatusBadRequest, why: why} }
 
