@@ -72,6 +72,7 @@ type Place struct {
 	CountryCode      string  `json:"country_code"`
 	CountryCode3     string  `json:"country_code3"`
 	CountryName      string  `json:"country_name"`
+	GMTOffset        int     `json:"gmt_offset"` // as UTCOffset, by its older name
 	Latitude         float64 `json:"latitude"`
 	Longitude        float64 `json:"longitude"`
 	MetroCode        int64   `json:"metro_code"`

@@ -138,6 +138,7 @@ func (d *Databases) add(p *fastly.Place, e *entry) {
 	if zone := d.zone(e.Location.Zone); zone != nil && p.UTCOffset == 0 {
 		_, seconds := time.Now().In(zone).Zone()
 		p.UTCOffset = seconds/3600*100 + seconds%3600/60
+		p.GMTOffset = p.UTCOffset
 	}
 }
 

@@ -152,7 +152,7 @@ func TestDatabasesSayWhereAnAddressIs(t *testing.T) {
 	}
 	want := fastly.Place{
 		City: "Bern", CountryCode: "CH", CountryName: "Switzerland", Continent: "EU", Latitude: 46.9, Longitude: 7.4,
-		PostalCode: "3000", Region: "BE", UTCOffset: 530, // zones of India do not change
+		PostalCode: "3000", Region: "BE", GMTOffset: 530, UTCOffset: 530, // zones of India do not change
 	}
 	if got, ok := d.Find(netip.MustParseAddr("192.0.2.1")); got != want || !ok {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -290,7 +290,7 @@ func (r *reader) backends(m *Manifest, all map[string]backend) error {
 			URL: u, OverrideHost: b.OverrideHost, CertHost: b.CertHost, SNI: b.SNI, GRPC: b.GRPC,
 			FirstByte: milliseconds(b.FirstByte), BetweenBytes: milliseconds(b.BetweenBytes),
 		}
-		switch b.Health {
+		switch strings.ToLower(b.Health) {
 		case "healthy":
 			out.Health = fastly.Healthy
 		case "unhealthy":
@@ -411,6 +411,9 @@ func (r *reader) entries(v any, do func(e entry) error) error {
 		return nil
 	case map[string]any:
 		name, _ := v["file"].(string)
+		if format, there := v["format"]; there && format != "json" {
+			return fmt.Errorf("format %v is not json", format)
+		}
 		values := map[string]any{}
 		if err := r.json(name, &values); err != nil {
 			return err
@@ -436,33 +439,43 @@ func (r *reader) entries(v any, do func(e entry) error) error {
 
 // entry is one, with its data: text, a file's, or an environment variable's.
 func (r *reader) entry(t map[string]any) (e entry, err error) {
-	text := func(name string) string {
-		s, _ := t[name].(string)
-		return s
+	texts := map[string]string{}
+	for _, name := range []string{"key", "metadata", "data", "file", "path", "env"} {
+		if v, there := t[name]; there {
+			text, ok := v.(string)
+			if !ok {
+				return e, fmt.Errorf("its %s is no text", name)
+			}
+			texts[name] = text
+		}
 	}
-	e.key, e.metadata = text("key"), text("metadata")
+	e.key, e.metadata = texts["key"], texts["metadata"]
 	if e.key == "" {
 		return e, errors.New("its key is missing")
 	}
-	switch {
-	case t["data"] != nil:
-		e.data = []byte(text("data"))
-	case text("file")+text("path") != "":
-		name := text("file")
-		if name == "" {
-			name = text("path")
+	sources := 0
+	for _, name := range []string{"data", "file", "path", "env"} {
+		if _, there := texts[name]; there {
+			sources++
 		}
-		e.file = name
-		e.data, err = r.read(name, maxFile)
-	case text("env") != "":
-		value, ok := os.LookupEnv(text("env"))
-		if !ok {
-			return e, fmt.Errorf("the environment has no %s", text("env"))
-		}
-		e.data, e.variable = []byte(value), text("env")
-	default:
-		err = fmt.Errorf("%q has no data", e.key)
 	}
+	if sources != 1 {
+		return e, fmt.Errorf("%q has %d of data, file and env, and one is wanted", e.key, sources)
+	}
+	if text, there := texts["data"]; there {
+		e.data = []byte(text)
+		return e, nil
+	}
+	if variable, there := texts["env"]; there {
+		value, ok := os.LookupEnv(variable)
+		if !ok {
+			return e, fmt.Errorf("the environment has no %s", variable)
+		}
+		e.data, e.variable = []byte(value), variable
+		return e, nil
+	}
+	e.file = texts["file"] + texts["path"] // it was path once
+	e.data, err = r.read(e.file, maxFile)
 	return e, err
 }
 
@@ -471,6 +484,9 @@ func (r *reader) kv(m *Manifest, all map[string]any) error {
 		values := map[string]fastly.KVInsert{}
 		m.KV[name], m.KVFiles[name] = values, map[string]string{}
 		err := r.entries(v, func(e entry) error {
+			if !fastly.IsKVKey(e.key) {
+				return fmt.Errorf("%q is no key: %s", e.key, fastly.KVKeys)
+			}
 			if e.file != "" {
 				m.KVFiles[name][e.key] = e.file
 			}
@@ -523,11 +539,21 @@ func (r *reader) acls(m *Manifest, all map[string]any) error {
 	})
 }
 
+// loopback is where clients on this machine are taken to be, as Fastly's local server has it,
+// so that programs which ask where their client is can be tried out.
+var loopback = fastly.Place{
+	ASName: "Fastly, Inc", ASNumber: 54113, AreaCode: 415, City: "San Francisco", ConnSpeed: "broadband", ConnType: "wired", Continent: "NA",
+	CountryCode: "US", CountryCode3: "USA", CountryName: "United States of America", GMTOffset: -700, Latitude: 37.77869, Longitude: -122.39557,
+	PostalCode: "94107", ProxyDescription: "?", ProxyType: "?", Region: "CA", UTCOffset: -700,
+}
+
 // places are inline, or in a JSON file.
 func (r *reader) places(m *Manifest, g geolocation) error {
 	m.Places = map[netip.Addr]fastly.Place{}
-	if g.Loopback != nil && *g.Loopback {
-		r.ignore(m, "no place is made up for this machine", "geolocation", "use_default_loopback")
+	if g.Loopback == nil || *g.Loopback {
+		for _, here := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
+			m.Places[here] = loopback
+		}
 	}
 	all := g.Addresses
 	if g.Format == "json" {

@@ -135,6 +135,22 @@ func TestAManifestIsReadWithItsFiles(t *testing.T) {
 	}
 }
 
+// As Fastly's local server has it: a program that asks where its client is can be tried out.
+func TestClientsOnThisMachineHaveAPlace(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "San Francisco", "[local_server.geolocation]\nuse_default_loopback = false": "",
+		"[local_server.geolocation]\nformat = \"inline-toml\"\naddresses.\"127.0.0.1\" = {city = \"Bern\"}": "Bern",
+	} {
+		m, err := Read(folder(t, map[string]string{"fastly.toml": text}), "fastly.toml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.Places[netip.MustParseAddr("127.0.0.1")].City; got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestMistakesInAManifestAreTold(t *testing.T) {
 	for text, want := range map[string]string{
 		"manifest_version = 4":    "manifest_version 4 is not known",
@@ -145,6 +161,16 @@ func TestMistakesInAManifestAreTold(t *testing.T) {
 		"manifest_version = 3\n[local_server.config_stores.c]\nformat = \"xml\"":                                     `format "xml" is neither`,
 		"manifest_version = 3\n[local_server]\nsecret_stores.s = [{key = \"k\", env = \"SELVAGE_NOT_SET\"}]":         "the environment has no SELVAGE_NOT_SET",
 		"manifest_version = 3\n[local_server]\nkv_stores.s = [{data = \"k\"}]":                                       "its key is missing",
+		"[local_server]\nkv_stores.s = [{key = 3, data = \"v\"}]":                                                    "its key is no text",
+		"[local_server]\nkv_stores.s = [{key = \"k\", data = 3}]":                                                    "its data is no text",
+		"[local_server]\nkv_stores.s = [{key = \"k\", data = \"v\", metadata = 5}]":                                  "its metadata is no text",
+		"[local_server]\nkv_stores.s = [{key = \"k\", data = \"v\", file = \"fastly.toml\"}]":                        `"k" has 2 of data, file and env`,
+		"[local_server]\nkv_stores.s = [{key = \"k\"}]":                                                              `"k" has 0 of data, file and env`,
+		"[local_server]\nkv_stores.s = [{key = \"a#b\", data = \"v\"}]":                                              `"a#b" is no key: a key has 1 to 1024 bytes`,
+		"[local_server]\nkv_stores.s = [\"text\"]":                                                                   "entry 1 is no table",
+		"[local_server]\nkv_stores.s = \"text\"":                                                                     "a store is a list of entries",
+		"[local_server]\nkv_stores.s = {file = \"fastly.toml\", format = \"xml\"}":                                   "format xml is not json",
+		"[local_server]\nkv_stores.s = {format = \"json\"}":                                                          "the name of its file is missing",
 	} {
 		_, err := Read(folder(t, map[string]string{"fastly.toml": text}), "fastly.toml")
 		if err == nil || !strings.Contains(err.Error(), want) {
