@@ -202,11 +202,19 @@ func dynamicTLS(b *fastly.DynamicBackend) (*tls.Config, error) {
 		}
 		conf.Certificates = []tls.Certificate{pair}
 	}
-	if b.CertificateHost != "" && b.CertificateHost != conf.ServerName {
-		verifyAs(conf, b.CertificateHost)
+	expected := cmp.Or(b.CertificateHost, conf.ServerName)
+	if b.NoSNI {
+		conf.ServerName = noServerName
+	}
+	if expected != conf.ServerName {
+		verifyAs(conf, expected)
 	}
 	return conf, nil
 }
+
+// noServerName is sent to nobody: package tls sends no addresses, and package net/http puts
+// the host's name in where there is none.
+const noServerName = "0.0.0.0"
 
 // verifyAs lets certificates be verified for another name than the one that is sent.
 func verifyAs(conf *tls.Config, name string) {

@@ -144,6 +144,8 @@ func TestDynamicOriginsAreVerifiedAsTheFunctionSays(t *testing.T) {
 	}{
 		"the certificate's name is sent too": {fastly.DynamicBackend{CA: b.ca.pem, CertificateHost: "origin.example"}, "origin.example 304 asked.example 0"},
 		"another name is sent":               {fastly.DynamicBackend{CA: b.ca.pem, CertificateHost: "origin.example", SNI: "front.example"}, "front.example 304 asked.example 0"},
+		"no name is sent":                    {fastly.DynamicBackend{CA: b.ca.pem, CertificateHost: "origin.example", NoSNI: true}, " 304 asked.example 0"},
+		"no name is sent, and it is another": {fastly.DynamicBackend{CA: b.ca.pem, CertificateHost: "other.example", NoSNI: true}, "not other.example"},
 		"the name that is sent is verified":  {fastly.DynamicBackend{CA: b.ca.pem, SNI: "origin.example"}, "origin.example 304 asked.example 0"},
 		"a host of the function's":           {fastly.DynamicBackend{CA: b.ca.pem, SNI: "origin.example", Backend: fastly.Backend{OverrideHost: "inner"}}, "origin.example 304 inner 0"},
 		"no newer TLS than 1.2":              {fastly.DynamicBackend{CA: b.ca.pem, SNI: "origin.example", Backend: fastly.Backend{MaxTLS: 12}}, "origin.example 303 asked.example 0"},

@@ -50,6 +50,12 @@ func (c *call) fetch(backend string, r *http.Request) (*http.Response, error) {
 			fastly.AnsweredFrom(r.Context(), at)
 		}
 	}
+	switch c := &rec.Cache; {
+	case c.Hit:
+		fastly.AnsweredByCache(r.Context(), true)
+	case c.Fwd != "" && c.Fwd != "bypass" && c.Fwd != "method":
+		fastly.AnsweredByCache(r.Context(), false)
+	}
 	dropHopByHop(res.Header)
 	return res, nil
 }

@@ -162,6 +162,22 @@ func TestAFunctionsFetchIsCachedAsItSays(t *testing.T) {
 	expect(t, "past the cache", b.get("/pass"), "200 5")
 	b.purge("tag:menu")
 	expect(t, "after a purge of its key", b.get("/minute"), "200 6")
+	for _, c := range []struct{ path, want string }{{"/minute", "HIT"}, {"/plain", "MISS"}, {"/pass", ""}} {
+		b.get(c.path)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = "shop.example"
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if got := res.Header.Get("X-Cache"); got != c.want {
+			t.Errorf("%s: the function was told %q, want %q", c.path, got, c.want)
+		}
+	}
 }
 
 // purge purges as an operator does.

@@ -54,6 +54,7 @@ type DynamicBackend struct {
 	Backend
 	// CertificateHost, SNI: names for TLS, when not the target's.
 	CertificateHost, SNI string
+	NoSNI                bool // no name is sent
 	// CA are certificates in PEM; empty: the system's.
 	CA []byte
 	// Ciphers are the suites that may be spoken before TLS 1.3. Nil: any; empty: none.
@@ -261,7 +262,7 @@ func (c *call) dynamicBackend(f fields, mask uint32) (b DynamicBackend, status S
 			most = maxCipherList
 		}
 		switch n := f.u32(offset + 4); {
-		case mask&bit == 0:
+		case mask&bit == 0, bit == dynSNI && n == 0:
 			return ""
 		case n == 0, n > most:
 			c.bad = true
@@ -289,6 +290,7 @@ func (c *call) dynamicBackend(f fields, mask uint32) (b DynamicBackend, status S
 	b.TLS = mask&dynTLS != 0
 	b.MinTLS, b.MaxTLS = version(dynMinTLS, 20), version(dynMaxTLS, 24)
 	b.CertificateHost, b.SNI = text(dynCertificateHost, 28), text(dynSNI, 52)
+	b.NoSNI = mask&dynSNI != 0 && b.SNI == ""
 	certificates := func(offset int) []byte {
 		if f.u32(offset+4) > maxCertificates {
 			c.bad = true
@@ -328,7 +330,11 @@ const (
 	DefaultConnect      = time.Second
 	DefaultFirstByte    = 15 * time.Second
 	DefaultBetweenBytes = 10 * time.Second
+	DefaultIdle         = 10 * time.Minute
 )
+
+// defaultKeepAlive is how TCP asks for the other side of a dynamic backend.
+var defaultKeepAlive = KeepAlive{Interval: 10 * time.Second, Time: 5 * time.Minute, Probes: 3}
 
 // said fills in what a guest may ask of the backend that it has just made.
 func (b *DynamicBackend) said() {
@@ -343,6 +349,13 @@ func (b *DynamicBackend) said() {
 		}
 	}
 	b.Connect, b.FirstByte, b.BetweenBytes = cmp.Or(b.Connect, DefaultConnect), cmp.Or(b.FirstByte, DefaultFirstByte), cmp.Or(b.BetweenBytes, DefaultBetweenBytes)
+	b.Idle = cmp.Or(b.Idle, DefaultIdle)
+	k := &KeepAlive{}
+	if b.KeepAlive != nil {
+		k = b.KeepAlive
+	}
+	d := &defaultKeepAlive
+	b.KeepAlive = &KeepAlive{Interval: cmp.Or(k.Interval, d.Interval), Time: cmp.Or(k.Time, d.Time), Probes: cmp.Or(k.Probes, d.Probes)}
 }
 
 func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }

@@ -76,6 +76,7 @@ type stream struct {
 	r       io.ReadCloser
 	left    int64              // bytes that are said to come; negative: nobody said
 	trailer func() http.Header // at the end; nil: none
+	feeds   []*pipe            // of the request that it answers: it may end only after they have
 
 	// The read that is under way, or its result.
 	begun bool
@@ -166,6 +167,16 @@ func (b *body) read(ctx context.Context, p []byte) (int, error) {
 	}
 	b.pending = false
 	return 0, io.EOF
+}
+
+// feeds are the pipes that may have to end before the body does.
+func (b *body) feeds() (all []*pipe) {
+	for _, p := range b.parts {
+		if p.stream != nil {
+			all = append(all, p.stream.feeds...)
+		}
+	}
+	return all
 }
 
 // take takes the first part if it is in memory.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 )
 
 func bodyNew(c *call) Status { return c.give(0, c.x.newBody()) }
@@ -87,6 +88,9 @@ func bodyAppend(c *call) Status {
 	}
 	if to == from {
 		return Invalid
+	}
+	if p, ok := to.sink.(*pipe); ok && slices.Contains(from.feeds(), p) {
+		return Invalid // an answer to what is to be written: a circle, which has no end
 	}
 	c.x.handles.drop(c.u32(1))
 	if to.sink == nil {

@@ -345,7 +345,8 @@ func (c *call) insert(t *transaction, m meta, i int, streamBack bool) Status {
 
 // fresh is a transaction that found what was just stored.
 func (t *transaction) fresh(o *object) *transaction {
-	out := &transaction{store: t.store, key: t.key, request: t.request, found: o, old: o, http: t.http, ranged: t.ranged}
+	out := &transaction{store: t.store, key: t.key, request: t.request, old: o, http: t.http, ranged: t.ranged}
+	out.finds(o)
 	out.state, _ = t.about(o)
 	return out
 }
@@ -417,13 +418,7 @@ func foundNumber(of func(t *transaction, o *object) int64) func(*call) Status {
 	})
 }
 
-func foundLength(_ *transaction, o *object) int64 {
-	if n, whole := o.content.length(); whole {
-		return n
-	}
-	return o.length
-}
-
+func foundLength(t *transaction, _ *object) int64  { return t.length }
 func foundMaxAge(_ *transaction, o *object) int64  { return int64(o.maxAge) }
 func foundStale(_ *transaction, o *object) int64   { return int64(o.staleWhileRevalidate) }
 func foundIfError(_ *transaction, o *object) int64 { return int64(o.staleIfError) }
@@ -461,7 +456,7 @@ func cacheBody(c *call, t *transaction, o *object) Status {
 		f = c.record(2, 16)
 	}
 	c.at(c.u32(3), 4)
-	if c.bad {
+	if c.bad || mask == bodyFrom|bodyTo && f.u64(8) < f.u64(0) {
 		return Invalid
 	}
 	length := foundLength(t, o)

@@ -247,7 +247,13 @@ func TestAPurgeOfAKey(t *testing.T) {
 			t.Errorf("purged softly: state %b", s)
 		}
 		b.must("cache.close", h)
-		time.Sleep(10 * time.Second)
+		time.Sleep(60*time.Second - 1)
+		h = b.begin("b")
+		if s := b.state(h); s != stateFound|stateUsable|stateStale|stateMustInsert {
+			t.Errorf("purged softly, and still within its time: state %b", s)
+		}
+		b.must("cache.close", h)
+		time.Sleep(10*time.Second + 1)
 		if s := b.state(b.begin("b")); s != stateMustInsert {
 			t.Errorf("purged softly, and its stale time over: state %b", s)
 		}
@@ -289,7 +295,7 @@ func TestPartsOfAnObject(t *testing.T) {
 		want     string
 	}{
 		{bodyFrom, 7, 0, "789"}, {bodyFrom | bodyTo, 2, 4, "234"}, {bodyTo, 0, 3, "789"},
-		{bodyFrom, 10, 0, "0123456789"}, {bodyFrom | bodyTo, 4, 2, "0123456789"}, {bodyFrom | bodyTo, 8, 99, "0123456789"}, {bodyTo, 0, 11, "0123456789"},
+		{bodyFrom, 10, 0, "0123456789"}, {bodyFrom | bodyTo, 8, 99, "0123456789"}, {bodyTo, 0, 11, "0123456789"},
 	} {
 		b.put64(512, c.from)
 		b.put64(520, c.to)
@@ -300,6 +306,80 @@ func TestPartsOfAnObject(t *testing.T) {
 			t.Errorf("mask %b, %d to %d: got %q, want %q", c.mask, c.from, c.to, got, c.want)
 		}
 		b.must("http_body.close", body)
+	}
+	b.put64(512, 4)
+	b.put64(520, 2)
+	b.refused(Invalid, "cache.get_body", h, bodyFrom|bodyTo, 512, 0)
+}
+
+// The cases of Fastly's own local server: what a guest was told of an object's length when it
+// found it stays, and what turns out not to be as long as it was said to become is an error.
+func TestTheLengthOfAnObjectIsWhatItWasWhenItWasFound(t *testing.T) {
+	b := newBench(t, Options{Objects: &Objects{}}, nil, nil)
+	defer b.end()
+	b.options(60*second, 0, "", "")
+	b.must("cache.insert", text("k"), 0, 512, 0)
+	writer := b.u32(0)
+	look := func(mask uint32) uint32 {
+		b.must("cache.lookup", text("k"), mask, 900, 0)
+		return b.u32(0)
+	}
+	early, ranged := look(0), look(lookupUseRanges)
+	b.refused(None, "cache.get_length", early, 8)
+	b.put64(512, 4)
+	b.put64(520, 6)
+	b.must("cache.get_body", early, bodyFrom|bodyTo, 512, 0)
+	whole := b.u32(0)
+	b.put64(520, 10)
+	b.must("cache.get_body", ranged, bodyFrom|bodyTo, 512, 0)
+	beyond := b.u32(0)
+	b.must("http_body.write", writer, text("0123456789"), 0, 0)
+	b.must("http_body.close", writer)
+	if got := b.read(whole); got != "0123456789" {
+		t.Errorf("a part of what has no known length is all of it: %q", got)
+	}
+	b.must("http_body.read", beyond, buffer, 6, 0)
+	b.refused(Failed, "http_body.read", beyond, buffer, 6, 0)
+	b.refused(None, "cache.get_length", early, 8)
+	b.must("cache.get_length", look(0), 8)
+	if b.u64(8) != 10 {
+		t.Errorf("length %d", b.u64(8))
+	}
+}
+
+func TestWhatHasNotTheLengthThatItWasToHaveIsAnError(t *testing.T) {
+	for name, length := range map[string]uint32{"less than was said": 14, "more than was said": 6} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, Options{Objects: &Objects{}}, nil, nil)
+			defer b.end()
+			b.options(60*second, 0, "", "")
+			b.put32(512+48, length)
+			b.must("cache.insert", text("k"), writeLength, 512, 0)
+			writer := b.u32(0)
+			b.must("cache.lookup", text("k"), 0, 900, 0)
+			h := b.u32(0)
+			b.must("cache.get_length", h, 8)
+			b.must("cache.get_body", h, 0, 512, 0)
+			body := b.u32(0)
+			b.must("http_body.write", writer, text("0123"), 0, 0)
+			b.must("http_body.write", writer, text("456789"), 0, 0)
+			b.must("http_body.write", writer, text(""), 0, 0)
+			b.must("http_body.close", writer)
+			read := 0
+			for {
+				status := b.call("http_body.read", body, buffer, bufferSize, 0)
+				if status != OK {
+					break
+				}
+				if read += int(b.u32(0)); b.u32(0) == 0 {
+					t.Fatalf("it ended well, after %d of %d bytes", read, length)
+				}
+			}
+			b.must("cache.lookup", text("k"), 0, 900, 0)
+			if s := b.state(b.u32(0)); s != 0 {
+				t.Errorf("it is stored: state %b", s)
+			}
+		})
 	}
 }
 

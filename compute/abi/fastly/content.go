@@ -8,7 +8,10 @@ import (
 	"sync"
 )
 
-var errIncomplete = errors.New("the object was not written to its end")
+var (
+	errIncomplete = errors.New("the object was not written to its end")
+	errTooMuch    = errors.New("the object is longer than it was said to become")
+)
 
 // content is the bytes of an object. They can be read while they are written.
 type content struct {
@@ -44,12 +47,20 @@ func (t *content) detach(o *object) int64 {
 	return int64(len(t.data))
 }
 
-// Write adds bytes. Lock order: the store's mutex, then the content's.
+// Write adds bytes. Lock order: the store's mutex, then the content's. What goes beyond
+// the length that was said makes it useless, which its readers are told and its writer is not.
 func (t *content) Write(p []byte) (int, error) {
 	t.store.mu.Lock()
 	defer t.store.mu.Unlock()
 	t.mu.Lock()
 	switch {
+	case errors.Is(t.err, errTooMuch):
+		t.mu.Unlock()
+		return len(p), nil
+	case t.declared >= 0 && int64(len(t.data)+len(p)) > t.declared && !t.whole && t.err == nil:
+		t.mu.Unlock()
+		t.failLocked(errTooMuch)
+		return len(p), nil
 	case t.whole || t.err != nil:
 		t.mu.Unlock()
 		return 0, errNoReader
@@ -112,21 +123,23 @@ func (t *content) changeLocked() {
 	t.changed = make(chan struct{})
 }
 
-// finish says that this was all.
+// finish says that this was all. If it is less than was said, its readers are told.
 func (t *content) finish(*header) error {
 	t.store.mu.Lock()
 	defer t.store.mu.Unlock()
-	t.settleLocked()
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.err != nil {
-		return t.err
-	}
-	if !t.whole {
+	t.settleLocked()
+	err := t.err
+	if (t.declared < 0 || t.completeLocked()) && err == nil && !t.whole {
 		t.whole = true
 		t.changeLocked()
 	}
-	return nil
+	t.mu.Unlock()
+	t.failLocked(errIncomplete)
+	if errors.Is(err, errTooMuch) {
+		return nil
+	}
+	return err
 }
 
 // abandon says that no more comes. What has not the length that it was to have will not
@@ -211,7 +224,11 @@ func (r *contentReader) Read(p []byte) (int, error) {
 			n := copy(p, data[r.at:end])
 			r.at += int64(n)
 			return n, nil
-		case r.end >= 0 && r.at >= r.end, whole:
+		case r.end >= 0 && r.at >= r.end:
+			return 0, io.EOF
+		case whole && r.end >= 0:
+			return 0, errIncomplete // the part ends behind its end, which nobody could know
+		case whole:
 			return 0, io.EOF
 		case err != nil:
 			return 0, err

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"math"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -162,7 +163,7 @@ func httpWrite(do func(c *call, t *transaction, m meta) Status) func(*call) Stat
 			return status
 		}
 		head := *r
-		head.header = storedFields(&r.header)
+		head.header, head.from = storedFields(&r.header), netip.AddrPort{}
 		m.head = &head
 		return do(c, t, m)
 	})

@@ -106,11 +106,15 @@ const (
 	maxKVList     = 1000
 )
 
-// checkKVKey says whether a key is one: 1 to 1,024 bytes, no line ends, no
-// wildcards, not a dot or two, and not a name that the web has a use for.
-func checkKVKey(key string) bool {
+// KVKeys says what a key is, for messages.
+const KVKeys = "a key has 1 to 1024 bytes, neither control characters nor any of #?*[];^|, is not . or .., and does not begin with .well-known/acme-challenge"
+
+// IsKVKey says whether a text can be a key.
+func IsKVKey(key string) bool {
 	return key != "" && len(key) <= maxKVKey && key != "." && key != ".." &&
-		!strings.HasPrefix(key, ".well-known/acme-challenge/") && !strings.ContainsAny(key, "\r\n#?*[]")
+		!strings.HasPrefix(key, ".well-known/acme-challenge") && !strings.ContainsFunc(key, func(r rune) bool {
+		return r < ' ' || r == '\ufffe' || r == '\uffff' || strings.ContainsRune("#?*[];^|", r)
+	})
 }
 
 // kvStore is an open KV store.
@@ -222,7 +226,7 @@ func kvKeyed(do func(c *call, s *kvStore, key string) Status) func(*call) Status
 			return BadHandle
 		}
 		key := c.short(1, maxKVKey)
-		if c.bad || !checkKVKey(key) {
+		if c.bad || !IsKVKey(key) {
 			return Invalid
 		}
 		return do(c, s, key)

@@ -124,15 +124,18 @@ type freshness struct {
 	fresh, usable, ifError bool
 }
 
-// freshnessLocked looks at an object. A soft purge makes it stale from then on.
+// freshnessLocked looks at an object. A soft purge makes it stale from then on. One of the
+// core cache can be used all the same for as long as it would have been fresh, as on Fastly;
+// an answer only as long as its directives let it.
 func (o *object) freshnessLocked(now time.Time) freshness {
 	f := freshness{age: o.initialAge + now.Sub(o.since)}
 	stale := f.age - o.maxAge
+	within := stale < 0 && o.head == nil
 	if !o.soft.IsZero() {
 		stale = max(stale, now.Sub(o.soft))
 	}
 	f.fresh = stale < 0
-	f.usable = f.fresh || stale < o.staleWhileRevalidate
+	f.usable = f.fresh || within || stale < o.staleWhileRevalidate
 	f.ifError = f.usable || stale < o.staleIfError
 	return f
 }

@@ -67,7 +67,11 @@ fields). Beyond a bound the status is %d (%s) if nothing else is said.
 
 - Requests go to origins of the service, by name; on a route with cache, through the cache of the edge, which minds the cache override of a request: pass,
   lifetime, time of stale use, surrogate keys. A lifetime takes the place of the answer's; what the answer says is private or not to be stored is not stored all
-  the same. Dynamic backends are off unless the node allows them, and their answers are not stored.
+  the same. Where the cache was asked, X-Cache says HIT or MISS; the address of the origin is told of what went past it. Dynamic backends are off unless the node
+  allows them, and their answers are not stored.
+- The length of a cached object is what it was when it was found. One that turns out shorter or longer than was said is an error for who reads it, and is not stored.
+  After a soft purge an object of the core cache is stale, and usable for as long as it would have been fresh; an answer of the HTTP cache as its directives say.
+- An answer cannot be appended to the body of the request that it answers: neither would end.
 - KV stores are shared by the nodes and outlive them. A full one answers that the entry is too large.
 - A purge by key goes through the feed of purges to all nodes, and waits for their receipts for a second.
 - The caches of programs (simple, core, HTTP) are in memory, beside the cache of the edge, on each node for itself. A purge by key reaches both.

@@ -21,6 +21,7 @@ type pending struct {
 	head   bool // the request's method is HEAD
 	aside  aside
 	fields []pendingField
+	feeds  []*pipe // that its body is made of, which end after it has: see stream
 }
 
 // pendingField is a change to the fields of an answer that has not come.
@@ -87,6 +88,7 @@ type asideKey struct{}
 type aside struct {
 	override CacheOverride
 	from     netip.AddrPort // set before Fetch returns
+	cache    string         // as is from
 }
 
 // OverrideOf is what the guest wants of the cache for a request that Fetch got.
@@ -103,6 +105,16 @@ func OverrideOf(ctx context.Context) CacheOverride {
 func AnsweredFrom(ctx context.Context, origin netip.AddrPort) {
 	if a, ok := ctx.Value(asideKey{}).(*aside); ok {
 		a.from = origin
+	}
+}
+
+// AnsweredByCache tells the guest that a cache was asked for a request that Fetch got, and
+// whether it had the answer: as Fastly does, in X-Cache. It is called before Fetch returns, or not at all.
+func AnsweredByCache(ctx context.Context, hit bool) {
+	if a, ok := ctx.Value(asideKey{}).(*aside); ok {
+		if a.cache = "MISS"; hit {
+			a.cache = "HIT"
+		}
 	}
 }
 
@@ -160,7 +172,7 @@ func (x *exchange) start(mem program, r *request, b *body, to outgoing) (*pendin
 	ctx, p.cancel = context.WithCancel(context.WithValue(x.context(), asideKey{}, &p.aside))
 	out := (&http.Request{Method: r.method, URL: u, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}}).
 		WithContext(ctx)
-	x.outgoing(out, r, b, to.streaming)
+	p.feeds = x.outgoing(out, r, b, to.streaming)
 	x.work.Go(func() {
 		defer close(p.done)
 		p.resp, p.err = x.fetch(to.backend, out) //nolint:bodyclose // the guest's body closes it, or Close
@@ -174,8 +186,8 @@ func (x *exchange) start(mem program, r *request, b *body, to outgoing) (*pendin
 	return p, OK, nil
 }
 
-// outgoing fills in the fields and the body.
-func (x *exchange) outgoing(out *http.Request, r *request, b *body, streaming bool) {
+// outgoing fills in the fields and the body, and says which pipes that is made of.
+func (x *exchange) outgoing(out *http.Request, r *request, b *body, streaming bool) []*pipe {
 	h := r.header()
 	h.removeHops()
 	h.toHTTP(out.Header)
@@ -208,21 +220,23 @@ func (x *exchange) outgoing(out *http.Request, r *request, b *body, streaming bo
 	switch {
 	case known && length == 0:
 		b.close()
-		return
+		return nil
 	case known:
 		out.ContentLength = length
 	default:
 		out.ContentLength = -1
 	}
+	feeds := b.feeds()
 	if !streaming {
 		out.Body = newReader(b, trailer)
-		return
+		return feeds
 	}
 	p := newPipe(func(t *header) { t.toHTTP(out.Trailer) })
 	first := newReader(&body{parts: b.parts, held: b.held}, nil)
 	b.parts, b.trailers, b.sink, b.pending = nil, header{}, p, false
 	context.AfterFunc(out.Context(), func() { _ = p.Close() })
 	out.Body = &joined{first: first, then: p}
+	return append(feeds, p)
 }
 
 // joined is what a streaming body had, and then what the guest writes.
@@ -268,7 +282,11 @@ func (c *call) take(p *pending, i int) (Status, error) {
 func (x *exchange) received(p *pending) (*response, *body) {
 	resp := p.resp
 	r := &response{status: resp.StatusCode, version: protocol(resp.ProtoMajor, resp.ProtoMinor), header: fromHTTP(resp.Header, "")}
-	r.from = p.aside.from
+	if p.aside.override.Pass {
+		r.from = p.aside.from // else a cache answers for the origin, as far as the guest can tell
+	} else if p.aside.cache != "" {
+		r.header.set("x-cache", p.aside.cache)
+	}
 	length := resp.ContentLength
 	if p.head {
 		length = 0
@@ -281,12 +299,12 @@ func (x *exchange) received(p *pending) (*response, *body) {
 func (x *exchange) originBody(p *pending, r *response, length int64) *body {
 	resp := p.resp
 	var rc io.ReadCloser = cancelled{resp.Body, p.cancel}
-	if coding, _ := r.header.get("content-encoding"); p.gunzip && strings.EqualFold(coding, "gzip") {
+	if coding, _ := r.header.get("content-encoding"); p.gunzip && (strings.EqualFold(coding, "gzip") || strings.EqualFold(coding, "x-gzip")) {
 		r.header.remove("content-encoding")
 		r.header.remove("content-length")
 		rc, length = &gunzipped{from: rc}, -1
 	}
-	s := &stream{r: rc, left: length, trailer: func() http.Header { return resp.Trailer }}
+	s := &stream{r: rc, left: length, trailer: func() http.Header { return resp.Trailer }, feeds: p.feeds}
 	return &body{parts: []part{{stream: s}}, pending: true, held: &x.held}
 }
 
@@ -411,7 +429,9 @@ func pendingPoll(detail, i int) func(*call) Status {
 	})
 }
 
-// pendingSelect waits for the first of several: parameter i says which.
+// pendingSelect waits for the first of several: parameter i says which. If that one
+// failed it is said with invalid handles, and why in the detail: a status that is an error
+// says nothing of which it was, and programs in Rust end with it.
 func pendingSelect(detail, i int) func(*call) Status {
 	return func(c *call) Status {
 		c.at(c.u32(i), 4)
@@ -427,6 +447,11 @@ func pendingSelect(detail, i int) func(*call) Status {
 		c.put32(i, uint32(k))
 		status, err := c.wait(all[k], i+1)
 		c.detail(detail, status, err)
+		if err != nil {
+			c.put32(i+1, invalidHandle)
+			c.put32(i+2, invalidHandle)
+			return OK
+		}
 		return status
 	}
 }

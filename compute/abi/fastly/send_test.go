@@ -10,10 +10,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/selvage-edge/selvage"
 )
 
 // ask makes a request with an empty body.
@@ -161,6 +164,55 @@ func TestPendingRequestsAreWaitedForInAnyOrder(t *testing.T) {
 	b.must("http_req.pending_req_wait_v2", pending[0], 64, 0, 4)
 	if got := b.read(b.u32(4)); got != "first" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// A status that is an error says nothing of which request it was: programs in Rust end with it.
+func TestASelectedRequestThatFailedIsSaidByItsHandles(t *testing.T) {
+	b := newBench(t, Options{}, nil, func(string, *http.Request) (*http.Response, error) {
+		return nil, &selvage.ProxyError{Type: selvage.ConnectionRefused}
+	})
+	defer b.end()
+	for _, how := range []struct {
+		name string
+		call []any
+	}{
+		{"pending_req_select", []any{512, 1, 0, 4, 8}},
+		{"pending_req_select_v2", []any{512, 1, 64, 0, 4, 8}},
+	} {
+		req, body := b.ask("GET", "http://api.example/")
+		b.must("http_req.send_async", req, body, text("first"), 0)
+		b.put32(512, b.u32(0))
+		b.put32(0, 77)
+		b.must("http_req."+how.name, how.call...)
+		if b.u32(0) != 0 || b.u32(4) != invalidHandle || b.u32(8) != invalidHandle {
+			t.Errorf("%s: index %d, handles %x and %x", how.name, b.u32(0), b.u32(4), b.u32(8))
+		}
+	}
+	if b.u32(64) == 0 {
+		t.Error("the detail says nothing")
+	}
+}
+
+func TestTheAddressOfAnOriginIsToldOfWhatNoCacheAnswers(t *testing.T) {
+	b := newBench(t, Options{}, nil, func(name string, r *http.Request) (*http.Response, error) {
+		AnsweredFrom(r.Context(), netip.MustParseAddrPort("192.0.2.7:443"))
+		return fetched(200, "")(name, r)
+	})
+	defer b.end()
+	for _, pass := range []uint32{0, overridePass} {
+		req, body := b.ask("GET", "http://api.example/")
+		b.must("http_req.cache_override_set", req, pass, 0, 0)
+		b.must("http_req.send", req, body, text("a"), 0, 4)
+		if resp := b.u32(0); pass == 0 {
+			b.refused(None, "http_resp.get_addr_dest_port", resp, 0)
+			b.refused(None, "http_resp.get_addr_dest_ip", resp, buffer, 0)
+		} else {
+			b.must("http_resp.get_addr_dest_port", resp, 0)
+			if got := binary.LittleEndian.Uint16(b.p.memory); got != 443 {
+				t.Errorf("port %d", got)
+			}
+		}
 	}
 }
 
@@ -322,8 +374,14 @@ func TestBackendsAreDescribed(t *testing.T) {
 	if b.u32(0) != 0 {
 		t.Errorf("nobody looks whether it is healthy: %d, want 0, unknown", b.u32(0))
 	}
-	if d := made[1]; d.Host != "dyn.example" || d.Port != 443 || d.Connect != time.Second || d.FirstByte != 15*time.Second || d.BetweenBytes != 10*time.Second {
+	if d := made[1]; d.Host != "dyn.example" || d.Port != 443 || d.Connect != time.Second || d.FirstByte != 15*time.Second || d.BetweenBytes != 10*time.Second ||
+		d.Idle != 10*time.Minute || *d.KeepAlive != (KeepAlive{10 * time.Second, 5 * time.Minute, 3}) || d.NoSNI {
 		t.Errorf("what it did not say: %+v", d)
+	}
+	b.must("http_req.register_dynamic_backend", text("nameless"), text("dyn.example"), dynTLS|dynSNI, 512)
+	b.refused(Invalid, "http_req.register_dynamic_backend", text("certless"), text("dyn.example"), dynTLS|dynCertificateHost, 512)
+	if !made[2].NoSNI {
+		t.Error("a name of no length means that none is sent")
 	}
 	b.must("backend.get_host", text("dyn"), buffer, bufferSize, 0)
 	if b.got() != "dyn.example" {

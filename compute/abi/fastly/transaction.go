@@ -12,6 +12,7 @@ type transaction struct {
 	request header // of the request: what the object may vary by
 
 	found   *object // usable
+	length  int64   // of the found one, as it was when it was found; negative: unknown
 	old     *object // to revalidate, or to use if bringing fails
 	state   freshness
 	failed  bool // the found one is the old one, because bringing failed
@@ -31,6 +32,15 @@ func (s *Objects) lookup(key string, request header) *transaction {
 	return t
 }
 
+// finds notes what was found. Its length stays as it is known now: what a guest was told
+// of a part must not change under its feet.
+func (t *transaction) finds(o *object) {
+	t.found, t.length = o, o.meta.length
+	if n, whole := o.content.length(); whole {
+		t.length = n
+	}
+}
+
 // lookLocked looks for an object.
 func (t *transaction) lookLocked() (pass bool) {
 	o, variant := t.store.findLocked(t.key, &t.request)
@@ -44,7 +54,7 @@ func (t *transaction) lookLocked() (pass bool) {
 	case o.pass:
 		return t.state.fresh
 	case t.state.usable:
-		t.found = o
+		t.finds(o)
 		t.store.usedLocked(o)
 	}
 	t.old = o
@@ -116,7 +126,8 @@ func (b *transact) landed() {
 		t.store.mu.Lock()
 		if o.variant == variantOf(o.vary, &t.request) {
 			t.state = o.freshnessLocked(time.Now())
-			t.found, t.old, t.failed = o, o, f.stale
+			t.finds(o)
+			t.old, t.failed = o, f.stale
 			t.store.usedLocked(o)
 			b.busy = nil
 		}
@@ -221,7 +232,8 @@ func (t *transaction) chooseStale() bool {
 	if t.flight == nil || t.old == nil || !t.old.freshnessLocked(time.Now()).ifError {
 		return false
 	}
-	t.found, t.failed = t.old, true
+	t.finds(t.old)
+	t.failed = true
 	t.landLocked(t.old, true, false)
 	return true
 }
