@@ -33,8 +33,8 @@ func everything() Options {
 	}
 }
 
-// FuzzHostFunctions calls functions with whatever parameters: what they answer
-// is a status, they do not panic, and they touch nothing outside of the memory.
+// FuzzHostFunctions calls functions with whatever parameters, and with handles of every kind: what
+// they answer is a status, they do not panic, and they touch nothing outside of the memory.
 func FuzzHostFunctions(f *testing.F) {
 	table := Table()
 	for i := range table {
@@ -42,21 +42,22 @@ func FuzzHostFunctions(f *testing.F) {
 	}
 	f.Add([]byte("a program that makes many calls with all sorts of parameters, one after the other, and then some more"))
 	f.Fuzz(func(t *testing.T, program []byte) {
-		r := httptest.NewRequest("POST", "http://a/", strings.NewReader("body"))
-		in := &compute.Invocation{W: httptest.NewRecorder(), R: r, Fetch: func(name string, r *http.Request) (*http.Response, error) {
+		b := newBench(t, everything(), httptest.NewRequest("POST", "http://a/", strings.NewReader("body")), func(name string, r *http.Request) (*http.Response, error) {
 			if r.Body != nil {
 				_ = r.Body.Close()
 			}
 			return fetched(200, "answer", "Cache-Control", "max-age=5")(name, r)
-		}}
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // what waits for ever is ended by the wall time
+		})
+		defer b.end()
+		b.kinds()
+		handles := uint64(len(b.x.handles.items))
+		ctx, cancel := context.WithTimeout(b.x.context(), 50*time.Millisecond) // what waits for ever is ended by the wall time
 		defer cancel()
-		a := New(everything())
-		x := a.Begin(ctx, in).(*exchange)
-		defer a.End(x)
+		defer context.AfterFunc(ctx, b.x.cancel)()
 		outside := strings.Repeat("\xa5", 64)
 		all := append(make([]byte, 1<<16), outside...)
 		p := &program64k{memory: all[:1<<16]}
+		x := b.x
 		next := func() byte {
 			if len(program) == 0 {
 				return 0
@@ -69,7 +70,10 @@ func FuzzHostFunctions(f *testing.F) {
 			fn := table[int(next())%len(table)]
 			args := make([]uint64, len(fn.Params))
 			for i := range args {
-				args[i] = wild[int(next())%len(wild)]
+				n := uint64(next())
+				if args[i] = wild[n%uint64(len(wild))]; n >= 128 {
+					args[i] = n % 128 % (handles + 2)
+				}
 				if fn.Params[i] == 'i' {
 					args[i] = uint64(uint32(args[i]))
 				}
