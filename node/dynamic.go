@@ -24,19 +24,19 @@ import (
 	"github.com/selvage-edge/selvage/record"
 )
 
-// dynamicOrigins are the origins that a function has named itself. They end
-// with its request, and so do their connections: what one request may reach says
-// nothing of another.
+// dynamicOrigins are the origins that a function has named itself. Their names end
+// with its request: what one request may reach says nothing of another.
 type dynamicOrigins struct {
 	mu   sync.Mutex
 	each map[string]*dynamicOrigin // guarded by mu
 }
 
-// dynamicOrigin is one of them.
+// dynamicOrigin is one of them. It keeps connections for who names it in the same way: see dynamicPools.
 type dynamicOrigin struct {
 	http.Transport
 	scheme, target, host string
 	between              time.Duration // of two reads of its answer; 0: no bound
+	used                 uint64        // guarded by dynamicPools.mu: when it was last named
 }
 
 func (d *dynamicOrigins) find(name string) http.RoundTripper {
@@ -51,9 +51,6 @@ func (d *dynamicOrigins) find(name string) http.RoundTripper {
 func (d *dynamicOrigins) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, o := range d.each {
-		o.CloseIdleConnections()
-	}
 	d.each = nil
 }
 
@@ -120,32 +117,9 @@ func registerDynamic(ctx context.Context, b fastly.DynamicBackend) error {
 	if c == nil {
 		return errors.New("there is no request to name an origin for")
 	}
-	settings, err := dynamicTLS(&b)
+	o, err := c.f.reg.dynamicOrigin(c.f.rev, &b)
 	if err != nil {
 		return err
-	}
-	o := &dynamicOrigin{scheme: "http", target: b.Target, host: b.OverrideHost, between: b.BetweenBytes}
-	if b.TLS {
-		o.scheme = "https"
-	}
-	guard := c.f.reg.functions.dial
-	o.Transport = http.Transport{
-		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, cmp.Or(b.Connect, fastly.DefaultConnect))
-			defer cancel()
-			conn, err := guard.connect(ctx, addr)
-			if err == nil {
-				askWhetherThere(conn, b.KeepAlive)
-			}
-			return conn, err
-		},
-		TLSClientConfig: settings, ForceAttemptHTTP2: true, DisableCompression: true, DisableKeepAlives: b.NoPool,
-		TLSHandshakeTimeout: dynamicHandshake, IdleConnTimeout: dynamicIdle, ResponseHeaderTimeout: cmp.Or(b.FirstByte, fastly.DefaultFirstByte), MaxResponseHeaderBytes: maxDynamicHead,
-	}
-	if b.HTTP2 {
-		o.Protocols = new(http.Protocols)
-		o.Protocols.SetHTTP2(b.TLS)
-		o.Protocols.SetUnencryptedHTTP2(!b.TLS)
 	}
 	c.dynamic.mu.Lock()
 	defer c.dynamic.mu.Unlock()
@@ -156,6 +130,60 @@ func registerDynamic(ctx context.Context, b fastly.DynamicBackend) error {
 	return nil
 }
 
+// dynamicOrigin is the origin that a function of the revision names so: one that has connections,
+// if it was named in the very same way before.
+func (reg *registry) dynamicOrigin(rev *revision, b *fastly.DynamicBackend) (*dynamicOrigin, error) {
+	guard := reg.functions.dial
+	if b.NoPool {
+		return newDynamicOrigin(guard, b)
+	}
+	key := digestOf(b)
+	if o := rev.dynamic.find(key); o != nil {
+		return o, nil
+	}
+	o, err := newDynamicOrigin(guard, b)
+	if err != nil {
+		return nil, err
+	}
+	o, full := rev.dynamic.keep(key, o)
+	if full {
+		reg.metrics.LimitHit("function_dynamic_origins")
+	}
+	return o, nil
+}
+
+func newDynamicOrigin(guard *guardedDial, b *fastly.DynamicBackend) (*dynamicOrigin, error) {
+	settings, err := dynamicTLS(b)
+	if err != nil {
+		return nil, err
+	}
+	o := &dynamicOrigin{scheme: "http", target: b.Target, host: b.OverrideHost, between: b.BetweenBytes}
+	if b.TLS {
+		o.scheme = "https"
+	}
+	connect, keepAlive := cmp.Or(b.Connect, fastly.DefaultConnect), b.KeepAlive
+	o.Transport = http.Transport{
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, connect)
+			defer cancel()
+			conn, err := guard.connect(ctx, addr)
+			if err == nil {
+				askWhetherThere(conn, keepAlive)
+			}
+			return conn, err
+		},
+		TLSClientConfig: settings, ForceAttemptHTTP2: true, DisableCompression: true, DisableKeepAlives: b.NoPool, MaxIdleConnsPerHost: dynamicConns,
+		TLSHandshakeTimeout: dynamicHandshake, IdleConnTimeout: min(cmp.Or(b.Idle, dynamicIdle), dynamicIdle),
+		ResponseHeaderTimeout: cmp.Or(b.FirstByte, fastly.DefaultFirstByte), MaxResponseHeaderBytes: maxDynamicHead,
+	}
+	if b.HTTP2 {
+		o.Protocols = new(http.Protocols)
+		o.Protocols.SetHTTP2(b.TLS)
+		o.Protocols.SetUnencryptedHTTP2(!b.TLS)
+	}
+	return o, nil
+}
+
 // askWhetherThere lets TCP ask whether the other side is there, as the function says. What
 // cannot be set is left as the system has it.
 func askWhetherThere(conn net.Conn, k *fastly.KeepAlive) {
@@ -164,14 +192,9 @@ func askWhetherThere(conn net.Conn, k *fastly.KeepAlive) {
 	}
 }
 
-// What bounds the connections of dynamic origins that outlive the wish for them: package
-// net/http goes on with the handshake of a request that was given up, and
-// leaves a connection of HTTP/2 alone whose last exchange ends after it was told to
-// close those that are idle.
-const (
-	dynamicHandshake = 10 * time.Second
-	dynamicIdle      = 2 * time.Second
-)
+// dynamicHandshake is how long a dynamic origin may take for the handshake: package net/http goes
+// on with that of a request that was given up.
+const dynamicHandshake = 10 * time.Second
 
 // maxDynamicHead is how many bytes the head of a dynamic origin's answer may have.
 const maxDynamicHead = 256 << 10

@@ -17,7 +17,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +27,7 @@ import (
 	"github.com/selvage-edge/selvage"
 	"github.com/selvage-edge/selvage/compute/abi/fastly"
 	"github.com/selvage-edge/selvage/record"
+	"github.com/selvage-edge/selvage/telemetry"
 )
 
 // authority is one of the tests' own.
@@ -74,6 +77,7 @@ type dynamicBed struct {
 	server *httptest.Server
 	ca     *authority
 	guard  guardedDial
+	rev    revision
 	call   *call
 }
 
@@ -110,8 +114,8 @@ func newDynamicBed(t *testing.T) *dynamicBed {
 		t.Fatal(err)
 	}
 	b.guard = guardedDial{allow: []selvage.Prefix{loopback}, own: func() []net.Addr { return nil }}
-	b.call = &call{f: &function{reg: &registry{functions: &functions{dial: &b.guard}}}}
-	t.Cleanup(b.call.dynamic.close)
+	b.call = &call{f: &function{reg: &registry{functions: &functions{dial: &b.guard}}, rev: &b.rev}}
+	t.Cleanup(b.rev.dynamic.close)
 	return b
 }
 
@@ -203,7 +207,7 @@ func TestADynamicOriginThatDoesNotShakeHandsIsLeft(t *testing.T) {
 				t.Cleanup(func() { theirs.Close() })
 				return ours, nil
 			}}
-			b.call = &call{f: &function{reg: &registry{functions: &functions{dial: &b.guard}}}}
+			b.call = &call{f: &function{reg: &registry{functions: &functions{dial: &b.guard}}, rev: &b.rev}}
 			began := time.Now()
 			if _, err := b.ask(t, "/", fastly.DynamicBackend{}); err == nil || !strings.Contains(err.Error(), "TLS handshake timeout") || time.Since(began) != dynamicHandshake {
 				t.Errorf("after %v: %v", time.Since(began), err)
@@ -217,7 +221,7 @@ type nowhere struct{ net.Listener }
 
 func (nowhere) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(1, 1, 1, 1), Port: 443} }
 
-// A connection of HTTP/2 whose last exchange ends after its request is closed all the same.
+// Connections are closed when the revision goes.
 func TestConnectionsOfDynamicOriginsEnd(t *testing.T) {
 	b := newDynamicBed(t)
 	_, _, certPEM, keyPEM := b.ca.sign(&x509.Certificate{DNSNames: []string{"origin.example"}})
@@ -254,10 +258,10 @@ func TestConnectionsOfDynamicOriginsEnd(t *testing.T) {
 	if res.Proto != "HTTP/2.0" {
 		t.Fatalf("the origin speaks %s", res.Proto)
 	}
-	b.call.dynamic.close()
 	if err := res.Body.Close(); err != nil {
 		t.Fatal(err)
 	}
+	b.rev.dynamic.close()
 	select {
 	case <-ended:
 	case <-time.After(time.Minute):
@@ -302,7 +306,70 @@ func TestADynamicOriginForGRPCSpeaksHTTP2(t *testing.T) {
 		if res != nil {
 			res.Body.Close()
 		}
-		b.call.dynamic.close()
+		b.rev.dynamic.close()
 		s.Close()
+	}
+}
+
+// What is named in the very same way has the connections of the request before; each new
+// connection is checked, and nothing else is shared.
+func TestConnectionsOfDynamicOriginsAreForWhoNamesThemInTheSameWay(t *testing.T) {
+	b := newDynamicBed(t)
+	var dials atomic.Int64
+	b.guard.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dials.Add(1)
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+	of := fastly.DynamicBackend{CA: b.ca.pem, SNI: "origin.example"}
+	ask := func(what string, want int64, d fastly.DynamicBackend) {
+		t.Helper()
+		b.call.dynamic.close() // it is another request's
+		if _, err := b.ask(t, "/", d); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if got := dials.Load(); got != want {
+			t.Errorf("%s: %d connections were made, want %d", what, got, want)
+		}
+	}
+	ask("the first", 1, of)
+	ask("the second", 1, of)
+	other := of
+	other.FirstByte = time.Second
+	ask("another time", 2, other)
+	alone := of
+	alone.NoPool = true
+	ask("a connection for each request", 3, alone)
+	ask("a connection for each request", 4, alone)
+	before := b.call.f
+	b.call.f = &function{reg: before.reg, rev: new(revision)}
+	t.Cleanup(b.call.f.rev.dynamic.close)
+	ask("another service", 5, of)
+	b.call.f = before
+	b.rev.dynamic.close()
+	b.guard.allow = nil
+	if _, err := b.ask(t, "/", of); !errors.Is(err, errForbidden) {
+		t.Errorf("a new connection is checked: got %v", err)
+	}
+}
+
+func TestTheLongestUnusedDynamicOriginGoes(t *testing.T) {
+	b := newDynamicBed(t)
+	b.call.f.reg.metrics = telemetry.NewMetrics(telemetry.Gauges{})
+	name := func(n int) string {
+		t.Helper()
+		d := fastly.DynamicBackend{Name: strconv.Itoa(n), Target: "origin.example"}
+		if err := registerDynamic(context.WithValue(t.Context(), callKey{}, b.call), d); err != nil {
+			t.Fatal(err)
+		}
+		return digestOf(&d)
+	}
+	first, second := name(0), name(1)
+	for n := range maxDynamicPools - 2 {
+		name(2 + n)
+	}
+	name(0)
+	name(maxDynamicPools)
+	if b.rev.dynamic.find(first) == nil || b.rev.dynamic.find(second) != nil || len(b.rev.dynamic.each) != maxDynamicPools {
+		t.Errorf("%d are kept, the one that was used again among them: %v", len(b.rev.dynamic.each), b.rev.dynamic.find(first) != nil)
 	}
 }

@@ -26,6 +26,7 @@ type revision struct {
 	pools     map[selvage.OriginName]*origin.Pool      // of those with endpoints or a folder
 	sources   map[selvage.OriginName]http.RoundTripper // of all: a pool, or a function
 	functions map[selvage.FunctionName]*program
+	dynamic   dynamicPools         // of origins that functions have named
 	before    []selvage.RevisionID // what its file said at the start, and before other changes: nobody had heard of it yet
 	shown     *shownCertificate    // nil: those of the node file
 	layer     *cache.Layer         // where its answers are stored; nil for one of a file
@@ -214,5 +215,6 @@ func (rev *revision) release() {
 		for _, p := range rev.functions {
 			p.release()
 		}
+		rev.dynamic.close()
 	}
 }

@@ -91,7 +91,7 @@ func requestTable() []Function {
 		row("cache_override_v2_set", "iiiiii", onRequest(cacheOverrideSetKeys)),
 		row("auto_decompress_response_set", "ii", onRequest(autoDecompressSet)),
 		row("framing_headers_mode_set", "ii", onRequest(requestFramingSet)),
-		waits("register_dynamic_backend", "iiiiii", registerBackend).but("by the node's leave only, for one request; no health checks are made; ciphers of TLS 1.2 are those with ECDHE"),
+		waits("register_dynamic_backend", "iiiiii", registerBackend).but("by the node's leave only, its name for one request; no health checks are made; ciphers of TLS 1.2 are those with ECDHE"),
 		absent("upgrade_websocket", "ii", noWebSocket),
 		absent("redirect_to_websocket_proxy", "ii", noWebSocket),
 		absent("redirect_to_websocket_proxy_v2", "iii", noWebSocket),
