@@ -35,7 +35,7 @@ func (s *Objects) lookup(key string, request header) *transaction {
 // finds notes what was found. Its length stays as it is known now: what a guest was told
 // of a part must not change under its feet.
 func (t *transaction) finds(o *object) {
-	t.found, t.length = o, o.meta.length
+	t.found, t.length = o, o.length
 	if n, whole := o.content.length(); whole {
 		t.length = n
 	}
