@@ -230,6 +230,7 @@ func TestAnAnswerThatOthersMayGetHasNoCookie(t *testing.T) {
 		if c := post.Cookies(); len(c) != 1 || !c[0].Secure || !c[0].HttpOnly || c[0].MaxAge != 86400 {
 			t.Errorf("an answer to POST over TLS gives %v", post.Header["Set-Cookie"])
 		}
+		synctest.Wait() // what was fetched is stored behind its answer
 		// The cookie tells no stored answers apart, and makes none private.
 		res := b.from(addrOf(2), "/p/1", cookieIn(post))
 		if got := res.Header.Get("Cache-Status"); !strings.Contains(got, "hit") {
