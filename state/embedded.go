@@ -204,7 +204,7 @@ func (e *Embedded) run(ctx context.Context) (again bool, err error) {
 		},
 	}
 	defer close(l.gone)
-	if err := e.prepare(ctx, l); err != nil {
+	if err := e.prepareInTime(ctx, l); err != nil {
 		return false, err
 	}
 	e.serve(l)
@@ -261,6 +261,18 @@ const (
 // stored is where the engine says that it has stored something: the subject behind it.
 const stored = "stored."
 
+// prepareInTime prepares as often as it takes: what the engine does not answer in time, on a
+// machine that is busy with its start, is no reason to remember nothing until the next one.
+func (e *Embedded) prepareInTime(ctx context.Context, l *live) error {
+	for {
+		err := e.prepare(ctx, l)
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil || e.quitting() || l.broken() {
+			return err
+		}
+		e.options.Log.Warn("state engine is slow to start", "error", err)
+	}
+}
+
 // prepare makes the streams that are always there, counts the others, and
 // sweeps up blobs that were not finished.
 func (e *Embedded) prepare(ctx context.Context, l *live) error {
@@ -279,6 +291,7 @@ func (e *Embedded) prepare(ctx context.Context, l *live) error {
 		}
 		l.fixed[c.Name] = stream
 	}
+	l.count = 0
 	names := l.js.StreamNames(ctx)
 	for name := range names.Name() {
 		if strings.HasPrefix(name, "F_") || strings.HasPrefix(name, "Q_") {

@@ -291,7 +291,11 @@ func (e *Embedded) stream(ctx context.Context, l *live, config jetstream.StreamC
 	case !e.disk.hasRoom():
 		return nil, nil, e.diskFull()
 	default:
-		if s, err = l.js.CreateStream(call, config); err == nil {
+		s, err = l.js.CreateStream(call, config)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // whoever began to make it has left, and the engine has gone on
+			s, err = l.js.Stream(call, config.Name)
+		}
+		if err == nil {
 			l.count++
 		}
 	}

@@ -301,6 +301,20 @@ func TestCallsWaitForTheStart(t *testing.T) {
 	}
 }
 
+// Who leaves while a feed is made leaves the engine to go on with it, and in nobody's way.
+func TestAFeedIsMadeWhereSomebodyElseGaveItUp(t *testing.T) {
+	store, _ := run(t, state.Options{Folder: t.TempDir()})
+	for i := range 40 {
+		key := state.FeedKey{Tenant: "main", Name: fmt.Sprint("f", i)}
+		ctx, leave := context.WithTimeout(t.Context(), time.Duration(i*50)*time.Microsecond)
+		_, _ = store.Feeds.Append(ctx, key, state.Entry{}) // it may come in time
+		leave()
+		if _, err := store.Feeds.Append(t.Context(), key, state.Entry{}); err != nil {
+			t.Fatalf("feed %d: %v", i, err)
+		}
+	}
+}
+
 func TestLimitsThatPromiseTooMuchAreInvalid(t *testing.T) {
 	_, err := state.Open(state.Options{Folder: t.TempDir(), MaxBytes: 1 << 20})
 	if selvage.KindOf(err) != selvage.Invalid {
