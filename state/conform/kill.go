@@ -253,7 +253,7 @@ func (s *record) checkFeed(t *testing.T, store state.Store) {
 	if last == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for r, err := range store.Receipts.Receipts(ctx, purges, state.Position(last)) {
 		if err != nil || r.Node != "writer" {
