@@ -24,7 +24,7 @@ func (s *sim) trapping(now func(share float64) bool) {
 	}
 }
 
-// At 95 % it takes 285 traps to convict, at even shares 20.
+// At 95 % it takes some 300 traps to convict, at even shares 20.
 func TestATrapThatShowsAfterThePromotionIsToldApartAtEvenShares(t *testing.T) {
 	for _, r := range simulate(t, 1, 1000, 10*time.Minute, func(s *sim) {
 		s.want = client.Undone

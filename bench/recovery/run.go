@@ -49,7 +49,7 @@ const trapper = "bad-trap"
 func limit(name string, rate int) time.Duration {
 	switch {
 	case name == trapper:
-		return judge.HoldFor + 5*time.Minute // at 95 % it takes some hundreds of traps
+		return judge.HoldFor + 5*time.Minute // its first trap may come after its promotion
 	case rate >= 500:
 		return 4 * time.Minute
 	case rate >= 50:

@@ -36,7 +36,7 @@ func (k *keyboard) listen(from io.Reader) (keys <-chan byte, deaf func()) {
 	k.ear = ear
 	if !k.reading {
 		k.reading = true
-		go k.read(from)
+		go k.read(from) // nobody can end it before the process ends
 	}
 	return ear, func() {
 		k.mu.Lock()
