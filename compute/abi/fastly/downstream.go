@@ -283,6 +283,7 @@ func nextRequestWait(c *call) Status {
 	}
 	c.x.handles.drop(c.u32(0))
 	c.x.waits = nil
+	c.x.down.givenUp = !c.x.down.sent
 	c.x.abandon()
 	c.x.settle()
 	c.x.down.done(c.mem)

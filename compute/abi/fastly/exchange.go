@@ -89,6 +89,7 @@ type downstream struct {
 	handle   uint32 // of the request
 	taken    bool   // the guest has its handles
 	sent     bool   // the final answer's head
+	givenUp  bool   // the guest has waited for another request before it sent that
 	unbroken atomic.Bool
 	told     atomic.Bool // its Done
 	sink     *answerSink

@@ -136,6 +136,14 @@ func (a *ABI) Begin(ctx context.Context, in *compute.Invocation) any {
 	return x
 }
 
+// Finish implements [compute.Finisher]: a program that has ended well and sent no answer has
+// answered 200 with nothing, as on Fastly, unless it gave its answer up when it waited for another request.
+func (*ABI) Finish(_ context.Context, g *compute.Guest) {
+	if x, ok := g.Session().(*exchange); ok && !x.down.sent && !x.down.givenUp {
+		x.send(x.newResponse(), x.newBody())
+	}
+}
+
 // End closes what the guest left open, and waits until the answer is with the client.
 func (*ABI) End(session any) {
 	if x, ok := session.(*exchange); ok {

@@ -80,6 +80,7 @@ fields). Beyond a bound the status is %d (%s) if nothing else is said.
   not let functions cache answers, programs leave caching to the edge, and hooks are an error.
 - Names of fields come in lower case, in the order in which the program put them; those of a client's request in the order of the alphabet.
   As they came, in their order and spelling, the original names tell over HTTP/1.1.
+- A program that ends well and has sent no answer has answered 200 with nothing. One that traps, ends with another exit status or is cut has not answered.
 - An answer whose streaming body the program does not close is broken off, so that nobody takes it for whole.
 - The environment has FASTLY_SERVICE_ID, FASTLY_SERVICE_VERSION (always 1), FASTLY_CUSTOMER_ID (the tenant), FASTLY_HOSTNAME, FASTLY_POP, FASTLY_REGION,
   FASTLY_CACHE_GENERATION and FASTLY_IS_STAGING (always 0), the same for every request and other than that where the service file says so (env), and FASTLY_TRACE_ID, the trace of the request's record; where a sandbox serves several requests,
