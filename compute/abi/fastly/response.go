@@ -393,7 +393,8 @@ func (s *answerSink) wait() {
 	}
 }
 
-// sendDownstreamPending answers the client with what a pending request brings.
+// sendDownstreamPending answers the client with what a pending request brings: 502, without
+// a body, if that failed.
 func sendDownstreamPending(c *call) Status {
 	p, ok := handle[*pending](c, 0)
 	switch {
@@ -404,11 +405,19 @@ func sendDownstreamPending(c *call) Status {
 	}
 	c.x.handles.drop(c.u32(0))
 	<-p.done // its context ends with the request's
-	if p.err != nil {
+	var r *response
+	var b *body
+	if p.err == nil {
+		r, b = c.x.received(p)
+	} else {
 		_ = p.Close() // it has no error
-		return errorStatus(p.err)
+		if c.x.whole.Err() != nil {
+			return errorStatus(p.err)
+		}
+		r, b = c.x.newResponse(), c.x.newBody()
+		r.status = http.StatusBadGateway
+		p.apply(&r.header, forError)
 	}
-	r, b := c.x.received(p)
 	if !c.mem.HeaderBytes(r.header.size) {
 		b.close()
 		return HTTPHeadTooLarge

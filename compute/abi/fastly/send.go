@@ -26,21 +26,25 @@ type pending struct {
 
 // pendingField is a change to the fields of an answer that has not come.
 type pendingField struct {
+	kind        uint32
 	change      func(h *header, name, value string)
 	name, value string
 }
 
-// apply makes the changes that the guest asked for before the answer came.
-func (p *pending) apply(h *header) {
+// apply makes the changes that the guest asked for before the answer came, for
+// an answer of a kind.
+func (p *pending) apply(h *header, kind uint32) {
 	for _, f := range p.fields {
-		f.change(h, f.name, f.value)
+		if f.kind == forAny || f.kind == kind {
+			f.change(h, f.name, f.value)
+		}
 	}
 }
 
-// The kinds of answers that a change is for. There are no answers made up for
-// failures here: an error is an error.
+// The kinds of answers that a change is for: any, the origin's, or the one that the client
+// gets in its place where it is sent on unseen.
 const (
-	forAny = iota
+	forAny uint32 = iota
 	forResponse
 	forError
 )
@@ -63,9 +67,8 @@ func pendingChange(i int, change func(h *header, name, value string)) func(*call
 			return Invalid
 		case len(p.fields) >= maxPendingFields, !c.keep(len(name) + len(value)):
 			return LimitExceeded
-		case c.u32(i) != forError:
-			p.fields = append(p.fields, pendingField{change, name, value})
 		}
+		p.fields = append(p.fields, pendingField{c.u32(i), change, name, value})
 		return OK
 	})
 }
@@ -291,7 +294,7 @@ func (x *exchange) received(p *pending) (*response, *body) {
 	if p.head {
 		length = 0
 	}
-	p.apply(&r.header)
+	p.apply(&r.header, forResponse)
 	return r, x.originBody(p, r, length)
 }
 

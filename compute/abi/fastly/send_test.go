@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -189,6 +190,32 @@ func TestASelectedRequestThatFailedIsSaidByItsHandles(t *testing.T) {
 	}
 	if b.u32(64) == 0 {
 		t.Error("the detail says nothing")
+	}
+}
+
+// What is sent on unseen is answered for where it fails, with the fields that are meant for that.
+func TestAPendingRequestThatFailsIsAnsweredForWhereItIsSentOn(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		b := newBench(t, Options{}, nil, func(name string, r *http.Request) (*http.Response, error) {
+			if fails {
+				return nil, io.ErrUnexpectedEOF
+			}
+			return fetched(200, "answer", "X-Gone", "yes", "X-Both", "origin")(name, r)
+		})
+		req, body := b.ask("GET", "http://api.example/")
+		b.must("http_req.send_async", req, body, text("a"), 0)
+		p := b.u32(0)
+		b.must("http_req.pending_req_header_insert", p, text("x-both"), text("any"), int(forAny))
+		b.must("http_req.pending_req_header_append", p, text("x-both"), text("failed"), int(forError))
+		b.must("http_req.pending_req_header_append", p, text("x-both"), text("came"), int(forResponse))
+		b.must("http_req.pending_req_header_remove", p, text("x-gone"), int(forResponse))
+		b.refused(Invalid, "http_req.pending_req_header_remove", p, text("x-gone"), 3)
+		b.must("http_resp.send_downstream_pending", p)
+		b.end()
+		got := fmt.Sprint(b.w.Code, b.w.Body.String(), b.w.Header()["X-Both"], b.w.Header()["X-Gone"])
+		if want := map[bool]string{false: "200answer[any came] []", true: "502[any failed] []"}[fails]; strings.ReplaceAll(got, " ", "") != strings.ReplaceAll(want, " ", "") {
+			t.Errorf("it fails: %v: got %s, want %s", fails, got, want)
+		}
 	}
 }
 
