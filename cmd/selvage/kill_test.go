@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -291,6 +293,9 @@ func (k *killings) until(what string, is func(r *client.Rollout) bool) {
 	}
 	k.p.until(what, func() bool {
 		r, err := c.Rollout(k.t.Context(), client.Of{Service: "shop"})
+		if errors.Is(err, context.DeadlineExceeded) {
+			return false // the machine is busy
+		}
 		if err != nil {
 			k.t.Fatalf("waiting until %s: %v", what, err)
 		}
