@@ -101,7 +101,10 @@ type ProxyError struct {
 }
 
 func (e *ProxyError) Error() string {
-	if e.Endpoint == "" {
+	switch {
+	case e.Origin == "": // it is the edge's own, or a function's
+		return fmt.Sprintf("%s: %v", e.Type, e.Err)
+	case e.Endpoint == "":
 		return fmt.Sprintf("origin %q: %s: %v", e.Origin, e.Type, e.Err)
 	}
 	return fmt.Sprintf("origin %q at %s: %s: %v", e.Origin, e.Endpoint, e.Type, e.Err)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -29,6 +30,9 @@ type document struct {
 // open reads a file. What is wrong with it is found by finish.
 func open(name string) *document {
 	data, err := readBounded(name)
+	if isModule(name) {
+		err = errors.New("it is WebAssembly, not a service file: run it with selvage run --function, or name it under functions of a service")
+	}
 	if err != nil {
 		doc := newDocument(name, nil)
 		doc.tree, doc.problems = nil, selvage.Problems{{File: name, Message: err.Error()}}

@@ -303,3 +303,16 @@ func TestTheCanonicalFormStays(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
+
+func TestAProgramInTheServiceFilesPlaceIsToldWhereItBelongs(t *testing.T) {
+	for _, size := range []int{8, 2 << 20} { // the larger one is more than a service file may have
+		file := filepath.Join(t.TempDir(), "main.wasm")
+		module := append([]byte("\x00asm\x01\x00\x00\x00"), make([]byte, size-8)...)
+		if err := os.WriteFile(file, module, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load("", []string{file}); err == nil || !strings.Contains(err.Error(), "selvage run --function") {
+			t.Errorf("%d bytes: got %v; want what to do with a program", size, err)
+		}
+	}
+}

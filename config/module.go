@@ -68,6 +68,21 @@ func (f *files) functionData(at, subject string, fn *selvage.Function) {
 	}
 }
 
+// isModule says whether a file begins as WebAssembly does, also where it is too large for a file of people.
+func isModule(name string) bool {
+	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
+		return false // no pipe or device is waited for
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	var head [4]byte
+	_, err = io.ReadFull(file, head[:])
+	return err == nil && bytes.Equal(head[:], wasmModule[:4])
+}
+
 // moduleDigest is the SHA-256 of a module, in hexadecimal.
 func moduleDigest(name string) (string, error) {
 	info, err := os.Stat(name)

@@ -143,6 +143,20 @@ func noteFunction(rec *record.Record, err error) {
 	}
 }
 
+// noteUsage writes down what a function took, if it has ended. A limit that ends
+// it goes before one that it went on after (noteFunction).
+func noteUsage(rec *record.Record, w *guestAnswer) (ended bool) {
+	usage, ended := w.used()
+	if !ended {
+		return false
+	}
+	rec.Function.CPU, rec.Function.Memory, rec.Function.Fetches = usage.CPU, int64(usage.Memory), usage.OriginRequests
+	if len(usage.Hit) > 0 && rec.LimitHit == "" {
+		rec.LimitHit = "function_" + string(usage.Hit[0]) // logs that were cut, fields that were refused, a wait for a sandbox
+	}
+	return true
+}
+
 // instead is what becomes of a request whose function failed.
 func (f *function) instead(req *http.Request, c *call, body *guestBody, err error) (*http.Response, error) {
 	if body != nil {
@@ -183,6 +197,7 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 	err := t.w.wait()
 	rec := record.From(req.Context())
 	rec.Function.Name = f.name
+	ended := noteUsage(rec, &t.w)
 	if err != nil {
 		if cause := context.Cause(req.Context()); cause != nil {
 			return nil, fmt.Errorf("function %q: %w", f.name, errors.Join(context.Canceled, cause))
@@ -192,13 +207,7 @@ func (f *function) run(req *http.Request, p *program, c *call, body *guestBody) 
 		}
 		return nil, (&functionError{f.name, err}).asOwn()
 	}
-	usage, ended := t.w.used()
-	if rec.Function.Streams = !ended; ended {
-		rec.Function.CPU, rec.Function.Memory, rec.Function.Fetches = usage.CPU, int64(usage.Memory), usage.OriginRequests
-		if len(usage.Hit) > 0 && rec.LimitHit == "" {
-			rec.LimitHit = "function_" + string(usage.Hit[0]) // logs that were cut, or a wait for a sandbox
-		}
-	}
+	rec.Function.Streams = !ended
 	return t.w.response(), nil
 }
 

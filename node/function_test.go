@@ -307,6 +307,34 @@ routes:
   - {match: {path: /ladder}, function: plain, on_failure: [{default: {status: 502, body: ladder}}]}
 `
 
+// wide is a program that traps where it gets no more fields.
+func wide(t testing.TB) string {
+	return bad(t, "wide", fmt.Sprintf(`
+	i32.const 8 / call $resp / drop
+	loop
+	i32.const 8 / i32.load / i32.const 1024 / i32.const 6 / i32.const 2048 / i32.const 2000 / call $field / i32.eqz / br_if 0
+	end
+	unreachable
+endfunc
+data 2048 %q
+func $end
+`, strings.Repeat("a", 2000)))
+}
+
+func TestARecordSaysWhatAFailedFunctionTookAndWhichLimitItMet(t *testing.T) {
+	b := serveGuests(t, strings.ReplaceAll(helloService, "{module: FILE(hello)}", "{module: FILE(hello), cpu: 60s}"), nil, map[string]string{"hello": wide(t)})
+	b.get("/hello/x")
+	rec := b.last("/hello/x")
+	if rec.LimitHit != "function_fields" || rec.Function.Trap == "" || rec.Function.CPU <= 0 || rec.Function.Memory <= 0 {
+		t.Errorf("the record says limit %q, %+v; want function_fields, a trap, CPU and memory", rec.LimitHit, rec.Function)
+	}
+	answer := httptest.NewRecorder()
+	b.node.registry.metrics.Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	if want := `selvage_limit_hits_total{limit="function_fields"} 1`; !strings.Contains(answer.Body.String(), want+"\n") {
+		t.Errorf("the metrics lack %q: the limit was reached once", want)
+	}
+}
+
 func TestAFailedFunctionDoesWhatItsServiceSays(t *testing.T) {
 	b := serveGuests(t, failingService, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "origin") }, map[string]string{
 		"trap": bad(t, "trap", "unreachable"), "loop": bad(t, "loop", "loop\nbr 0\nend"), "nothing": bad(t, "nothing", ""),

@@ -203,7 +203,7 @@ func (m *Metrics) Take(r *record.Record) {
 			return m.fallbacks.WithLabelValues(s.values(name)...)
 		}).Inc()
 	}
-	if r.LimitHit != "" {
+	if r.LimitHit != "" && !strings.HasPrefix(r.LimitHit, "function_") { // a function's are counted where they are reached, also those that it goes on after
 		m.LimitHit(r.LimitHit)
 	}
 	if r.Origin.Attempts > 0 {

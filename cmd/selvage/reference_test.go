@@ -227,7 +227,7 @@ func typeNamed(t ast.Expr, name string) bool {
 // are given away, so that neither side has one that the other has not.
 func TestReferenceHasEveryReasonAndLimitOfTheSources(t *testing.T) {
 	limits, reasons, literals := map[string]string{}, map[string]string{}, map[string]bool{}
-	for _, folder := range []string{"http1", "listen", "origin", "cache", "transform", "policy", "fallback", "spool", "judge", "node", "telemetry", "record", "compute", "compute/abi/httpwasm"} {
+	for _, folder := range []string{"http1", "listen", "origin", "cache", "transform", "policy", "fallback", "spool", "judge", "node", "telemetry", "record", "compute", "compute/abi/httpwasm", "compute/abi/fastly"} {
 		for _, file := range parseFolder(t, filepath.Join("../..", folder)) {
 			place := func(n ast.Node) string { return fmt.Sprint(folder, " at ", n.Pos()) }
 			ast.Inspect(file, func(n ast.Node) bool {

@@ -98,7 +98,11 @@ func (f *runFlags) take(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func yamlFiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+// yamlFiles are service files, and for run those of Fastly's command line.
+func yamlFiles(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if cmd.Name() == "run" {
+		return []string{"yaml", "yml", "toml"}, cobra.ShellCompDirectiveFilterFileExt
+	}
 	return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
 }
 

@@ -53,10 +53,10 @@ type waiter interface {
 
 // The limits of the interface's own, by their names in records and metrics.
 const (
-	LimitHandles     compute.LimitName = "function_handles"
-	LimitBodies      compute.LimitName = "function_bodies"
-	LimitFields      compute.LimitName = "function_fields"
-	LimitDynBackends compute.LimitName = "function_dynamic_backends"
+	LimitHandles     compute.LimitName = "handles"
+	LimitBodies      compute.LimitName = "bodies"
+	LimitFields      compute.LimitName = "fields"
+	LimitDynBackends compute.LimitName = "dynamic_backends"
 )
 
 // invalidHandle is the handle that never is one.
