@@ -233,11 +233,11 @@ func TestTheExamplesDoWhatTheySay(t *testing.T) {
 	}
 	expect(t, "headers", e.get("/headers"), "200 plan gold")
 	expect(t, "headers, from the cache", e.get("/headers"), "200 plan gold")
-	expect(t, "asked", e.took(), "GET shop.example/p/1")
+	expect(t, "asked", e.took(), "GET shop.example/p/41")
 
 	for range 2 {
 		expect(t, "a", e.get("/ab", "Cookie", "x=1; group=a"), "200 plan ")
-		expect(t, "asked", e.took(), "GET a.example/p/2")
+		expect(t, "asked", e.took(), "GET a.example/p/42")
 	}
 	seen := map[string]bool{}
 	for range 40 {
@@ -255,8 +255,8 @@ func TestTheExamplesDoWhatTheySay(t *testing.T) {
 	expect(t, "plain", e.do("POST", "/plain/x", "hello"), "200 POST /plain/x with 5 bytes from 127.0.0.1\n")
 	e.took()
 	for range 2 {
-		expect(t, "handler", e.get("/handled/2"), "200 checked /p/2 go")
-		expect(t, "asked", e.took(), "GET shop.example/p/2")
+		expect(t, "handler", e.get("/handled/42"), "200 checked /p/42 go")
+		expect(t, "asked", e.took(), "GET shop.example/p/42")
 		expect(t, "handler, what it does not let pass", e.get("/handled/3"), "403 not here\n")
 		expect(t, "asked", e.took(), "")
 	}
