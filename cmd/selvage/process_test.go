@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds every wait. It is reached only by a test that fails.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // transcript is what a process has said so far.
 type transcript struct {
