@@ -215,6 +215,9 @@ func programKey(s *selvage.Service, name selvage.FunctionName) string {
 	return digestOf(s.Service, f, backendsOf(s, name).named)
 }
 
+// sayCompiling is how long a function is compiled before that is said.
+const sayCompiling = 2 * time.Second
+
 // compile reads the module and compiles it, beside requests.
 func (fs *functions) compile(ctx context.Context, s *selvage.Service, name selvage.FunctionName, ownFile bool) (fn *compute.Function, err error) {
 	compute.Beside(func() { fn, err = fs.compileHere(ctx, s, name, ownFile) })
@@ -235,6 +238,10 @@ func (fs *functions) compileHere(ctx context.Context, s *selvage.Service, name s
 		return nil, err
 	}
 	p.Checked = fs.checks.take(f.Digest)
+	said := time.AfterFunc(sayCompiling, func() {
+		fs.log.Info("a function is compiled, which takes a while where no compiled file is kept", "service", s.Service, "function", name, "bytes", len(module))
+	})
+	defer said.Stop()
 	fn, err := fs.engine.Compile(ctx, module, p)
 	if err != nil {
 		return nil, err
