@@ -85,7 +85,7 @@ func run() error {
 	case "canned":
 		return serveCanned()
 	case "poll":
-		return poll(flag.Args()[1:])
+		return poll(context.Background(), flag.Args()[1:])
 	}
 	b := &bench{flags: f, began: time.Now()}
 	chosen, err := b.chosen()

@@ -47,7 +47,7 @@ func (b *bench) polled(ctx context.Context, n *node, path string, d time.Duratio
 }
 
 // poll is the process of polled: it says how many answers came.
-func poll(args []string) error {
+func poll(ctx context.Context, args []string) error {
 	if len(args) != 3 {
 		return errors.New("poll wants an address, a path and a duration")
 	}
@@ -57,7 +57,7 @@ func poll(args []string) error {
 	}
 	all := make([]*pollConn, conns)
 	for i := range all {
-		if all[i], err = dialPolled(args[0], args[1]); err != nil {
+		if all[i], err = dialPolled(ctx, args[0], args[1]); err != nil {
 			return err
 		}
 		defer all[i].conn.Close()
@@ -85,8 +85,8 @@ type pollConn struct {
 	have     int
 }
 
-func dialPolled(address, path string) (*pollConn, error) {
-	conn, err := net.DialTimeout("tcp", address, 10*time.Second)
+func dialPolled(ctx context.Context, address, path string) (*pollConn, error) {
+	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
