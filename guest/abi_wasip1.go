@@ -101,12 +101,15 @@ func hostSecretText(secret uint32, buf unsafe.Pointer, size uint32, n *uint32) u
 // bufferLength is the status of a buffer that is too small; how much is needed is told.
 const bufferLength = 4
 
+// invalid is the status of what is not valid, and of an origin that is not there.
+const invalid = 2
+
 // none is the status of what is not there.
 const none = 10
 
 // statuses are what a status means, by its number.
 var statuses = [...]string{
-	1: "failed", 2: "invalid argument", 3: "bad handle", 5: "unsupported here", 7: "invalid HTTP", 8: "refused by the host",
+	1: "failed", invalid: "invalid argument", 3: "bad handle", 5: "unsupported here", 7: "invalid HTTP", 8: "refused by the host",
 	9: "the answer is incomplete", 10: "there is none", 11: "the head is too large", 12: "invalid status", 13: "limit exceeded",
 }
 

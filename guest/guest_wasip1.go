@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"io"
 	"net/netip"
 	"strconv"
@@ -184,7 +185,11 @@ func (r *Request) Start(origin string) (*Pending, error) {
 	}
 	pending := &Pending{origin: origin}
 	p, size = at(origin)
-	if err := failed("ask "+origin, hostSend(handle, r.Body.take(), p, size, &pending.handle)); err != nil {
+	status := hostSend(handle, r.Body.take(), p, size, &pending.handle)
+	if status == invalid {
+		return nil, errors.New("ask " + origin + ": the service has no origin of this name, or the function may not ask it")
+	}
+	if err := failed("ask "+origin, status); err != nil {
 		return nil, err
 	}
 	return pending, nil

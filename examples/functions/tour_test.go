@@ -116,6 +116,7 @@ func TestAFunctionInGoUsesAllThatItFinds(t *testing.T) {
 	log := e.serveLogged(authority, tourService)
 
 	expect(t, "two requests at once", e.get("/fetch"), "200 part 0, part 1, ")
+	expect(t, "no such origin", e.get("/nobody"), "200 ask nobody: the service has no origin of this name, or the function may not ask it")
 	expect(t, "kept", e.get("/cache", "X-Name", "ann"), "200 kept ann")
 	expect(t, "found", e.get("/cache", "X-Name", "bob"), "200 found ann")
 	for n := range 3 {

@@ -88,11 +88,17 @@ func must(what string, status uint32) {
 
 func main() {
 	routes := map[string]func(*guest.Request) string{
-		"/fetch": fetch, "/cache": cache, "/kv": kv, "/signed": signed, "/geo": geo, "/log": log, "/tls": handshake, "/through": through,
+		"/fetch": fetch, "/cache": cache, "/kv": kv, "/signed": signed, "/geo": geo, "/log": log, "/tls": handshake, "/through": through, "/nobody": nobody,
 	}
 	guest.Serve(func(r *guest.Request) *guest.Response {
 		return guest.Text(200, routes[r.Path()](r))
 	})
+}
+
+// nobody asks an origin that is not there.
+func nobody(*guest.Request) string {
+	_, err := guest.NewRequest("GET", "http://api.internal/").Send("nobody")
+	return fmt.Sprint(err)
 }
 
 // fetch asks an origin twice at once.
