@@ -15,6 +15,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,7 @@ type dynamicOrigin struct {
 	http.Transport
 	scheme, target, host string
 	between              time.Duration // of two reads of its answer; 0: no bound
+	key                  string        // in dynamicPools; empty: it is in none
 	used                 uint64        // guarded by dynamicPools.mu: when it was last named
 }
 
@@ -48,10 +50,17 @@ func (d *dynamicOrigins) find(name string) http.RoundTripper {
 	return nil
 }
 
-func (d *dynamicOrigins) close() {
+// close ends the request's names. Connections stay with those that the pools have.
+func (d *dynamicOrigins) close(kept *dynamicPools) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	each := d.each
 	d.each = nil
+	d.mu.Unlock()
+	for _, o := range each {
+		if !kept.has(o) {
+			o.CloseIdleConnections()
+		}
+	}
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -134,10 +143,10 @@ func registerDynamic(ctx context.Context, b fastly.DynamicBackend) error {
 // if it was named in the very same way before.
 func (reg *registry) dynamicOrigin(rev *revision, b *fastly.DynamicBackend) (*dynamicOrigin, error) {
 	guard := reg.functions.dial
-	if b.NoPool {
+	key := poolKey(b)
+	if b.NoPool || key == "" {
 		return newDynamicOrigin(guard, b)
 	}
-	key := digestOf(b)
 	if o := rev.dynamic.find(key); o != nil {
 		return o, nil
 	}
@@ -145,11 +154,22 @@ func (reg *registry) dynamicOrigin(rev *revision, b *fastly.DynamicBackend) (*dy
 	if err != nil {
 		return nil, err
 	}
-	o, full := rev.dynamic.keep(key, o)
-	if full {
+	o, dropped := rev.dynamic.keep(key, o)
+	if dropped != nil {
+		dropped.CloseIdleConnections()
 		reg.metrics.LimitHit("function_dynamic_origins")
 	}
 	return o, nil
+}
+
+// poolKey is the same for what is said in the very same way. What came from the guest as it is, a digest
+// of JSON does not tell apart where it is no UTF-8.
+func poolKey(b *fastly.DynamicBackend) string {
+	digest := digestOf(b)
+	if digest == "" {
+		return ""
+	}
+	return strings.Join([]string{digest, b.Name, b.Target, b.OverrideHost, b.SNI, b.CertificateHost}, "\x00")
 }
 
 func newDynamicOrigin(guard *guardedDial, b *fastly.DynamicBackend) (*dynamicOrigin, error) {

@@ -323,7 +323,7 @@ func TestConnectionsOfDynamicOriginsAreForWhoNamesThemInTheSameWay(t *testing.T)
 	of := fastly.DynamicBackend{CA: b.ca.pem, SNI: "origin.example"}
 	ask := func(what string, want int64, d fastly.DynamicBackend) {
 		t.Helper()
-		b.call.dynamic.close() // it is another request's
+		b.call.dynamic.close(&b.rev.dynamic) // it is another request's
 		if _, err := b.ask(t, "/", d); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
@@ -361,7 +361,7 @@ func TestTheLongestUnusedDynamicOriginGoes(t *testing.T) {
 		if err := registerDynamic(context.WithValue(t.Context(), callKey{}, b.call), d); err != nil {
 			t.Fatal(err)
 		}
-		return digestOf(&d)
+		return poolKey(&d)
 	}
 	first, second := name(0), name(1)
 	for n := range maxDynamicPools - 2 {
@@ -371,5 +371,62 @@ func TestTheLongestUnusedDynamicOriginGoes(t *testing.T) {
 	name(maxDynamicPools)
 	if b.rev.dynamic.find(first) == nil || b.rev.dynamic.find(second) != nil || len(b.rev.dynamic.each) != maxDynamicPools {
 		t.Errorf("%d are kept, the one that was used again among them: %v", len(b.rev.dynamic.each), b.rev.dynamic.find(first) != nil)
+	}
+}
+
+// One that went while a request had it keeps no connection behind that request.
+func TestConnectionsOfADynamicOriginThatWentEndWithItsRequest(t *testing.T) {
+	b := newDynamicBed(t)
+	b.call.f.reg.metrics = telemetry.NewMetrics(telemetry.Gauges{})
+	ended := make(chan struct{}, 10)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "here") }))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			ended <- struct{}{}
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	for n := range maxDynamicPools + 1 {
+		d := fastly.DynamicBackend{Name: strconv.Itoa(n), Target: s.Listener.Addr().String()}
+		if err := registerDynamic(context.WithValue(t.Context(), callKey{}, b.call), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"0", "1"} { // the first one went
+		req := httptest.NewRequest(http.MethodGet, "http://asked.example/", nil).WithContext(t.Context())
+		req.RequestURI = ""
+		res, err := b.call.dynamic.find(name).RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, res.Body); err != nil {
+			t.Error(err)
+		}
+		_ = res.Body.Close()
+	}
+	b.call.dynamic.close(&b.rev.dynamic)
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Fatal("the connection of the one that went is still open")
+	}
+	select {
+	case <-ended:
+		t.Error("the connection of one that is kept was closed")
+	default:
+	}
+	b.rev.dynamic.close()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Error("the connection is still open when the revision has gone")
+	}
+}
+
+func TestPoolsTellApartWhatIsNoUTF8(t *testing.T) {
+	a, b := poolKey(&fastly.DynamicBackend{SNI: "a\xff"}), poolKey(&fastly.DynamicBackend{SNI: "a\xfe"})
+	if a == b {
+		t.Errorf("both are %q", a)
 	}
 }

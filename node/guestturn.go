@@ -48,7 +48,7 @@ func (t *guestTurn) over(err error) {
 	defer t.p.release()
 	t.log.end(err, err != nil && t.ctx.Err() != nil)
 	t.ctx.end()
-	t.c.dynamic.close()
+	t.c.dynamic.close(&t.c.f.rev.dynamic)
 	t.w.finish(err, t.in.Usage)
 }
 

@@ -58,7 +58,7 @@ func Limits() []Field {
 		{"function_package", "a module was refused, since it is larger than 100 MB"},
 		{"function_tables", "a module was refused, since its tables have too many elements"},
 		{"function_checks", "a module was looked through twice at a start or a reload, since those that were checked together take more than 256 MiB"},
-		{"function_dynamic_origins", "functions of a service named more than 32 origins themselves: the connections of the longest unused are closed"},
+		{"function_dynamic_origins", "functions of a service named more than 64 origins themselves: the connections of the longest unused are closed"},
 		{"function_depth", "a function called itself, or functions each other more than 4 deep: 502"},
 		{"function_log", "lines that a function wrote to its logs were dropped, since too many waited for the disk"},
 		{"access_log", "a line of the access log was dropped, since too many waited for the disk"},
