@@ -383,6 +383,20 @@ func TestWhatHasNotTheLengthThatItWasToHaveIsAnError(t *testing.T) {
 	}
 }
 
+// A writer that is told nothing holds what it wrote no longer than its object does.
+func TestWhatIsLongerThanWasSaidIsNotKept(t *testing.T) {
+	objects := &Objects{}
+	tooMuch := newContent(objects, 4)
+	for _, text := range []string{"0123", "4", "5"} {
+		if n, err := tooMuch.Write([]byte(text)); n != len(text) || err != nil {
+			t.Errorf("%q: wrote %d, %v", text, n, err)
+		}
+	}
+	if len(tooMuch.data) > 0 || objects.loose != 0 {
+		t.Errorf("%d bytes are kept, and %d counted", len(tooMuch.data), objects.loose)
+	}
+}
+
 func TestObjectsAreBounded(t *testing.T) {
 	var hit []string
 	objects := &Objects{Bytes: 10_000, ObjectBytes: 4000, OnLimit: func(limit string) { hit = append(hit, limit) }}

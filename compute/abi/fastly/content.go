@@ -173,7 +173,7 @@ func (t *content) failLocked(err error) {
 	for _, o := range of {
 		t.store.removeLocked(o)
 	}
-	if errors.Is(err, LimitExceeded) { // its writer may hold it on, and it counts no more
+	if errors.Is(err, LimitExceeded) || errors.Is(err, errTooMuch) { // its writer may hold it on, and it counts no more
 		t.mu.Lock()
 		t.data = nil
 		t.mu.Unlock()
