@@ -75,7 +75,7 @@ func (b *block) keys(ctx context.Context, k *keyboard, stop context.CancelFunc) 
 	if !term.IsTerminal(in) {
 		return nil
 	}
-	state, err := term.MakeRaw(in)
+	state, err := makeRaw(in)
 	if err != nil {
 		return fmt.Errorf("listen to the keyboard: %w", err)
 	}

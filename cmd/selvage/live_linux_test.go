@@ -209,6 +209,26 @@ func TestEveryOneOfSeveralDeploysHearsItsFirstKey(t *testing.T) {
 	}
 }
 
+func TestAKeyThatWasTypedBeforeIsNotHeard(t *testing.T) {
+	outer, inner := terminal(t)
+	key := make([]byte, 1)
+	if _, err := outer.WriteString("u"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := outer.Read(key); err != nil || key[0] != 'u' { // the terminal has it, and shows it
+		t.Fatalf("echo %q, %v", key, err)
+	}
+	if _, err := makeRaw(int(inner.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := outer.WriteString("h"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := inner.Read(key); err != nil || key[0] != 'h' {
+		t.Errorf("heard %q, %v", key, err)
+	}
+}
+
 func TestWhatIsTypedWhileNothingIsWatchedIsLost(t *testing.T) {
 	from, typist := io.Pipe()
 	k := new(keyboard)
