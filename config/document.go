@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ type document struct {
 // open reads a file. What is wrong with it is found by finish.
 func open(name string) *document {
 	data, err := readBounded(name)
-	if isModule(name) {
+	if bytes.HasPrefix(data, wasmMagic) || err != nil && isModule(name) {
 		err = errors.New("it is WebAssembly, not a service file: run it with selvage run --function, or name it under functions of a service")
 	}
 	if err != nil {

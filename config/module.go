@@ -20,6 +20,7 @@ const maxModule = 100_000_000
 // What the first eight bytes of a file of WebAssembly are.
 var (
 	wasmModule    = []byte("\x00asm\x01\x00\x00\x00")
+	wasmMagic     = wasmModule[:4]
 	wasmComponent = []byte("\x00asm\x0d\x00\x01\x00")
 )
 
@@ -68,7 +69,7 @@ func (f *files) functionData(at, subject string, fn *selvage.Function) {
 	}
 }
 
-// isModule says whether a file begins as WebAssembly does, also where it is too large for a file of people.
+// isModule says whether a file begins as WebAssembly does, however large it is.
 func isModule(name string) bool {
 	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
 		return false // no pipe or device is waited for
@@ -80,7 +81,7 @@ func isModule(name string) bool {
 	defer file.Close()
 	var head [4]byte
 	_, err = io.ReadFull(file, head[:])
-	return err == nil && bytes.Equal(head[:], wasmModule[:4])
+	return err == nil && bytes.Equal(head[:], wasmMagic)
 }
 
 // moduleDigest is the SHA-256 of a module, in hexadecimal.
@@ -108,7 +109,7 @@ func moduleDigest(name string) (string, error) {
 		return "", plainError(err)
 	case bytes.Equal(head[:n], wasmComponent):
 		return "", errComponent
-	case !bytes.HasPrefix(head[:n], wasmModule[:4]):
+	case !bytes.HasPrefix(head[:n], wasmMagic):
 		return "", errors.New("it is not WebAssembly: name what the compiler wrote for wasm32-wasi")
 	case !bytes.Equal(head[:n], wasmModule):
 		return "", fmt.Errorf("it is WebAssembly of an unknown version %x", head[4:n])
