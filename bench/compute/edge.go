@@ -142,30 +142,36 @@ var (
 	badLine    = regexp.MustCompile(`Non-2xx or 3xx responses:.*`)
 )
 
-// load asks for a path over 16 connections as fast as it can.
-func (n *node) load(ctx context.Context, path string, d time.Duration) (rate, error) {
+// measured is a slice in which a load gets so many answers, so many a second.
+func (n *node) measured(load func() (answers, perSecond float64, err error)) (rate, error) {
 	before, err := n.cpu()
 	if err != nil {
 		return rate{}, err
 	}
-	out, err := exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c"+strconv.Itoa(conns), fmt.Sprintf("-d%ds", max(1, int(d.Seconds()))), "http://"+n.address+path).CombinedOutput()
-	if err != nil {
-		return rate{}, fmt.Errorf("wrk: %w: %s", err, out)
-	}
-	after, err := n.cpu()
+	answers, perSecond, err := load()
 	if err != nil {
 		return rate{}, err
 	}
+	if answers == 0 {
+		return rate{}, errNothing
+	}
+	after, err := n.cpu()
+	return rate{perSecond, float64((after - before).Microseconds()) / answers}, err
+}
+
+// wrk asks for a path as fast as it can.
+func (n *node) wrk(ctx context.Context, path string, d time.Duration) (answers, perSecond float64, err error) {
+	out, err := exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c"+strconv.Itoa(conns), fmt.Sprintf("-d%ds", max(1, int(d.Seconds()))), "http://"+n.address+path).CombinedOutput()
+	if err != nil {
+		return 0, 0, fmt.Errorf("wrk: %w: %s", err, out)
+	}
 	per, total := rateLine.FindSubmatch(out), totalLine.FindSubmatch(out)
 	if per == nil || total == nil || badLine.Match(out) {
-		return rate{}, fmt.Errorf("%w: %s", errNothing, out)
+		return 0, 0, fmt.Errorf("%w: %s", errNothing, out)
 	}
-	requests, err := strconv.ParseFloat(string(per[1]), 64)
-	count, err2 := strconv.ParseFloat(string(total[1]), 64)
-	if err = errors.Join(err, err2); err != nil || count == 0 {
-		return rate{}, errors.Join(err, errNothing)
-	}
-	return rate{requests, float64((after - before).Microseconds()) / count}, nil
+	perSecond, err = strconv.ParseFloat(string(per[1]), 64)
+	answers, err2 := strconv.ParseFloat(string(total[1]), 64)
+	return answers, perSecond, errors.Join(err, err2)
 }
 
 // tick is the unit of /proc/PID/stat: USER_HZ is 100 on every Linux that Go runs on.
@@ -224,11 +230,11 @@ func (b *bench) edge(ctx context.Context) error {
 	for round := range b.rounds + 1 {
 		for k := range rows {
 			r := rows[(k+round)%len(rows)] // what comes first in one round comes last in the next
-			got, err := b.polled(ctx, r.by, r.path, b.slice)
+			got, err := r.by.measured(func() (answers, perSecond float64, err error) { return polled(ctx, r.by.address, r.path, b.slice) })
 			if err != nil {
 				return fmt.Errorf("%s: %w", r.title, err)
 			}
-			woken, err := r.by.load(ctx, r.path, b.slice)
+			woken, err := r.by.measured(func() (answers, perSecond float64, err error) { return r.by.wrk(ctx, r.path, b.slice) })
 			if err != nil {
 				return fmt.Errorf("%s: %w", r.title, err)
 			}
@@ -239,7 +245,7 @@ func (b *bench) edge(ctx context.Context) error {
 			b.say("edge, round %d of %d: %s %.0f/s, %.0f µs; asked by wrk %.0f/s, %.0f µs", round, b.rounds, r.title, got.requests, got.cpu, woken.requests, woken.cpu)
 		}
 	}
-	fmt.Fprint(&b.report, "\n## Hello through the whole edge\n\n16 connections that are kept. The first two rows are yardsticks: what the same node takes for an answer that no function makes,\nand what Go's own server takes that does nothing else, each in the same turns on the same core. First a client that never sleeps, then wrk,\nwhich the server's processor has to wake for each answer.\n\n| guest | requests/s | wanted | µs of CPU a request | by wrk, requests/s | µs of CPU |\n|---|---:|---:|---:|---:|---:|\n")
+	fmt.Fprintf(&b.report, "\n## Hello through the whole edge\n\n%d connections that are kept. The first two rows are yardsticks: what the same node takes for an answer that no function makes,\nand what Go's own server takes that does nothing else, each in the same turns on the same core. First a client that never sleeps, then wrk,\nwhich the server's processor has to wake for each answer.\n\n| guest | requests/s | wanted | µs of CPU a request | by wrk, requests/s | µs of CPU |\n|---|---:|---:|---:|---:|---:|\n", conns)
 	for _, r := range rows {
 		wanted := ""
 		if r.target > 0 {

@@ -19,31 +19,20 @@ const conns = 16
 // polled is load by a client that never sleeps: the bench starts itself again on core 1 for it. A client that
 // sleeps until an answer comes, as wrk does, has to be woken by each, and it is the server's processor that
 // does it: on a virtual machine 8 to 12 µs, which no server pays whose clients are on the other side of a wire.
-func (b *bench) polled(ctx context.Context, n *node, path string, d time.Duration) (rate, error) {
+func polled(ctx context.Context, address, path string, d time.Duration) (answers, perSecond float64, err error) {
 	own, err := os.Executable()
 	if err != nil {
-		return rate{}, err
+		return 0, 0, err
 	}
-	before, err := n.cpu()
+	out, err := exec.CommandContext(ctx, "taskset", "-c", "1", own, "poll", address, path, d.String()).Output()
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
+		return 0, 0, fmt.Errorf("poll %s: %s", path, bytes.TrimSpace(failed.Stderr))
+	}
 	if err != nil {
-		return rate{}, err
+		return 0, 0, err
 	}
-	out, err := exec.CommandContext(ctx, "taskset", "-c", "1", own, "poll", n.address, path, d.String()).Output()
-	if err != nil {
-		if failed, ok := errors.AsType[*exec.ExitError](err); ok {
-			return rate{}, fmt.Errorf("poll %s: %s", path, bytes.TrimSpace(failed.Stderr))
-		}
-		return rate{}, err
-	}
-	after, err := n.cpu()
-	if err != nil {
-		return rate{}, err
-	}
-	count, err := strconv.Atoi(string(bytes.TrimSpace(out)))
-	if err != nil || count == 0 {
-		return rate{}, errors.Join(err, errNothing)
-	}
-	return rate{float64(count) / d.Seconds(), float64((after - before).Microseconds()) / float64(count)}, nil
+	answers, err = strconv.ParseFloat(string(bytes.TrimSpace(out)), 64)
+	return answers, answers / d.Seconds(), err
 }
 
 // poll is the process of polled: it says how many answers came.
