@@ -262,10 +262,16 @@ func TestConnectionsOfDynamicOriginsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.rev.dynamic.close()
+	waitForEnd(t, ended, "its connection")
+}
+
+// waitForEnd waits until a connection has ended.
+func waitForEnd(t *testing.T, ended <-chan struct{}, what string) {
+	t.Helper()
 	select {
 	case <-ended:
 	case <-time.After(time.Minute):
-		t.Error("its connection is still open")
+		t.Fatalf("%s is still open", what)
 	}
 }
 
@@ -406,22 +412,14 @@ func TestConnectionsOfADynamicOriginThatWentEndWithItsRequest(t *testing.T) {
 		_ = res.Body.Close()
 	}
 	b.call.dynamic.close(&b.rev.dynamic)
-	select {
-	case <-ended:
-	case <-time.After(time.Minute):
-		t.Fatal("the connection of the one that went is still open")
-	}
+	waitForEnd(t, ended, "the connection of the one that went")
 	select {
 	case <-ended:
 		t.Error("the connection of one that is kept was closed")
 	default:
 	}
 	b.rev.dynamic.close()
-	select {
-	case <-ended:
-	case <-time.After(time.Minute):
-		t.Error("the connection is still open when the revision has gone")
-	}
+	waitForEnd(t, ended, "the connection of a revision that went")
 }
 
 func TestPoolsTellApartWhatIsNoUTF8(t *testing.T) {
